@@ -1,0 +1,16 @@
+//! The nouns of smart charging, validated: site, limit, session, profile, plan, and the events that change them.
+//!
+//! Decides what a valid site, session or limit is, and what a rate at an EVSE counts for. Knows no wire format, no clock and no I/O.
+
+pub mod bounds;
+pub mod conversion;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod plan;
+pub mod profile;
+pub mod rejection;
+pub mod session;
+pub mod site;
+pub mod snapshot;
+pub mod timeline;

@@ -1,0 +1,78 @@
+//! What the engine shows to the outside: a site and a plan as they stand at one moment.
+
+use crate::domain::conversion::{Rate, RateUnit};
+use crate::domain::ids::{EvseId, SessionId};
+use crate::domain::limits::GridLimit;
+use crate::domain::plan::{Budget, Note, PlanStats, Provenance};
+use crate::domain::profile::ChargingProfile;
+use crate::domain::session::{Override, Session, SessionSpec};
+use crate::domain::site::{Site, SiteSpec};
+use crate::domain::timeline::Timeline;
+use crate::units::{Instant, MicrosPerKwh, WattSeconds, Watts};
+
+/// A site at one moment.
+#[derive(Clone, Debug)]
+pub struct SiteView {
+    pub site: Site,
+    pub stopped: bool,
+    /// Last entry of the journal.
+    pub sequence: u64,
+    /// Why a site in mode control sends nothing.
+    pub not_controlled_because: Option<String>,
+    /// By id.
+    pub grid_limits: Vec<GridLimit>,
+    /// Those that are there, by id.
+    pub sessions: Vec<Session>,
+}
+
+/// One session in a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionPlan {
+    pub session: SessionId,
+    pub evse: EvseId,
+    pub unit: RateUnit,
+    /// The connector's least rate above zero.
+    pub minimum: Rate,
+    /// From the plan's start; the last value, zero, holds for ever.
+    pub rates: Timeline<Rate>,
+    /// What would be sent now: the rates cut to the lease, then the tail.
+    pub profile: ChargingProfile,
+    pub expected: WattSeconds,
+    /// Zero where the need is unknown.
+    pub missing: WattSeconds,
+}
+
+/// A plan, ready to be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanView {
+    /// Absent for a plan made once and not kept.
+    pub provenance: Option<Provenance>,
+    pub sessions: Vec<SessionPlan>,
+    pub notes: Vec<Note>,
+    pub stats: PlanStats,
+    pub solve_micros: u64,
+    pub verified: bool,
+}
+
+/// A whole problem, for [`super::Engine::plan_once`].
+#[derive(Clone, Debug)]
+pub struct OnceRequest {
+    pub site: SiteSpec,
+    pub now: Instant,
+    /// `None`: until the last departure, and 24 h ahead at least where one is unknown.
+    pub slot_count: Option<usize>,
+    pub grid_limits: Vec<GridLimit>,
+    pub prices: Option<Timeline<MicrosPerKwh>>,
+    pub base_load: Option<Timeline<Watts>>,
+    pub solar: Option<Timeline<Watts>>,
+    pub sessions: Vec<OnceSession>,
+    pub budget: Budget,
+}
+
+/// A session of a [`OnceRequest`].
+#[derive(Clone, Debug)]
+pub struct OnceSession {
+    pub spec: SessionSpec,
+    pub delivered: WattSeconds,
+    pub overridden: Override,
+}
