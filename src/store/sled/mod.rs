@@ -11,13 +11,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use super::image::snapshot_message;
 use super::{codec, keys, sequences};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
 use crate::domain::session::Session;
-use crate::engine::ports::{Batch, Durability, StateSnapshot, Store, StoreError};
+use crate::engine::ports::{Batch, Durability, SiteImage, Store, StoreError};
 use crate::wire::journal::{ended_session_message, entry_message};
-use crate::wire::journal_proto as proto;
 use async_trait::async_trait;
 pub use disk::{DiskSync, OpenError};
 use reader::Reader;
@@ -96,14 +96,11 @@ impl Store for SledStore {
         self.blocking(Reader::sites).await
     }
 
-    async fn save_snapshot(&self, key: &SiteKey, snapshot: StateSnapshot) -> Result<(), StoreError> {
-        let record = keys::numbered(key, keys::Kind::Snapshot, snapshot.sequence);
-        let message = proto::Snapshot {
-            entries: snapshot.entries.iter().map(entry_message).collect(),
-        };
+    async fn save_snapshot(&self, key: &SiteKey, image: SiteImage) -> Result<(), StoreError> {
+        let (key, sequence) = (key.clone(), image.sequence);
+        let record = keys::numbered(&key, keys::Kind::Snapshot, sequence);
         let mut writes = Vec::new();
-        push_record(&mut writes, &record, &message)?;
-        let (key, sequence) = (key.clone(), snapshot.sequence);
+        push_record(&mut writes, &record, &snapshot_message(&image))?;
         let command = |reply| Command::SaveSnapshot {
             key,
             sequence,
@@ -113,7 +110,7 @@ impl Store for SledStore {
         self.writer.ask(command).await
     }
 
-    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<StateSnapshot>, StoreError> {
+    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
         let key = key.clone();
         self.blocking(move |reader| reader.newest_snapshot(&key)).await
     }
