@@ -188,23 +188,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_says_nothing_is_closed() {
+    async fn a_connection_that_does_not_say_the_whole_preface_in_time_is_closed() {
         let limits = Limits {
             handshake_timeout: Duration::ZERO,
             ..Limits::default()
         };
         let (mut incoming, address) = incoming(&limits).await;
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let mut silent = incoming.next().await.unwrap().unwrap();
-        let error = silent.read(&mut [0; 64]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-
-        // A part of the preface is not enough, the whole is.
-        client.write_all(&[b'x'; PREFACE_BYTES - 1]).await.unwrap();
-        assert_eq!(silent.read(&mut [0; 64]).await.unwrap(), PREFACE_BYTES - 1);
-        assert!(silent.read(&mut [0; 64]).await.is_err());
-        client.write_all(b"x").await.unwrap();
-        assert_eq!(silent.read(&mut [0; 64]).await.unwrap(), 1);
-        assert!(silent.handshake.is_none());
+        for (said, closed) in [(0, true), (PREFACE_BYTES - 1, true), (PREFACE_BYTES, false)] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let mut connection = incoming.next().await.unwrap().unwrap();
+            if said > 0 {
+                client.write_all(&vec![b'x'; said]).await.unwrap();
+                connection.stream.readable().await.unwrap();
+                assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), said);
+            }
+            if closed {
+                let error = connection.read(&mut [0; 64]).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut, "after {said} bytes");
+            } else {
+                client.shutdown().await.unwrap();
+                assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0);
+            }
+        }
     }
 }
