@@ -39,13 +39,15 @@ impl proto::plan_service_server::PlanService for Api {
             return Err(exhausted("too many long calls at once"));
         };
         let key = read(|faults| site_key(faults, &message.tenant_id, &message.site_id));
-        let plans = key.map_err(Refusal::from).and_then(|key| self.engine.watch_plan(&key));
-        let plans = plans.map_err(|refusal| status(&refusal))?;
+        let watched = key
+            .map_err(Refusal::from)
+            .and_then(|key| Ok((self.engine.watch_plan(&key)?, key)));
+        let (plans, key) = watched.map_err(|refusal| status(&refusal))?;
         // One plan ahead: more would be old by the time they are read.
         let (watcher, responses) = mpsc::channel(1);
         let api = self.clone();
         tokio::spawn(async move {
-            api.show(plans, watcher).await;
+            api.show(&key, plans, watcher).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(responses)))
@@ -71,7 +73,7 @@ impl Api {
     }
 
     /// Shows the plan in force and each new one, until the site is deleted, the watcher goes or nothing happens for too long.
-    async fn show(&self, mut plans: Plans, watcher: Watcher) {
+    async fn show(&self, key: &SiteKey, mut plans: Plans, watcher: Watcher) {
         plans.mark_changed();
         let end = loop {
             let changed = tokio::select! {
@@ -81,11 +83,15 @@ impl Api {
             };
             match changed {
                 Ok(Ok(())) => {}
-                // The site was deleted.
-                Ok(Err(_)) => break None,
+                // The engine has stopped.
+                Ok(Err(_)) => break Some(stopping()),
                 Err(_) => break Some(Status::deadline_exceeded("no new plan for too long; watch again")),
             }
             let Some(plan) = plans.borrow_and_update().clone() else {
+                if self.engine.watch_plan(key).is_err() {
+                    // The site was deleted.
+                    break None;
+                }
                 continue;
             };
             let response = proto::WatchPlanResponse {

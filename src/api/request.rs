@@ -60,13 +60,9 @@ pub(super) fn receipt(receipt: Receipt) -> Option<proto::Receipt> {
 }
 
 /// Puts the faults of a request's part under its name there.
-pub(super) fn under(part: &'static str) -> impl Fn(Refusal) -> Refusal {
-    move |refusal| match refusal {
-        Refusal::Rejected(rejection) => {
-            let mut faults = Faults::default();
-            faults.nest(part, rejection);
-            faults.into_rejection().into()
-        }
+pub(super) fn under(part: &str, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Rejected(rejection) => rejection.under(part).into(),
         other => other,
     }
 }
@@ -211,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_faults_of_a_part_are_told_by_their_place_in_the_request() {
-        let refusal = under("session")(Rejection::one("evse_id", "is b", "c", "d").into());
+        let refusal = under("session", Rejection::one("evse_id", "is b", "c", "d").into());
         assert_eq!(refusal.to_string(), "session.evse_id: is b; got c, allowed: d");
     }
 

@@ -40,6 +40,8 @@ pub struct Services<G> {
     pub engine: Engine,
     pub clock: Arc<dyn Clock>,
     pub gateways: G,
+    /// Whether callers may ask what services there are.
+    pub reflection: bool,
 }
 
 /// A service with the limits that every service has.
@@ -78,8 +80,8 @@ pub async fn serve<G: GatewayService>(
         .add_service(limited!(PlanServiceServer::new(api), limits))
         .add_service(limited!(GatewayServiceServer::new(services.gateways), limits))
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_optional_service(services.reflection.then(|| reflection().build_v1()).transpose()?)
+        .add_optional_service(services.reflection.then(|| reflection().build_v1alpha()).transpose()?);
     let shutdown = async {
         shutdown.await;
         set_not_serving::<G>(&health).await;

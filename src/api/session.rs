@@ -146,10 +146,8 @@ impl Api {
             }
         }
         let event = Event::SessionStarted(Box::new(said.spec));
-        let submitted = self.engine.submit(&said.key, Some(said.stamp), event).await;
-        Ok(proto::StartSessionResponse {
-            receipt: receipt(submitted.map_err(under("session"))?),
-        })
+        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        Ok(proto::StartSessionResponse { receipt: receipt(done) })
     }
 
     async fn update(&self, mut message: proto::UpdateSessionRequest) -> Result<proto::UpdateSessionResponse, Refusal> {
@@ -174,10 +172,8 @@ impl Api {
             }
         }
         let event = Event::SessionUpdated(Box::new(said.spec));
-        let submitted = self.engine.submit(&said.key, Some(said.stamp), event).await;
-        Ok(proto::UpdateSessionResponse {
-            receipt: receipt(submitted.map_err(under("session"))?),
-        })
+        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        Ok(proto::UpdateSessionResponse { receipt: receipt(done) })
     }
 
     async fn override_one(
@@ -210,22 +206,23 @@ impl Api {
                 return Err(Status::deadline_exceeded("no readings for too long"));
             };
             let Some(message) = message? else { break };
-            let recorded = self.record(index, &message).await.map_err(|refusal| status(&refusal))?;
+            // Faults name the message, as `requests[2]`: what those before it said is recorded.
+            let place = format!("requests[{index}]");
+            let recorded = self
+                .record(&message)
+                .await
+                .map_err(|refusal| status(&under(&place, refusal)))?;
             total.recorded += recorded.recorded;
             total.dropped += recorded.dropped;
         }
         Ok(total)
     }
 
-    /// Faults name the message, as `requests[2]`: those before it are recorded.
-    async fn record(&self, index: u64, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {
+    async fn record(&self, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {
         let (key, samples) = read(|faults| {
-            let part = read(|faults| {
-                let key = site_key(faults, &message.tenant_id, &message.site_id);
-                let samples = faults.part("", meter_samples(&message.readings, self.clock.now()));
-                Some((key?, samples?))
-            });
-            faults.part(&format!("requests[{index}]"), part)
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let samples = faults.part("", meter_samples(&message.readings, self.clock.now()));
+            Some((key?, samples?))
         })?;
         self.engine.meter(&key, samples).await
     }
@@ -373,12 +370,13 @@ fn end_time(message: &prost_types::Timestamp, now: Instant) -> Result<Instant, R
     Err(Rejection::one("", "is too far from the service's clock", at, said))
 }
 
-/// What the session got in all. Never older than the last reading, so that it is not dropped.
+/// What the session got in all. Newer than the last reading, or it would be dropped.
 fn final_sample(session: &Session, at: Instant, energy: WattSeconds) -> MeterSample {
-    let last = session.last_sample.as_ref().map_or(at, |sample| sample.at);
+    let last = session.last_sample.as_ref();
+    let after_last = last.map_or(at, |sample| sample.at + Seconds::from_secs(1));
     MeterSample {
         evse: session.spec.evse.clone(),
-        at: at.max(last),
+        at: at.max(after_last),
         session_energy: Some(energy),
         power: None,
         currents: None,

@@ -2,7 +2,7 @@
 //!
 //! Decides which calls are changes of a site and what they change. Whether a site may carry a limit is decided by the engine.
 
-use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant, under};
+use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant};
 use super::{Answer, Api, answer, answer_change};
 use crate::domain::event::Event;
 use crate::domain::ids::{GridLimitId, SiteId, SiteKey, TenantId};
@@ -91,11 +91,7 @@ impl Api {
             site: spec.id.clone(),
         };
         let event = Event::SitePut(Box::new(spec));
-        let done = self
-            .engine
-            .submit(&key, Some(stamp), event)
-            .await
-            .map_err(under("site"))?;
+        let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::PutSiteResponse { receipt: receipt(done) })
     }
 
@@ -166,8 +162,8 @@ impl Api {
             let limit = limit.and_then(|limit| faults.part("grid_limit", grid_limit(limit)));
             Some((stamp?, key?, limit?))
         })?;
-        let submitted = self.engine.submit(&key, Some(stamp), Event::GridLimitSet(limit)).await;
-        let done = submitted.map_err(under("grid_limit"))?;
+        let event = Event::GridLimitSet(limit);
+        let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::SetGridLimitResponse { receipt: receipt(done) })
     }
 

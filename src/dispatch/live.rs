@@ -178,7 +178,13 @@ impl<'stream> LiveStream<'stream> {
             let key = |site| SiteKey { tenant, site };
             let result = match statement {
                 Statement::Event { site, event } => engine.submit(&key(site), None, event).await.map(drop),
-                Statement::Readings { site, samples } => engine.meter(&key(site), samples).await.map(drop),
+                Statement::Readings { site, samples } => {
+                    let recorded = engine.meter(&key(site), samples).await.map(drop);
+                    recorded.map_err(|refusal| match refusal {
+                        Refusal::Rejected(rejection) => rejection.under("readings").into(),
+                        other => other,
+                    })
+                }
                 Statement::Alive => Ok(()),
             };
             Recorded { number, last, result }

@@ -1,11 +1,11 @@
 //! Meter readings.
 //!
 //! Decides which readings mean something: each says when, and says energy, power or currents. Whether the site has the EVSE, and
-//! whether a reading is older than one known already, is decided by the engine.
+//! whether a reading is older than one known already, is decided by the engine. A little below zero is what meters say of nothing.
 
 use super::common::{read, required_timestamp};
 use super::proto;
-use crate::domain::bounds::{MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE, MAX_POWER_WATTS};
+use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
 use crate::domain::ids::EvseId;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::MeterSample;
@@ -50,7 +50,7 @@ fn meter_sample(message: &proto::MeterReading, now: Instant) -> Result<MeterSamp
             .and_then(|value| faults.within("session_energy_watt_hour", "Wh", value, 0..=MAX_ENERGY_WATT_HOURS));
         let power = message
             .power_watt
-            .and_then(|value| faults.within("power_watt", "W", value, 0..=MAX_POWER_WATTS));
+            .and_then(|value| faults.within("power_watt", "W", value, -MAX_CONNECTOR_WATTS..=MAX_CONNECTOR_WATTS));
         let currents = currents(faults, &message.current_deciampere);
         faults.require(
             message.session_energy_watt_hour.is_some()
@@ -77,7 +77,7 @@ fn currents(faults: &mut Faults, values: &[i64]) -> Option<[DeciAmps; 3]> {
             format!("current_deciampere[{index}]"),
             "dA",
             *value,
-            0..=MAX_CURRENT_DECIAMPS,
+            -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
         );
     }
     match *values {
@@ -148,8 +148,8 @@ mod tests {
             reading(|reading| {
                 reading.evse_id = String::new();
                 reading.at = None;
-                reading.power_watt = Some(-1);
-                reading.current_deciampere = vec![1, -2];
+                reading.power_watt = Some(i64::MIN);
+                reading.current_deciampere = vec![1, i64::MAX];
             }),
             reading(|reading| {
                 reading.at = Some(Timestamp {
