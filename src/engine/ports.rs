@@ -23,7 +23,7 @@ pub enum Durability {
 /// What is appended to one site's journal, as a whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Not empty; sequence numbers continue the journal without a gap.
+    /// Their sequence numbers continue the journal without a gap. Empty only where ended sessions are restored.
     pub entries: Vec<Recorded>,
     /// Sessions that these entries end, for the list of ended sessions, which can be made again from the journal.
     pub ended_sessions: Vec<Session>,
