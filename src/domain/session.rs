@@ -64,6 +64,8 @@ pub struct Car {
     pub maximum: Option<Rate>,
     /// The least it takes above zero, in the connector's unit.
     pub minimum: Option<Rate>,
+    /// The unit in which the caller gave the rates. `None`: the connector's, whatever that is.
+    pub unit: Option<RateUnit>,
 }
 
 /// What an operator decided about a session.
@@ -330,20 +332,31 @@ fn check_car(car: &Car, connector: &Connector, faults: &mut Faults) {
         faults.within("car.phase_count", "phases", i64::from(phases), 1..=3);
     }
     let unit = connector.conversion().unit;
-    let (suffix, most) = match unit {
-        RateUnit::DeciAmpere => ("deciampere", MAX_CONNECTOR_DECIAMPS),
-        RateUnit::Watt => ("watt", MAX_CONNECTOR_WATTS),
+    if let Some(got) = car.unit
+        && got != unit
+    {
+        faults.add(
+            "car",
+            "has rates in another unit than the connector's",
+            format_args!("rates in {got}"),
+            format_args!("rates in {unit}"),
+        );
+        return;
+    }
+    let (name, most) = match unit {
+        RateUnit::DeciAmpere => ("current_deciampere", MAX_CONNECTOR_DECIAMPS),
+        RateUnit::Watt => ("power_watt", MAX_CONNECTOR_WATTS),
     };
     let unit = unit.to_string();
     if let Some(maximum) = car.maximum {
-        faults.within(format!("car.maximum_{suffix}"), &unit, maximum.value(), 1..=most);
+        faults.within(format!("car.maximum.{name}"), &unit, maximum.value(), 1..=most);
     }
     if let Some(minimum) = car.minimum {
         let ceiling = car
             .maximum
             .map_or(connector.maximum, |maximum| maximum.min(connector.maximum));
         faults.within(
-            format!("car.minimum_{suffix}"),
+            format!("car.minimum.{name}"),
             &unit,
             minimum.value(),
             0..=ceiling.value(),
