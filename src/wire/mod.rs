@@ -5,6 +5,7 @@
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
 pub mod common;
+pub mod journal;
 pub mod json;
 pub mod session;
 pub mod site;
