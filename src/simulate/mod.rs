@@ -7,5 +7,6 @@ pub mod baseline;
 pub mod car;
 pub mod clock;
 pub mod day;
+pub mod report;
 pub mod tally;
 pub mod yard;
