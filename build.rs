@@ -17,9 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // The same bytes serve reflection and JSON.
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    // A message knows its full name, by which its descriptor is found.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     // Without `build_transport` the client has no `connect` of its own, which would clash with the RPC of that name.
     tonic_prost_build::configure()
         .build_transport(false)
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -123,18 +123,33 @@ impl Faults {
         None
     }
 
-    /// Takes over the faults of a part, putting `prefix` before their fields.
+    /// Takes over the faults of a part, putting `prefix` before their fields. A part may name itself with an empty field, and an
+    /// item of a list with `[2]`.
     pub fn nest(&mut self, prefix: &str, rejection: Rejection) {
         for mut fault in rejection.faults {
-            fault.field = if fault.field.is_empty() {
-                prefix.to_owned()
-            } else {
-                format!("{prefix}.{}", fault.field)
-            };
+            let joined = prefix.is_empty() || fault.field.is_empty() || fault.field.starts_with('[');
+            let dot = if joined { "" } else { "." };
+            fault.field = format!("{prefix}{dot}{}", fault.field);
             if self.0.len() < MAX_FAULTS {
                 self.0.push(fault);
             }
         }
+    }
+
+    /// The value of a part of the request, or nothing and the part's faults under `prefix`.
+    pub fn part<T>(&mut self, prefix: &str, part: Result<T, Rejection>) -> Option<T> {
+        part.map_err(|rejection| self.nest(prefix, rejection)).ok()
+    }
+
+    /// The value of one field, or nothing and its faults, told by the name `field` instead of their own.
+    pub fn field<T>(&mut self, field: &str, value: Result<T, Rejection>) -> Option<T> {
+        let renamed = value.map_err(|mut rejection| {
+            for fault in &mut rejection.faults {
+                fault.field.clear();
+            }
+            rejection
+        });
+        self.part(field, renamed)
     }
 
     pub fn is_empty(&self) -> bool {

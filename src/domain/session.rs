@@ -64,6 +64,8 @@ pub struct Car {
     pub maximum: Option<Rate>,
     /// The least it takes above zero, in the connector's unit.
     pub minimum: Option<Rate>,
+    /// The unit in which the caller gave the rates. `None`: the connector's, whatever that is.
+    pub unit: Option<RateUnit>,
 }
 
 /// What an operator decided about a session.
@@ -208,19 +210,13 @@ impl Session {
         self.spec.departure.value().filter(|departure| *departure > now)
     }
 
-    /// Energy still wanted. `None` if nobody knows: then the car is served until it stops. Zero if the need is met.
-    pub fn remaining_need(&self) -> Option<WattSeconds> {
-        self.spec.need.value().map(|need| (need - self.delivered).or_zero())
-    }
-
-    /// The tier by which it is served now.
-    pub fn tier_now(&self) -> Tier {
-        if self.overridden == Override::Boost {
-            Tier::BOOST
-        } else if self.remaining_need() == Some(WattSeconds::ZERO) {
-            Tier::SPARE
-        } else {
-            self.spec.tier
+    /// The tier by which it is served once it has got `delivered`.
+    pub fn tier_after(&self, delivered: WattSeconds) -> Tier {
+        let met = self.spec.need.value().is_some_and(|need| delivered >= need);
+        match self.overridden {
+            Override::Boost => Tier::BOOST,
+            _ if met => Tier::SPARE,
+            _ => self.spec.tier,
         }
     }
 }
@@ -330,20 +326,31 @@ fn check_car(car: &Car, connector: &Connector, faults: &mut Faults) {
         faults.within("car.phase_count", "phases", i64::from(phases), 1..=3);
     }
     let unit = connector.conversion().unit;
-    let (suffix, most) = match unit {
-        RateUnit::DeciAmpere => ("deciampere", MAX_CONNECTOR_DECIAMPS),
-        RateUnit::Watt => ("watt", MAX_CONNECTOR_WATTS),
+    if let Some(got) = car.unit
+        && got != unit
+    {
+        faults.add(
+            "car",
+            "has rates in another unit than the connector's",
+            format_args!("rates in {got}"),
+            format_args!("rates in {unit}"),
+        );
+        return;
+    }
+    let (name, most) = match unit {
+        RateUnit::DeciAmpere => ("current_deciampere", MAX_CONNECTOR_DECIAMPS),
+        RateUnit::Watt => ("power_watt", MAX_CONNECTOR_WATTS),
     };
     let unit = unit.to_string();
     if let Some(maximum) = car.maximum {
-        faults.within(format!("car.maximum_{suffix}"), &unit, maximum.value(), 1..=most);
+        faults.within(format!("car.maximum.{name}"), &unit, maximum.value(), 1..=most);
     }
     if let Some(minimum) = car.minimum {
         let ceiling = car
             .maximum
             .map_or(connector.maximum, |maximum| maximum.min(connector.maximum));
         faults.within(
-            format!("car.minimum_{suffix}"),
+            format!("car.minimum.{name}"),
             &unit,
             minimum.value(),
             0..=ceiling.value(),

@@ -597,12 +597,12 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
             standby,
         } => {
             faults.within(
-                format!("{field}.efficiency_percent"),
+                format!("{field}.dc.efficiency_percent"),
                 "%",
                 i64::from(*efficiency_percent),
                 50..=100,
             );
-            faults.within(format!("{field}.standby_watt"), "W", standby.watts(), 0..=100_000);
+            faults.within(format!("{field}.dc.standby_watt"), "W", standby.watts(), 0..=100_000);
             RateUnit::Watt
         }
         Wiring::Star(phases) => {
@@ -611,7 +611,7 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
             sorted.dedup();
             faults.require(
                 !phases.is_empty() && sorted.len() == phases.len(),
-                format!("{field}.phases"),
+                format!("{field}.star.phases"),
                 "is not a wiring",
                 format_args!("{phases:?}"),
                 "one to three of L1, L2, L3, none twice",
@@ -619,7 +619,12 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
             RateUnit::DeciAmpere
         }
         Wiring::StarUnknown { phases } => {
-            faults.within(format!("{field}.phase_count"), "phases", i64::from(*phases), 1..=3);
+            faults.within(
+                format!("{field}.star_unknown.phase_count"),
+                "phases",
+                i64::from(*phases),
+                1..=3,
+            );
             RateUnit::DeciAmpere
         }
         Wiring::Delta(_) => RateUnit::DeciAmpere,
@@ -628,20 +633,20 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
         RateUnit::DeciAmpere => (MAX_CONNECTOR_DECIAMPS, 60),
         RateUnit::Watt => (MAX_CONNECTOR_WATTS, 1),
     };
-    let suffix = match unit {
-        RateUnit::DeciAmpere => "deciampere",
-        RateUnit::Watt => "watt",
+    let name = match unit {
+        RateUnit::DeciAmpere => "current_deciampere",
+        RateUnit::Watt => "power_watt",
     };
     let unit = unit.to_string();
     let maximum = faults.within(
-        format!("{field}.maximum_{suffix}"),
+        format!("{field}.maximum.{name}"),
         &unit,
         connector.maximum.value(),
         1..=most,
     );
     // Between 0 and 6 A means nothing to a car (IEC 61851-1).
     let minimum = faults.within(
-        format!("{field}.minimum_{suffix}"),
+        format!("{field}.minimum.{name}"),
         &unit,
         connector.minimum.value(),
         least_minimum..=most,
@@ -649,7 +654,7 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
     if let (Some(minimum), Some(maximum)) = (minimum, maximum) {
         faults.require(
             minimum <= maximum,
-            format!("{field}.minimum_{suffix}"),
+            format!("{field}.minimum.{name}"),
             "is above the maximum",
             format_args!("{minimum} {unit}"),
             format_args!("at most {maximum} {unit}"),
@@ -658,7 +663,7 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
             let default = default.value();
             faults.require(
                 default == 0 || (minimum..=maximum).contains(&default),
-                format!("{field}.default_{suffix}"),
+                format!("{field}.default_rate.{name}"),
                 "is neither zero nor between minimum and maximum",
                 format_args!("{default} {unit}"),
                 format_args!("0, or {minimum} to {maximum} {unit}"),
@@ -669,7 +674,7 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
         Steps::Multiple(step) => {
             faults.require(
                 (1..=connector.maximum.value()).contains(&step.value()),
-                format!("{field}.step_{suffix}"),
+                format!("{field}.step.{name}"),
                 "is out of range",
                 format_args!("{step} {unit}"),
                 format_args!("1 {unit} to the maximum"),
@@ -682,7 +687,7 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
                 .all(|rate| (connector.minimum..=connector.maximum).contains(rate));
             faults.require(
                 !rates.is_empty() && rates.len() <= 256 && ascending && inside,
-                format!("{field}.allowed_rates_{suffix}"),
+                format!("{field}.allowed_rates"),
                 "is not a list of rates",
                 format_args!("{} rates", rates.len()),
                 "1 to 256 rates from minimum to maximum, ascending; zero is always allowed and not listed",

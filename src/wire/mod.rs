@@ -4,6 +4,16 @@
 //! Decides how a message is read: every fault of it is reported at once, by the field's name in the message. Never decides
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
+pub mod common;
+pub mod json;
+pub mod session;
+pub mod site;
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
 /// Generated code, nested as the packages are, because messages refer to each other that way.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 mod generated {
