@@ -7,6 +7,7 @@ use super::gateway::timestamp;
 use crate::simulate::day::{Day, DaySession, GRID_CONNECTION, TENANT};
 use crate::units::{WattSeconds, Watts};
 use crate::wire::proto;
+use crate::wire::site::{price_messages, site_message};
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
 use tonic::transport::Channel;
@@ -29,11 +30,11 @@ impl Backend {
         }
     }
 
-    pub async fn put_site(&mut self, site: proto::Site) -> anyhow::Result<()> {
+    pub async fn put_site(&mut self, day: &Day) -> anyhow::Result<()> {
         let request = proto::PutSiteRequest {
             meta: meta("put-site"),
             tenant_id: TENANT.to_owned(),
-            site: Some(site),
+            site: Some(site_message(day.site.spec())),
         };
         self.sites.put_site(request).await?;
         Ok(())
@@ -44,15 +45,7 @@ impl Backend {
             meta: meta("set-prices"),
             tenant_id: TENANT.to_owned(),
             site_id: self.site_id.clone(),
-            prices: day
-                .prices
-                .points()
-                .iter()
-                .map(|(from, price)| proto::PricePoint {
-                    from: timestamp(*from),
-                    micros_per_kwh: price.micros_per_kwh(),
-                })
-                .collect(),
+            prices: price_messages(&day.prices),
         };
         self.sites.set_prices(request).await?;
         Ok(())

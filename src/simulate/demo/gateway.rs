@@ -38,8 +38,11 @@ pub struct Gateway {
     network: BTreeMap<(Instant, u64), Delivery>,
     departures: u64,
     random: SplitMix,
-    heartbeat: Seconds,
-    last_sent: Instant,
+    /// In real time, as the service measures silence.
+    heartbeat: Duration,
+    last_sent: tokio::time::Instant,
+    /// Streams opened since the service last said anything.
+    idle_streams: u32,
     counts: Counts,
 }
 
@@ -58,12 +61,13 @@ pub struct Counts {
     pub rejected_by_station: u64,
     /// What the service did not take of our messages, in words.
     pub refused: Vec<String>,
+    /// Streams opened.
     pub streams: u32,
 }
 
 enum Delivery {
     ToStation(proto::ProfileCommand),
-    ToGateway(proto::CommandAnswer),
+    ToGateway(Up),
 }
 
 impl Gateway {
@@ -78,8 +82,9 @@ impl Gateway {
             network: BTreeMap::new(),
             departures: 0,
             random: SplitMix(seed),
-            heartbeat: Seconds::from_secs(30),
-            last_sent: day.start,
+            heartbeat: Duration::from_secs(10),
+            last_sent: tokio::time::Instant::now(),
+            idle_streams: 0,
             counts: Counts::default(),
         }
     }
@@ -104,50 +109,51 @@ impl Gateway {
     }
 
     /// The station ends the session and says that it follows nothing of ours any more.
-    pub async fn unplug(&mut self, evse: usize, now: Instant) -> anyhow::Result<()> {
+    pub async fn unplug(&mut self, evse: usize) {
         self.stations[evse].unplug();
         let active = proto::ActiveProfile {
             site_id: self.site.clone(),
             evse_id: self.evses[evse].clone(),
             revision: 0,
         };
-        self.say(Up::Active(active), now).await
+        self.say(Up::Active(active)).await;
     }
 
-    pub async fn report(&mut self, readings: Vec<proto::MeterReading>, now: Instant) -> anyhow::Result<()> {
+    pub async fn report(&mut self, readings: Vec<proto::MeterReading>) {
         let readings = proto::GatewayReadings {
             site_id: self.site.clone(),
             readings,
         };
-        self.say(Up::Readings(readings), now).await
+        self.say(Up::Readings(readings)).await;
     }
 
-    /// When the gateway or its network next has something to do.
-    pub fn next_due(&self) -> Instant {
-        let heartbeat = self.last_sent + self.heartbeat;
-        let arrival = self.network.keys().next().map(|(at, _)| *at);
-        arrival.map_or(heartbeat, |arrival| arrival.min(heartbeat))
+    /// When the next message reaches a station or comes back from one.
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.network.keys().next().map(|(at, _)| *at)
     }
 
-    /// Does what is due at `now`: commands reach stations, answers come back, silence is broken.
-    pub async fn run_due(&mut self, now: Instant) -> anyhow::Result<()> {
+    /// Lets what is due by `now` arrive.
+    pub async fn deliver(&mut self, now: Instant) -> anyhow::Result<()> {
         while let Some(next) = self.network.first_entry().filter(|next| next.key().0 <= now) {
             match next.remove() {
                 Delivery::ToStation(command) => self.command_arrives(command, now)?,
-                Delivery::ToGateway(answer) => self.say(Up::Answer(answer), now).await?,
+                Delivery::ToGateway(message) => self.say(message).await,
             }
         }
-        if self.last_sent + self.heartbeat <= now {
-            let heartbeat = proto::GatewayHeartbeat { clock: timestamp(now) };
-            self.say(Up::Heartbeat(heartbeat), now).await?;
-        }
         Ok(())
+    }
+
+    /// The connection breaks. What was not acknowledged is said again on the next one.
+    pub fn lose_stream(&mut self) {
+        self.stream = None;
     }
 
     /// Takes in what the service says, for at most `patience`; true if it said anything.
     pub async fn listen(&mut self, now: Instant, patience: Duration) -> anyhow::Result<bool> {
         if self.stream.is_none() {
             self.open_stream(now).await?;
+        } else if self.last_sent.elapsed() >= self.heartbeat {
+            self.say(Up::Heartbeat(proto::GatewayHeartbeat { clock: timestamp(now) })).await;
         }
         let Some(stream) = &mut self.stream else { return Ok(false) };
         // Giving up waiting loses nothing: a message is taken whole or not at all.
@@ -156,8 +162,8 @@ impl Gateway {
         };
         match heard {
             Ok(Some(response)) => {
-                self.counts.streams = 0;
-                self.hear(response, now).await?;
+                self.idle_streams = 0;
+                self.hear(response, now).await;
             }
             Ok(None) => self.stream = None,
             Err(status) => {
@@ -171,8 +177,9 @@ impl Gateway {
     /// Hello, then everything that the last stream left unacknowledged.
     async fn open_stream(&mut self, now: Instant) -> anyhow::Result<()> {
         self.counts.streams += 1;
+        self.idle_streams += 1;
         anyhow::ensure!(
-            self.counts.streams <= MAX_IDLE_STREAMS,
+            self.idle_streams <= MAX_IDLE_STREAMS,
             "the service ends every gateway stream at once"
         );
         let (up, messages) = mpsc::channel(UP_QUEUE);
@@ -186,8 +193,9 @@ impl Gateway {
             acknowledged: 0,
         };
         for message in &self.unacknowledged {
-            stream.send(message.clone()).await?;
+            stream.send(message.clone()).await;
         }
+        self.last_sent = tokio::time::Instant::now();
         self.stream = Some(stream);
         Ok(())
     }
@@ -209,22 +217,35 @@ impl Gateway {
         }
     }
 
-    async fn hear(&mut self, response: proto::ConnectResponse, now: Instant) -> anyhow::Result<()> {
+    async fn hear(&mut self, response: proto::ConnectResponse, now: Instant) {
         match response.message {
             Some(Down::Welcome(welcome)) => {
-                self.heartbeat = Seconds::from_secs(i64::from(welcome.heartbeat_seconds).max(1));
+                self.heartbeat = Duration::from_secs(u64::try_from(welcome.heartbeat_seconds).unwrap_or(1).max(1));
             }
             Some(Down::Command(command)) => {
                 self.counts.commands += 1;
                 let forwarded = answer(&command, proto::CommandResult::Forwarded, String::new());
                 self.send_over_network(Delivery::ToStation(command), now);
-                self.say(Up::Answer(forwarded), now).await?;
+                self.say(forwarded).await;
             }
             Some(Down::Acknowledgement(acknowledgement)) => self.acknowledge(acknowledgement.number),
-            Some(Down::Refused(refused)) => self.counts.refused.extend(refused.faults),
+            Some(Down::Refused(refused)) => self.refused(refused, now),
             None => {}
         }
-        Ok(())
+    }
+
+    /// A message that could not be taken is said again a little later; one that is wrong is not.
+    fn refused(&mut self, refused: proto::Refused, now: Instant) {
+        let message = usize::try_from(refused.number - self.first_unacknowledged()).ok();
+        match message.and_then(|index| self.unacknowledged.get(index)).cloned() {
+            Some(message) if refused.try_again => self.send_over_network(Delivery::ToGateway(message), now),
+            _ => self.counts.refused.extend(refused.faults),
+        }
+    }
+
+    /// The number that the oldest unacknowledged message has on this stream; 1 is the hello.
+    fn first_unacknowledged(&self) -> i64 {
+        self.stream.as_ref().map_or(2, |stream| stream.acknowledged.max(1) + 1)
     }
 
     fn acknowledge(&mut self, number: i64) {
@@ -238,13 +259,12 @@ impl Gateway {
         }
     }
 
-    async fn say(&mut self, message: Up, now: Instant) -> anyhow::Result<()> {
-        self.last_sent = now;
+    async fn say(&mut self, message: Up) {
+        self.last_sent = tokio::time::Instant::now();
         self.unacknowledged.push_back(message.clone());
-        match &mut self.stream {
-            Some(stream) => stream.send(message).await,
-            // It is said when a stream is open.
-            None => Ok(()),
+        // Without a stream it is said when there is one.
+        if let Some(stream) = &mut self.stream {
+            stream.send(message).await;
         }
     }
 
@@ -273,11 +293,10 @@ impl Gateway {
 }
 
 impl Stream {
-    async fn send(&mut self, message: Up) -> anyhow::Result<()> {
+    async fn send(&mut self, message: Up) {
         self.sent += 1;
         // A broken stream shows when it is read; what was said is kept until it is acknowledged.
         let _ = self.up.send(numbered(self.sent, message)).await;
-        Ok(())
     }
 }
 
@@ -288,15 +307,15 @@ fn numbered(number: i64, message: Up) -> proto::ConnectRequest {
     }
 }
 
-fn answer(command: &proto::ProfileCommand, result: proto::CommandResult, reason: String) -> proto::CommandAnswer {
-    proto::CommandAnswer {
+fn answer(command: &proto::ProfileCommand, result: proto::CommandResult, reason: String) -> Up {
+    Up::Answer(proto::CommandAnswer {
         site_id: command.site_id.clone(),
         evse_id: command.evse_id.clone(),
         revision: command.revision,
         attempt: command.attempt,
         result: result.into(),
         reason,
-    }
+    })
 }
 
 pub fn timestamp(at: Instant) -> Option<prost_types::Timestamp> {
