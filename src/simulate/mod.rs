@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod car;
 pub mod clock;
 pub mod day;
+pub mod demo;
 pub mod report;
 pub mod tally;
 pub mod yard;

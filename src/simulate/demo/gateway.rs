@@ -153,9 +153,12 @@ impl Gateway {
         if self.stream.is_none() {
             self.open_stream(now).await?;
         } else if self.last_sent.elapsed() >= self.heartbeat {
-            self.say(Up::Heartbeat(proto::GatewayHeartbeat { clock: timestamp(now) })).await;
+            self.say(Up::Heartbeat(proto::GatewayHeartbeat { clock: timestamp(now) }))
+                .await;
         }
-        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let Some(stream) = &mut self.stream else {
+            return Ok(false);
+        };
         // Giving up waiting loses nothing: a message is taken whole or not at all.
         let Ok(heard) = tokio::time::timeout(patience, stream.down.message()).await else {
             return Ok(false);
@@ -201,7 +204,11 @@ impl Gateway {
     }
 
     fn hello(&self, now: Instant) -> proto::GatewayHello {
-        let applied = self.evses.iter().zip(&self.stations).filter(|(_, station)| station.applied() > 0);
+        let applied = self
+            .evses
+            .iter()
+            .zip(&self.stations)
+            .filter(|(_, station)| station.applied() > 0);
         proto::GatewayHello {
             tenant_id: TENANT.to_owned(),
             gateway_id: GATEWAY.to_owned(),

@@ -10,7 +10,7 @@ mod stations;
 
 use super::baseline;
 use super::clock::VirtualClock;
-use super::day::{Day, GATEWAY};
+use super::day::Day;
 use super::report::{Report, Service, Written};
 use super::yard::Yard;
 use crate::app::{self, Running};
@@ -72,7 +72,10 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
     running.shut_down().await;
     played?;
     if let [first, ..] = counts.refused.as_slice() {
-        bail!("the service refused {} of the gateway's messages, first: {first}", counts.refused.len());
+        bail!(
+            "the service refused {} of the gateway's messages, first: {first}",
+            counts.refused.len()
+        );
     }
     let service = Service {
         rejected: counts.rejected_by_station,
@@ -197,7 +200,11 @@ impl<'a> Play<'a> {
         };
         match tokio::time::timeout(STALL, all_done).await {
             Ok(done) => done,
-            Err(_) => bail!("the service did not come to rest at {}: {}", self.day.clock_time(self.now), self.state()),
+            Err(_) => bail!(
+                "the service did not come to rest at {}: {}",
+                self.day.clock_time(self.now),
+                self.state()
+            ),
         }
     }
 

@@ -124,7 +124,9 @@ mod tests {
     fn a_profile_holds_by_its_own_clock_and_its_last_period_for_ever() {
         let mut station = Station::default();
         station.plug_in("s");
-        station.apply(&command("s", 1, &[(0, 16.0), (60, 10.3), (900, 0.0)])).unwrap();
+        station
+            .apply(&command("s", 1, &[(0, 16.0), (60, 10.3), (900, 0.0)]))
+            .unwrap();
         let pilots = [0, 100, 159, 160, 999, 1000, 1_000_000].map(|secs| pilot(&station, secs));
         assert_eq!(pilots, [160, 160, 160, 103, 103, 0, 0]);
     }
@@ -175,7 +177,12 @@ mod tests {
         let mut station = Station::default();
         station.plug_in("s");
         station.apply(&command("s", 1, &[(0, 16.0)])).unwrap();
-        for periods in [&[][..], &[(1, 6.0)], &[(0, 6.0), (0, 7.0)], &[(0, 6.0), (9, 7.0), (8, 7.0)]] {
+        for periods in [
+            &[][..],
+            &[(1, 6.0)],
+            &[(0, 6.0), (0, 7.0)],
+            &[(0, 6.0), (9, 7.0), (8, 7.0)],
+        ] {
             assert!(station.apply(&command("s", 2, periods)).is_err(), "{periods:?}");
         }
         let mut watts = command("s", 2, &[]);
