@@ -15,12 +15,14 @@ use super::day::Day;
 use super::report::{Report, Service, Written};
 use super::yard::Yard;
 use crate::app::{self, Running};
+use crate::config::{Config, Sources};
 use crate::units::{Instant, Seconds};
 use crate::wire::proto;
 use anyhow::{Context, bail};
 use backend::Backend;
 use gateway::{Gateway, timestamp};
 use progress::Progress;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +42,10 @@ const MARKER: &str = ".laddplan-demo";
 /// What the caller may choose.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Holds the store and the report. Made if it is not there.
-    pub folder: PathBuf,
+    /// For the store. Made if it is not there; what an earlier demo left in it is thrown away.
+    pub data: PathBuf,
+    /// For the report. Made if it is not there.
+    pub out: PathBuf,
     /// Of the network's delays.
     pub seed: u64,
 }
@@ -58,7 +62,7 @@ pub struct Outcome {
 /// Plays the day and writes its report.
 pub async fn run(options: Options) -> anyhow::Result<Outcome> {
     let day = Day::carried()?;
-    let store = fresh_store(&options.folder)?;
+    let store = fresh_store(&options.data)?;
     let begun = tokio::time::Instant::now();
     let clock = Arc::new(VirtualClock::starting_at(day.start));
     let running = app::start(configuration(&store)?, clock.clone()).await?;
@@ -87,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
         service,
         day,
     };
-    let written = report.write(&options.folder)?;
+    let written = report.write(&options.out)?;
     Ok(Outcome { report, written, store })
 }
 
@@ -105,6 +109,19 @@ fn fresh_store(folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     std::fs::write(&marker, "made by laddplan demo\n").with_context(|| format!("cannot write {}", marker.display()))?;
     Ok(store)
+}
+
+/// The service as it is, on a free port of loopback, with its journal in `store`.
+fn configuration(store: &Path) -> anyhow::Result<Config> {
+    let flags = [
+        ("listen", "127.0.0.1:0".to_owned()),
+        ("data", store.to_str().context("the store's path is not Unicode")?.to_owned()),
+    ];
+    let sources = Sources {
+        flags: BTreeMap::from(flags),
+        ..Sources::default()
+    };
+    Ok(Config::parse(&sources)?)
 }
 
 /// What happens to the yard from outside.
