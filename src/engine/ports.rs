@@ -2,7 +2,7 @@
 //!
 //! Decides the contracts, above all the order in which things happen: append, then sync, then acknowledge and send.
 
-use super::image::SiteImage;
+pub use super::image::SiteImage;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;
 use crate::domain::ids::{GatewayId, PersonRef, SessionId, SiteKey, TenantId};
@@ -23,7 +23,7 @@ pub enum Durability {
 /// What is appended to one site's journal, as a whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Not empty; sequence numbers continue the journal without a gap.
+    /// Their sequence numbers continue the journal without a gap. Empty only where ended sessions are restored.
     pub entries: Vec<Recorded>,
     /// Sessions that these entries end, for the list of ended sessions, which can be made again from the journal.
     pub ended_sessions: Vec<Session>,

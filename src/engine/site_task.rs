@@ -723,11 +723,15 @@ impl SiteTask {
             exists: site.is_some(),
             gateway: site.and_then(|site| site.spec().gateway.clone()),
         };
-        self.summary.send_if_modified(|before| {
+        let changed = self.summary.send_if_modified(|before| {
             let changed = *before != summary;
             *before = summary;
             changed
         });
+        if changed && self.state.site().is_none() {
+            // Whoever watches the plans learns here that there will be no more.
+            self.plans.send_replace(None);
+        }
     }
 
     fn view(&self) -> Option<Arc<SiteView>> {
