@@ -66,7 +66,7 @@ pub struct Counts {
 }
 
 enum Delivery {
-    ToStation(proto::ProfileCommand),
+    ToStation(Box<proto::ProfileCommand>),
     ToGateway(Up),
 }
 
@@ -136,7 +136,7 @@ impl Gateway {
     pub async fn deliver(&mut self, now: Instant) -> anyhow::Result<()> {
         while let Some(next) = self.network.first_entry().filter(|next| next.key().0 <= now) {
             match next.remove() {
-                Delivery::ToStation(command) => self.command_arrives(command, now)?,
+                Delivery::ToStation(command) => self.command_arrives(&command, now)?,
                 Delivery::ToGateway(message) => self.say(message).await,
             }
         }
@@ -232,7 +232,7 @@ impl Gateway {
             Some(Down::Command(command)) => {
                 self.counts.commands += 1;
                 let forwarded = answer(&command, proto::CommandResult::Forwarded, String::new());
-                self.send_over_network(Delivery::ToStation(command), now);
+                self.send_over_network(Delivery::ToStation(Box::new(command)), now);
                 self.say(forwarded).await;
             }
             Some(Down::Acknowledgement(acknowledgement)) => self.acknowledge(acknowledgement.number),
@@ -275,17 +275,17 @@ impl Gateway {
         }
     }
 
-    fn command_arrives(&mut self, command: proto::ProfileCommand, now: Instant) -> anyhow::Result<()> {
+    fn command_arrives(&mut self, command: &proto::ProfileCommand, now: Instant) -> anyhow::Result<()> {
         let evse = self
             .evses
             .iter()
             .position(|evse| *evse == command.evse_id)
             .with_context(|| format!("a command for unknown EVSE {}", command.evse_id))?;
-        let answer = match self.stations[evse].apply(&command) {
-            Ok(()) => answer(&command, proto::CommandResult::Accepted, String::new()),
+        let answer = match self.stations[evse].apply(command) {
+            Ok(()) => answer(command, proto::CommandResult::Accepted, String::new()),
             Err(Rejected(reason)) => {
                 self.counts.rejected_by_station += 1;
-                answer(&command, proto::CommandResult::Rejected, reason)
+                answer(command, proto::CommandResult::Rejected, reason)
             }
         };
         self.send_over_network(Delivery::ToGateway(answer), now);

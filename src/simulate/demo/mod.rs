@@ -6,6 +6,7 @@
 mod backend;
 mod gateway;
 mod journal;
+mod progress;
 mod stations;
 
 use super::baseline;
@@ -14,13 +15,14 @@ use super::day::Day;
 use super::report::{Report, Service, Written};
 use super::yard::Yard;
 use crate::app::{self, Running};
+use crate::config::{Config, Sources};
 use crate::units::{Instant, Seconds};
 use crate::wire::proto;
 use anyhow::{Context, bail};
 use backend::Backend;
 use gateway::{Gateway, timestamp};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use progress::Progress;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,16 +36,16 @@ const STREAM_LOST_AFTER: Seconds = Seconds::from_hours(7);
 const LISTEN: Duration = Duration::from_millis(1);
 /// An instant that is not done after this long in real time will never be.
 const STALL: Duration = Duration::from_secs(60);
-/// Where progress is printed rather than drawn, once in so much virtual time.
-const PRINT_INTERVAL: Seconds = Seconds::from_hours(2);
 /// Says that a folder was made by the demo, and that the store in it may be thrown away.
 const MARKER: &str = ".laddplan-demo";
 
 /// What the caller may choose.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Holds the store and the report. Made if it is not there.
-    pub folder: PathBuf,
+    /// For the store. Made if it is not there; what an earlier demo left in it is thrown away.
+    pub data: PathBuf,
+    /// For the report. Made if it is not there.
+    pub out: PathBuf,
     /// Of the network's delays.
     pub seed: u64,
 }
@@ -60,13 +62,13 @@ pub struct Outcome {
 /// Plays the day and writes its report.
 pub async fn run(options: Options) -> anyhow::Result<Outcome> {
     let day = Day::carried()?;
-    let store = fresh_store(&options.folder)?;
+    let store = fresh_store(&options.data)?;
     let begun = tokio::time::Instant::now();
     let clock = Arc::new(VirtualClock::starting_at(day.start));
     let running = app::start(configuration(&store)?, clock.clone()).await?;
     let mut play = Play::begin(&day, options.seed, &running, clock).await?;
-    let progress = Progress::new(&day);
-    let played = play.to_the_end(&progress).await;
+    let mut progress = Progress::new(&day);
+    let played = play.play_out(&mut progress).await;
     progress.finish();
     let (figures, counts) = (play.yard.finish(), play.gateway.counts().clone());
     running.shut_down().await;
@@ -89,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
         service,
         day,
     };
-    let written = report.write(&options.folder)?;
+    let written = report.write(&options.out)?;
     Ok(Outcome { report, written, store })
 }
 
@@ -107,6 +109,19 @@ fn fresh_store(folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     std::fs::write(&marker, "made by laddplan demo\n").with_context(|| format!("cannot write {}", marker.display()))?;
     Ok(store)
+}
+
+/// The service as it is, on a free port of loopback, with its journal in `store`.
+fn configuration(store: &Path) -> anyhow::Result<Config> {
+    let flags = [
+        ("listen", "127.0.0.1:0".to_owned()),
+        ("data", store.to_str().context("the store's path is not Unicode")?.to_owned()),
+    ];
+    let sources = Sources {
+        flags: BTreeMap::from(flags),
+        ..Sources::default()
+    };
+    Ok(Config::parse(&sources)?)
 }
 
 /// What happens to the yard from outside.
@@ -176,7 +191,7 @@ impl<'a> Play<'a> {
         })
     }
 
-    async fn to_the_end(&mut self, progress: &Progress) -> anyhow::Result<()> {
+    async fn play_out(&mut self, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         while self.now < self.day.end {
             self.settle().await?;
             let next = self.next_instant();
@@ -301,50 +316,6 @@ impl<'a> Play<'a> {
         let readings: Vec<_> = self.yard.sessions().map(reading).collect();
         if !readings.is_empty() {
             self.gateway.report(readings).await;
-        }
-    }
-}
-
-/// How far the day has come: a bar on a terminal, else a line now and then.
-struct Progress {
-    bar: Option<ProgressBar>,
-    day_start: Instant,
-    printed: std::cell::Cell<Instant>,
-    clock_time: Box<dyn Fn(Instant) -> String>,
-}
-
-impl Progress {
-    fn new(day: &Day) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let length = u64::try_from((day.end - day.start).secs()).unwrap_or_default();
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} %  {elapsed} gone, {eta} to go");
-            let bar = ProgressBar::new(length);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        let owned = day.clone();
-        Self {
-            bar,
-            day_start: day.start,
-            printed: std::cell::Cell::new(day.start),
-            clock_time: Box::new(move |at| owned.clock_time(at)),
-        }
-    }
-
-    fn show(&self, now: Instant) {
-        let time = (self.clock_time)(now);
-        if let Some(bar) = &self.bar {
-            bar.set_position(u64::try_from((now - self.day_start).secs()).unwrap_or_default());
-            bar.set_message(format!("playing {time}"));
-        } else if now - self.printed.get() >= PRINT_INTERVAL {
-            self.printed.set(now);
-            eprintln!("playing {time}");
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 }

@@ -74,6 +74,7 @@ impl Report {
 
     /// Writes `report.html` and `report.json` into `folder`.
     pub fn write(&self, folder: &Path) -> anyhow::Result<Written> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let written = Written {
             html: folder.join("report.html"),
             json: folder.join("report.json"),
