@@ -71,8 +71,9 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
     let played = play.play_out(&mut progress).await;
     progress.finish();
     let (figures, counts) = (play.yard.finish(), play.gateway.counts().clone());
-    running.shut_down().await;
+    let stopped = running.shut_down().await;
     played?;
+    stopped?;
     if let [first, ..] = counts.refused.as_slice() {
         bail!(
             "the service refused {} of the gateway's messages, first: {first}",
