@@ -40,13 +40,14 @@ fn answer(request: &proto::PlanRequest) -> Result<proto::PlanResponse, Failure> 
 mod tests {
     use super::*;
     use crate::domain::ids::TenantId;
+    use crate::domain::site::Site;
     use crate::wire;
 
     #[test]
     fn the_example_is_a_valid_request() {
         let request: proto::PlanRequest = wire::json::from_json(EXAMPLE).unwrap();
         let tenant = TenantId::parse("example").unwrap();
-        wire::site::site_spec(&tenant, request.site.as_ref().unwrap()).unwrap();
+        Site::new(wire::site::site_spec(&tenant, request.site.as_ref().unwrap()).unwrap()).unwrap();
         for limit in &request.grid_limits {
             wire::site::grid_limit(limit).unwrap();
         }
@@ -54,6 +55,5 @@ mod tests {
             wire::session::session_spec(session.spec.as_ref().unwrap(), None).unwrap();
         }
         wire::site::prices(&request.prices).unwrap();
-        wire::site::forecast(&request.base_load).unwrap();
     }
 }
