@@ -83,7 +83,7 @@ pub(super) struct Entry {
     pub load: Timeline<Load>,
     pub transmissions: Vec<Transmission>,
     /// When the station was seen following it: as good as an acceptance.
-    seen_active: Option<Order>,
+    pub seen_active: Option<(Order, Instant)>,
     accepted_at: Option<Instant>,
     obedience: Obedience,
 }
@@ -169,7 +169,7 @@ impl Entry {
     }
 
     pub fn reported_active(&mut self, order: Order, now: Instant) {
-        self.seen_active.get_or_insert(order);
+        self.seen_active.get_or_insert((order, now));
         self.accepted_at.get_or_insert(now);
     }
 

@@ -173,7 +173,7 @@ impl Ledger {
         if let Some(entry) = record.entry_mut(command.revision) {
             entry.transmitted(command, terms.gateway_fences, order);
         }
-        record.lost_profile_at = None;
+        record.lost_profile = None;
         record.recount(&terms, command.sent_at);
     }
 
@@ -230,11 +230,11 @@ impl Ledger {
         let (order, terms) = (self.next_order(), self.terms);
         let Some(record) = self.record_mut(evse) else { return };
         match revision.filter(|revision| *revision > Revision::NONE) {
-            None => record.lost_profile_at = Some(now),
+            None => record.lost_profile = Some((order, now)),
             Some(revision) if revision > record.last_revision() => {
                 if revision.number() - record.last_revision().number() <= MAX_REVISION_AHEAD {
                     // It follows something of which nothing is known here: our store has lost it.
-                    record.foreign_revision = Some((revision, now));
+                    record.foreign_revision = Some((revision, order, now));
                     record.unknown_until = Some(now + terms.lease + terms.skew);
                 }
             }
@@ -242,7 +242,7 @@ impl Ledger {
                 if let Some(entry) = record.entry_mut(revision) {
                     entry.reported_active(order, now);
                 }
-                record.lost_profile_at = None;
+                record.lost_profile = None;
             }
         }
         record.recount(&terms, now);
@@ -250,10 +250,9 @@ impl Ledger {
 
     /// A meter was read. It shows whether a ceiling is kept; what is drawn is never counted.
     pub fn metered(&mut self, sample: &MeterSample, now: Instant) {
-        self.next_order();
-        let terms = self.terms;
+        let (order, terms) = (self.next_order(), self.terms);
         if let Some(record) = self.record_mut(&sample.evse) {
-            record.metered(sample, &terms, now);
+            record.metered(sample, &terms, order, now);
         }
     }
 
@@ -309,26 +308,35 @@ impl Ledger {
 
     /// The most that may be drawn at each place of the site, from `now` on.
     pub fn worst_cases(&self, now: Instant) -> Vec<Timeline<Load>> {
-        self.worst_cases_with(&HashMap::new(), now)
+        self.sums(now).into_iter().map(LoadSum::into_timeline).collect()
     }
 
-    /// The same, had `issued` been called with more commands: `instead` holds what those EVSEs may then follow.
-    pub(super) fn worst_cases_with(
-        &self,
-        instead: &HashMap<EvseId, Timeline<Load>>,
-        now: Instant,
-    ) -> Vec<Timeline<Load>> {
-        self.sums(instead, now)
-            .into_iter()
-            .map(LoadSum::into_timeline)
-            .collect()
+    pub(super) fn sums(&self, now: Instant) -> Vec<LoadSum> {
+        self.sums_of(|record| record.worst(), now)
     }
 
-    pub(super) fn sums(&self, instead: &HashMap<EvseId, Timeline<Load>>, now: Instant) -> Vec<LoadSum> {
+    /// The same, once `commands` are sent as well.
+    pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<Timeline<Load>> {
+        let mut then: HashMap<&EvseId, Timeline<Load>> = HashMap::new();
+        for command in commands {
+            if let Some(record) = self.record(&command.evse)
+                && let Some(load) = record.load_of(command, &self.terms)
+            {
+                let follows = then.entry(&command.evse).or_insert_with(|| record.worst().clone());
+                *follows = follows.zip(&load, |a, b| a.max(*b));
+            }
+        }
+        let sums = self.sums_of(
+            |record| then.get(&record.evse.id).unwrap_or_else(|| record.worst()),
+            now,
+        );
+        sums.into_iter().map(LoadSum::into_timeline).collect()
+    }
+
+    fn sums_of<'a>(&'a self, load_of: impl Fn(&'a MayFollow) -> &'a Timeline<Load>, now: Instant) -> Vec<LoadSum> {
         let mut loads: Vec<Vec<&Timeline<Load>>> = vec![Vec::new(); self.parents.len()];
         for record in &self.records {
-            let worst = instead.get(&record.evse.id).unwrap_or_else(|| record.worst());
-            loads[record.place].push(worst);
+            loads[record.place].push(load_of(record));
         }
         LoadSum::over_tree(&self.parents, &loads, now)
     }

@@ -4,7 +4,7 @@
 //! than the ceilings; it only shows whether a ceiling is kept.
 
 use super::Trust;
-use super::entry::Entry;
+use super::entry::{Entry, Order};
 use crate::domain::conversion::{Load, Rate, RateUnit};
 use crate::domain::ids::{NodeId, SessionId};
 use crate::domain::profile::{ChargingProfile, Instruction, ProfileCommand, Revision};
@@ -87,16 +87,16 @@ pub(super) struct MayFollow {
     /// By revision. The newest stays even when it no longer counts, for its number and its content.
     entries: Vec<Entry>,
     /// A revision beyond any of ours that a station was seen following.
-    pub foreign_revision: Option<(Revision, Instant)>,
+    pub foreign_revision: Option<(Revision, Order, Instant)>,
     pub session: Option<SessionId>,
     pub trust: Trust,
     /// The reading that showed it disobeying.
-    pub disobeyed: Option<MeterSample>,
+    pub disobeyed: Option<(Order, MeterSample)>,
     obeys_since: Option<Instant>,
     /// Until then it may follow anything.
     pub unknown_until: Option<Instant>,
-    /// The station said after that instant that it follows no profile of ours.
-    pub lost_profile_at: Option<Instant>,
+    /// Since the last command the station said that it follows no profile of ours.
+    pub lost_profile: Option<(Order, Instant)>,
     /// The most it may draw if it obeys.
     possible: Timeline<Load>,
     /// What `possible` was until then, for readings that arrive late.
@@ -120,7 +120,7 @@ impl MayFollow {
             disobeyed: None,
             obeys_since: None,
             unknown_until: None,
-            lost_profile_at: None,
+            lost_profile: None,
             possible: Timeline::constant(Load::ZERO),
             earlier: None,
             maximum: Timeline::constant(evse.maximum_load()),
@@ -184,7 +184,9 @@ impl MayFollow {
     }
 
     pub fn last_revision(&self) -> Revision {
-        let foreign = self.foreign_revision.map_or(Revision::NONE, |(revision, _)| revision);
+        let foreign = self
+            .foreign_revision
+            .map_or(Revision::NONE, |(revision, _, _)| revision);
         self.entries
             .last()
             .map_or(Revision::NONE, |newest| newest.command.revision)
@@ -384,7 +386,7 @@ impl MayFollow {
     }
 
     /// Takes a meter reading as evidence of obedience.
-    pub fn metered(&mut self, sample: &MeterSample, terms: &Terms, now: Instant) {
+    pub fn metered(&mut self, sample: &MeterSample, terms: &Terms, order: Order, now: Instant) {
         let alternating = self
             .evse
             .connectors
@@ -400,7 +402,7 @@ impl MayFollow {
         let possible = self.possible_at(sample.at, terms);
         if self.evse.controllable && draws_above(sample, &possible, alternating) {
             self.trust = Trust::Disobeys;
-            self.disobeyed = Some(sample.clone());
+            self.disobeyed = Some((order, sample.clone()));
             self.obeys_since = None;
         } else if self.trust == Trust::Disobeys {
             let since = *self.obeys_since.get_or_insert(sample.at);

@@ -36,6 +36,7 @@
 
 mod entry;
 mod headroom;
+mod history;
 pub mod invariants;
 mod ledger;
 mod may_follow;

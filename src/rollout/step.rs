@@ -16,7 +16,7 @@ use crate::domain::profile::{Cause, ChargingProfile, Instruction, ProfileCommand
 use crate::domain::site::{Connector, RateChoice};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A command without an answer is sent again after this long, then after twice as long, and so on.
 const RETRY_AFTER: Seconds = Seconds::from_secs(30);
@@ -46,7 +46,6 @@ pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) 
         room,
         now,
         headroom: None,
-        follows: HashMap::new(),
         lowering: Vec::new(),
         raising: Vec::new(),
         notes: Vec::new(),
@@ -67,8 +66,6 @@ struct Step<'a> {
     now: Instant,
     /// Made when first needed: in most steps nobody asks for more.
     headroom: Option<Headroom>,
-    /// What EVSEs may follow once the commands of this step are sent.
-    follows: HashMap<EvseId, Timeline<Load>>,
     lowering: Vec<ProfileCommand>,
     raising: Vec<ProfileCommand>,
     notes: Vec<Note>,
@@ -95,7 +92,7 @@ impl<'a> Case<'a> {
         let sent_at = current
             .last_transmission()
             .map_or(Instant::FAR_PAST, |sent| sent.command.sent_at);
-        let lost = self.record.lost_profile_at.is_some() && sent_at + RETRY_AFTER <= now;
+        let lost = self.record.lost_profile.is_some() && sent_at + RETRY_AFTER <= now;
         match &current.command.instruction {
             Instruction::Set(profile) if !lost && current.command.connector == self.connector.id => Some(profile),
             _ => None,
@@ -158,7 +155,14 @@ impl<'a> Step<'a> {
         let shape = self.shape(case, &rates, tail);
         let due = case.profile(self.now).map(|profile| (profile, renewal_due(profile)));
         let cause = match due {
-            Some((profile, _)) if profile.lease_end() <= self.now => Cause::Renewal,
+            Some((profile, _)) if profile.lease_end() <= self.now => {
+                let leased = *profile.limits().at(profile.lease_end() - Seconds::from_secs(1));
+                if *shape.rates.at(self.now) == leased {
+                    Cause::Renewal
+                } else {
+                    Cause::Change
+                }
+            }
             Some((profile, _)) if self.differs(case, profile, &shape.rates) => Cause::Change,
             Some((_, due)) if due <= self.now => Cause::Renewal,
             Some((_, due)) => {
@@ -219,8 +223,9 @@ impl<'a> Step<'a> {
         let lease = self.room.site.spec().lease;
         let grain = Seconds::from_secs((lease.secs() / LEASE_GRAINS).max(1));
         let lease_end = (self.now + lease).floor_to(grain);
+        let now = self.now;
         let cut = |rates: &Timeline<Rate>, tail: Rate| {
-            ChargingProfile::cut(case.conversion.unit, rates, self.now, lease_end, tail)
+            ChargingProfile::cut(case.conversion.unit, rates, now, lease_end, tail)
         };
         let wanted_tail = match tail {
             TailWish::Zero => Rate::ZERO,
@@ -277,7 +282,7 @@ impl<'a> Step<'a> {
         let (ledger, room, now) = (self.ledger, self.room, self.now);
         let headroom = self
             .headroom
-            .get_or_insert_with(|| Headroom::new(ledger.sums(&HashMap::new(), now), room.available, now));
+            .get_or_insert_with(|| Headroom::new(ledger.sums(now), room.available, now));
         let asking = Asking {
             path: &case.path,
             own: case.record.worst(),
@@ -295,7 +300,6 @@ impl<'a> Step<'a> {
         if let Some(headroom) = self.headroom.as_mut() {
             headroom.raise(&case.path, own, &follows);
         }
-        self.follows.insert(case.target.evse.clone(), follows);
         let command = ProfileCommand {
             evse: case.target.evse.clone(),
             session: case.target.session.clone(),
@@ -392,8 +396,7 @@ impl<'a> Step<'a> {
         let mut commands = self.lowering;
         commands.extend(self.raising);
         if !commands.is_empty() {
-            self.ledger
-                .assert_allowed(self.room, self.now, &commands, &self.follows);
+            self.ledger.assert_allowed(self.room, self.now, &commands);
         }
         Decision {
             commands,
@@ -438,21 +441,14 @@ fn lowers_refused(case: &Case<'_>, rates: &Timeline<Rate>, now: Instant) -> bool
 }
 
 impl Ledger {
-    /// The promise, checked by its own code on what is about to leave.
-    fn assert_allowed(
-        &self,
-        room: &Room<'_>,
-        now: Instant,
-        commands: &[ProfileCommand],
-        follows: &HashMap<EvseId, Timeline<Load>>,
-    ) {
+    /// The promises, checked by their own code on what is about to leave.
+    fn assert_allowed(&self, room: &Room<'_>, now: Instant, commands: &[ProfileCommand]) {
         let mut checks = vec![invariants::inv_profile_can_be_followed(room.site, commands)];
-        checks.extend(
-            commands
-                .iter()
-                .map(|command| invariants::inv_revision_counts_up(self.last_revision(&command.evse), command)),
-        );
-        let (before, after) = (self.worst_cases(now), self.worst_cases_with(follows, now));
+        let revisions = commands
+            .iter()
+            .map(|command| (self.last_revision(&command.evse), command));
+        checks.extend(revisions.map(|(last, command)| invariants::inv_revision_counts_up(last, command)));
+        let (before, after) = (self.worst_cases(now), self.worst_cases_if(commands, now));
         checks.push(invariants::inv_1_nothing_is_raised_too_far(
             &before,
             &after,
