@@ -1,1 +1,75 @@
-//! To come.
+//! The gRPC API: sites, sessions and plans for the back ends of CPOs, with health and reflection.
+//!
+//! Decides what a call means and how a refusal is told: every fault of a request at once, in one place (`crate::wire::status`).
+//! Never decides anything about charging, and never answers a change before the engine said that it is durable.
+//!
+//! - [`Api`] implements the services; `site`, `session` and `plan` hold one each.
+//! - `request` reads what calls share: tenant and site, request ids, pages.
+//! - `guard` stands before every call: calls in flight, time, the log of refusals.
+//! - `connections` stands before every connection; `server` puts it all together.
+
+mod connections;
+mod guard;
+mod limits;
+mod plan;
+mod request;
+mod server;
+mod session;
+mod site;
+
+use crate::engine::Engine;
+use crate::engine::Refusal;
+use crate::engine::ports::Clock;
+use crate::wire::status::status;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+use tonic::metadata::MetadataValue;
+use tonic::{Response, Status};
+
+pub use limits::Limits;
+pub use server::{ServeError, Services, serve};
+
+/// In the metadata of a refused call that had a request id.
+const REQUEST_ID_METADATA: &str = "request-id";
+
+/// Implements the services; cheap to clone.
+#[derive(Clone)]
+struct Api {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    limits: Arc<Limits>,
+    /// Turns true when the service stops: streams end.
+    stopping: watch::Receiver<bool>,
+    /// Room for calls that last: plan watchers and meter streams.
+    streams: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Waits until the service stops.
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.clone();
+        // The sender lives as long as the server; if it is gone, so is the server.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The answer to a call that changes nothing.
+fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
+    result.map(Response::new).map_err(|refusal| status(&refusal))
+}
+
+/// The answer to a call with a request id, which goes with a refusal, so that the log names it.
+fn answer_change<T>(request_id: &str, result: Result<T, Refusal>) -> Answer<T> {
+    answer(result).map_err(|mut status| {
+        if let Ok(value) = MetadataValue::try_from(request_id) {
+            status.metadata_mut().insert(REQUEST_ID_METADATA, value);
+        }
+        status
+    })
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the service is stopping")
+}

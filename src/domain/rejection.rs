@@ -51,6 +51,14 @@ impl Rejection {
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
+
+    /// The same as told of a whole in which the request is the part `prefix`.
+    #[must_use]
+    pub fn under(self, prefix: &str) -> Self {
+        let mut faults = Faults::default();
+        faults.nest(prefix, self);
+        Self { faults: faults.0 }
+    }
 }
 
 impl fmt::Display for Rejection {

@@ -210,19 +210,13 @@ impl Session {
         self.spec.departure.value().filter(|departure| *departure > now)
     }
 
-    /// Energy still wanted. `None` if nobody knows: then the car is served until it stops. Zero if the need is met.
-    pub fn remaining_need(&self) -> Option<WattSeconds> {
-        self.spec.need.value().map(|need| (need - self.delivered).or_zero())
-    }
-
-    /// The tier by which it is served now.
-    pub fn tier_now(&self) -> Tier {
-        if self.overridden == Override::Boost {
-            Tier::BOOST
-        } else if self.remaining_need() == Some(WattSeconds::ZERO) {
-            Tier::SPARE
-        } else {
-            self.spec.tier
+    /// The tier by which it is served once it has got `delivered`.
+    pub fn tier_after(&self, delivered: WattSeconds) -> Tier {
+        let met = self.spec.need.value().is_some_and(|need| delivered >= need);
+        match self.overridden {
+            Override::Boost => Tier::BOOST,
+            _ if met => Tier::SPARE,
+            _ => self.spec.tier,
         }
     }
 }

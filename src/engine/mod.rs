@@ -3,16 +3,37 @@
 //! Decides when things happen: what is acknowledged was synced first, what is sent was synced first, bursts make one plan, and a
 //! slow search never keeps an event waiting. Never decides how much power anyone gets.
 
+mod assemble;
+pub mod image;
+pub mod once;
 pub mod ports;
+mod recover;
+mod room;
+mod site_task;
+mod state;
+mod stopwatch;
 pub mod view;
 
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, SiteKey, TenantId};
+use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
-use std::sync::Arc;
-use tokio::sync::watch;
-use view::{PlanView, SiteView};
+use ports::{Clock, Gateway, Store, StoreError};
+use site_task::{Message, SiteTask, Status, Summary, World};
+use state::SiteState;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use view::{OnceRequest, PlanView, SiteView};
+
+/// Messages that wait for one site's task; one more is refused.
+const SITE_QUEUE: usize = 1_024;
+/// Stateless plans that wait for a solver; one more is refused.
+const MAX_WAITING_ONCE: usize = 64;
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +53,12 @@ pub enum Refusal {
     Unavailable(String),
 }
 
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 /// What became of a batch of meter samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MeterReceipt {
@@ -40,49 +67,117 @@ pub struct MeterReceipt {
     pub dropped: usize,
 }
 
-/// A handle on the engine; cheap to clone.
+/// How the engine searches plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub budget: Budget,
+    /// A search that takes longer is given up, and the greedy plan stands in.
+    pub watchdog: Duration,
+    /// The same where somebody must shed.
+    pub cut_watchdog: Duration,
+    /// Searches at the same time, over all sites.
+    pub solver_threads: usize,
+}
+
+/// A handle on the engine; cheap to clone. The tasks end when the last handle is gone or [`Engine::shut_down`] was called.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    world: Arc<World>,
+    /// Held only for look-ups and insertions, never across an await.
+    sites: RwLock<BTreeMap<SiteKey, SiteHandle>>,
+    waiting_once: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct SiteHandle {
+    inbox: mpsc::Sender<Message>,
+    status: Arc<Status>,
+    summary: watch::Receiver<Summary>,
+    plans: watch::Receiver<Option<Arc<PlanView>>>,
+    task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+}
 
 impl Engine {
+    /// Brings every site back from the store and starts its task.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        gateway: Arc<dyn Gateway>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
+        let solvers = Arc::new(Semaphore::new(settings.solver_threads.max(1)));
+        let world = Arc::new(World {
+            store,
+            gateway,
+            clock,
+            solvers,
+            settings,
+        });
+        let shared = Shared {
+            world,
+            sites: RwLock::default(),
+            waiting_once: AtomicUsize::new(0),
+        };
+        let engine = Self {
+            shared: Arc::new(shared),
+        };
+        for key in engine.shared.world.store.sites().await? {
+            let state = recover::load(engine.shared.world.store.as_ref(), &key).await?;
+            tracing::info!(site = %key, sequence = state.sequence(), "recovered");
+            engine.open(key, state);
+        }
+        Ok(engine)
+    }
+
     /// Makes a change durable. `Event::SitePut` for an unknown site creates it.
     pub async fn submit(&self, key: &SiteKey, request: Option<RequestStamp>, event: Event) -> Result<Receipt, Refusal> {
-        let _ = (key, request, event);
-        todo!()
+        let handle = match (self.find(key), &event) {
+            (Some(handle), _) => handle,
+            (None, Event::SitePut(_)) => {
+                let nothing = SiteState::empty(key.clone());
+                nothing.admit(event.clone(), self.shared.world.clock.now())?;
+                self.open(key.clone(), nothing)
+            }
+            (None, _) => return Err(no_such_site(key)),
+        };
+        handle.ask(|reply| Message::Submit { request, event, reply }).await
     }
 
     pub async fn meter(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
-        let _ = (key, samples);
-        todo!()
+        let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
+        handle.ask(|reply| Message::Meter { samples, reply }).await
     }
 
     /// At most `most` sites with an id after `after`, by id.
     pub fn sites(&self, tenant: &TenantId, after: Option<&SiteId>, most: usize) -> Vec<SiteId> {
-        let _ = (tenant, after, most);
-        todo!()
+        self.sites_where(tenant, after, most, |_| true)
     }
 
     /// The sites of a tenant that name `gateway`.
     pub fn sites_of_gateway(&self, tenant: &TenantId, gateway: &GatewayId) -> Vec<SiteId> {
-        let _ = (tenant, gateway);
-        todo!()
+        self.sites_where(tenant, None, usize::MAX, |summary| {
+            summary.gateway.as_ref() == Some(gateway)
+        })
     }
 
     /// A consistent picture of a site.
     pub async fn site(&self, key: &SiteKey) -> Result<Arc<SiteView>, Refusal> {
-        let _ = key;
-        todo!()
+        let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
+        handle.ask(|reply| Message::View { reply }).await
     }
 
     /// The plan in force, and each new one.
     pub fn watch_plan(&self, key: &SiteKey) -> Result<watch::Receiver<Option<Arc<PlanView>>>, Refusal> {
-        let _ = key;
-        todo!()
+        let handle = self.find(key).filter(|handle| handle.summary.borrow().exists);
+        handle.map(|handle| handle.plans).ok_or_else(|| no_such_site(key))
     }
 
     pub async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, Refusal> {
-        let _ = (key, session);
-        todo!()
+        Ok(self.shared.world.store.ended_session(key, session).await?)
     }
 
     /// At most `most` ended sessions with an id after `after`, by id.
@@ -92,23 +187,147 @@ impl Engine {
         after: Option<&SessionId>,
         most: usize,
     ) -> Result<Vec<Session>, Refusal> {
-        let _ = (key, after, most);
-        todo!()
+        Ok(self.shared.world.store.ended_sessions(key, after, most).await?)
     }
 
+    /// The random reference that stands for a driver.
     pub async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, Refusal> {
-        let _ = (tenant, driver);
-        todo!()
+        Ok(self.shared.world.store.person(tenant, driver).await?)
     }
 
     pub async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, Refusal> {
-        let _ = (tenant, driver);
-        todo!()
+        Ok(self.shared.world.store.forget_person(tenant, driver).await?)
     }
 
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.
-    pub async fn plan_once(&self, request: view::OnceRequest) -> Result<PlanView, Refusal> {
-        let _ = request;
-        todo!()
+    pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
+        let _waiting = WaitingOnce::enter(&self.shared.waiting_once)?;
+        let solvers = Arc::clone(&self.shared.world.solvers);
+        let permit = solvers
+            .acquire_owned()
+            .await
+            .expect("the solvers' semaphore is never closed");
+        let search = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            once::plan(&request)
+        });
+        let found = search
+            .await
+            .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
+        Ok(found?)
+    }
+
+    /// True if no site has anything left to do until the clock moves on or something comes in.
+    pub fn is_settled(&self) -> bool {
+        let now = self.shared.world.clock.now();
+        self.read_sites().values().all(|handle| handle.status.is_settled(now))
+    }
+
+    /// Lets every site finish what it was given, then ends its task. Nothing can be submitted afterwards.
+    pub async fn shut_down(&self) {
+        let handles = std::mem::take(&mut *self.shared.sites.write().unwrap_or_else(PoisonError::into_inner));
+        for handle in handles.into_values() {
+            let task = handle.task.lock().await.take();
+            drop(handle);
+            if let Some(task) = task {
+                // A task that panicked has logged it already.
+                let _ = task.await;
+            }
+        }
+    }
+
+    fn open(&self, key: SiteKey, state: SiteState) -> SiteHandle {
+        let mut sites = self.shared.sites.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = sites.get(&key) {
+            return handle.clone();
+        }
+        let (inbox, messages) = mpsc::channel(SITE_QUEUE);
+        let (summary_sender, summary) = watch::channel(Summary::default());
+        let (plan_sender, plans) = watch::channel(None);
+        let status = Arc::new(Status::new());
+        let world = Arc::clone(&self.shared.world);
+        let task = SiteTask::new(world, state, messages, Arc::clone(&status), summary_sender, plan_sender);
+        let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
+        let handle = SiteHandle {
+            inbox,
+            status,
+            summary,
+            plans,
+            task,
+        };
+        sites.insert(key, handle.clone());
+        handle
+    }
+
+    fn find(&self, key: &SiteKey) -> Option<SiteHandle> {
+        self.read_sites().get(key).cloned()
+    }
+
+    fn sites_where(
+        &self,
+        tenant: &TenantId,
+        after: Option<&SiteId>,
+        most: usize,
+        wanted: impl Fn(&Summary) -> bool,
+    ) -> Vec<SiteId> {
+        let sites = self.read_sites();
+        let tenants_sites = sites.iter().filter(|(key, handle)| {
+            let summary = handle.summary.borrow();
+            key.tenant == *tenant && after.is_none_or(|after| key.site > *after) && summary.exists && wanted(&summary)
+        });
+        tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
+    }
+
+    fn read_sites(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<SiteKey, SiteHandle>> {
+        // A panic while the map was held leaves it whole: it is only read and inserted into.
+        self.shared.sites.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SiteHandle {
+    /// Sends a message to the site's task and waits for its answer.
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.status.waiting.fetch_add(1, Ordering::SeqCst);
+        if let Err(error) = self.inbox.try_send(message(reply)) {
+            self.status.waiting.fetch_sub(1, Ordering::SeqCst);
+            return Err(match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::Busy {
+                    what: "requests for this site",
+                },
+                mpsc::error::TrySendError::Closed(_) => gone(),
+            });
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal::Unavailable("this site is stopped until the service starts again; its log says why".to_owned())
+}
+
+fn no_such_site(key: &SiteKey) -> Refusal {
+    Refusal::NotFound {
+        what: "site",
+        id: key.site.to_string(),
+    }
+}
+
+/// Counts a stateless plan while it waits or runs.
+struct WaitingOnce<'a>(&'a AtomicUsize);
+
+impl<'a> WaitingOnce<'a> {
+    fn enter(count: &'a AtomicUsize) -> Result<Self, Refusal> {
+        if count.fetch_add(1, Ordering::SeqCst) >= MAX_WAITING_ONCE {
+            count.fetch_sub(1, Ordering::SeqCst);
+            return Err(Refusal::Busy { what: "plans" });
+        }
+        Ok(Self(count))
+    }
+}
+
+impl Drop for WaitingOnce<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

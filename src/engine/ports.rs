@@ -2,6 +2,7 @@
 //!
 //! Decides the contracts, above all the order in which things happen: append, then sync, then acknowledge and send.
 
+pub use super::image::SiteImage;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;
 use crate::domain::ids::{GatewayId, PersonRef, SessionId, SiteKey, TenantId};
@@ -22,19 +23,11 @@ pub enum Durability {
 /// What is appended to one site's journal, as a whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Not empty; sequence numbers continue the journal without a gap.
+    /// Their sequence numbers continue the journal without a gap. Empty only where ended sessions are restored.
     pub entries: Vec<Recorded>,
     /// Sessions that these entries end, for the list of ended sessions, which can be made again from the journal.
     pub ended_sessions: Vec<Session>,
     pub durability: Durability,
-}
-
-/// A site's state up to `sequence`, as the shortest journal that leads to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateSnapshot {
-    pub sequence: u64,
-    /// Their own sequence numbers only give the order.
-    pub entries: Vec<Recorded>,
 }
 
 /// Why the store did not do what it was asked.
@@ -65,10 +58,10 @@ pub trait Store: Send + Sync + 'static {
     /// Every site with a journal.
     async fn sites(&self) -> Result<Vec<SiteKey>, StoreError>;
 
-    async fn save_snapshot(&self, key: &SiteKey, snapshot: StateSnapshot) -> Result<(), StoreError>;
+    async fn save_snapshot(&self, key: &SiteKey, image: SiteImage) -> Result<(), StoreError>;
 
     /// The newest snapshot that can be read; `None` if there is none, or it is damaged: the journal has everything.
-    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<StateSnapshot>, StoreError>;
+    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError>;
 
     async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError>;
 

@@ -3,12 +3,13 @@
 use crate::domain::conversion::{Rate, RateUnit};
 use crate::domain::ids::{EvseId, SessionId};
 use crate::domain::limits::GridLimit;
-use crate::domain::plan::{Budget, Note, PlanStats, Provenance};
+use crate::domain::plan::{Budget, Note, Plan, PlanStats, Provenance, Schedule};
 use crate::domain::profile::ChargingProfile;
 use crate::domain::session::{Override, Session, SessionSpec};
 use crate::domain::site::{Site, SiteSpec};
+use crate::domain::snapshot::{Snapshot, SnapshotSession};
 use crate::domain::timeline::Timeline;
-use crate::units::{Instant, MicrosPerKwh, WattSeconds, Watts};
+use crate::units::{Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
 
 /// A site at one moment.
 #[derive(Clone, Debug)]
@@ -75,4 +76,55 @@ pub struct OnceSession {
     pub spec: SessionSpec,
     pub delivered: WattSeconds,
     pub overridden: Override,
+}
+
+impl PlanView {
+    /// A plan shown with what its sessions need and what would be sent for it at `now`.
+    pub fn new(
+        plan: &Plan,
+        snapshot: &Snapshot,
+        lease: Seconds,
+        provenance: Option<Provenance>,
+        solve_micros: u64,
+        verified: bool,
+    ) -> Self {
+        let sessions = plan
+            .schedules
+            .iter()
+            .zip(&snapshot.sessions)
+            .map(|(schedule, session)| SessionPlan::new(plan, schedule, session, lease));
+        Self {
+            provenance,
+            sessions: sessions.collect(),
+            notes: plan.notes.clone(),
+            stats: plan.stats.clone(),
+            solve_micros,
+            verified,
+        }
+    }
+}
+
+impl SessionPlan {
+    fn new(plan: &Plan, schedule: &Schedule, session: &SnapshotSession, lease: Seconds) -> Self {
+        let rates = plan.rates_over_time(schedule);
+        let start = plan.grid.start();
+        let expected: WattSeconds = schedule
+            .rates
+            .iter()
+            .enumerate()
+            .map(|(slot, rate)| session.energy(*rate, plan.grid.seconds(slot)))
+            .sum();
+        Self {
+            session: schedule.session.clone(),
+            evse: schedule.evse.clone(),
+            unit: session.conversion.unit,
+            minimum: session.choice.minimum,
+            profile: ChargingProfile::cut(session.conversion.unit, &rates, start, start + lease, Rate::ZERO),
+            rates,
+            expected,
+            missing: session
+                .need
+                .map_or(WattSeconds::ZERO, |need| (need - expected).or_zero()),
+        }
+    }
 }

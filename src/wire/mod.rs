@@ -5,9 +5,14 @@
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
 pub mod common;
+pub mod journal;
 pub mod json;
+pub mod meter;
+pub mod plan;
+pub mod profile;
 pub mod session;
 pub mod site;
+pub mod status;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -1,14 +1,19 @@
-//! A site, a session and limits in which no field has its default value, for tests that must notice a field that is dropped.
+//! A site, sessions, limits and every event, with no field at its default value: for tests that must notice a field that is dropped.
 
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
+use crate::domain::event::{Event, ForecastKind, Recorded, RequestStamp};
 use crate::domain::ids::{
-    ConnectorId, EvseId, GatewayId, GridLimitId, GroupId, NodeId, PersonRef, SessionId, SiteId, StationId, TenantId,
+    ConnectorId, EvseId, GatewayId, GridLimitId, GroupId, NodeId, PersonRef, RequestId, SessionId, SiteId, StationId,
+    TenantId,
 };
 use crate::domain::limits::{GridLimit, LimitSource, LimitWindow, NodeLimit};
-use crate::domain::session::{Car, OcpiSession, SessionSpec, Stated, Tier};
+use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
+use crate::domain::profile::{Answer, Cause, ChargingProfile, Instruction, ProfileCommand, Revision};
+use crate::domain::session::{Car, Ended, MeterSample, OcpiSession, Override, Session, SessionSpec, Stated, Tier};
 use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, SiteSpec, Station, Steps};
+use crate::domain::snapshot::SlotGrid;
 use crate::domain::timeline::Timeline;
-use crate::units::{DeciAmps, Instant, Seconds, Volts, WattSeconds, Watts};
+use crate::units::{DeciAmps, Instant, MicrosPerKwh, MoneyMicros, Seconds, Volts, WattSeconds, Watts};
 
 macro_rules! ids {
     ($($function:ident: $id:ident),*) => {
@@ -18,7 +23,7 @@ macro_rules! ids {
     };
 }
 
-ids!(tenant: TenantId, site_id: SiteId, node_id: NodeId, station_id: StationId, evse_id: EvseId, connector_id: ConnectorId,
+ids!(request_id: RequestId, tenant: TenantId, site_id: SiteId, node_id: NodeId, station_id: StationId, evse_id: EvseId, connector_id: ConnectorId,
     session_id: SessionId, gateway_id: GatewayId, grid_limit_id: GridLimitId, group_id: GroupId, person: PersonRef);
 
 pub fn at(unix_secs: i64) -> Instant {
@@ -213,4 +218,217 @@ pub fn weekly_limit() -> GridLimit {
 pub fn steps<T: Clone + PartialEq>(values: [T; 3]) -> Timeline<T> {
     let starts = [1_700_000_000, 1_700_003_600, 1_700_007_200].map(at);
     Timeline::from_points(starts.into_iter().zip(values))
+}
+
+pub fn sample() -> MeterSample {
+    MeterSample {
+        evse: evse_id("evse-1"),
+        at: at(1_700_000_060),
+        session_energy: Some(WattSeconds::from_watt_seconds(7_199)),
+        power: Some(Watts::from_watts(0)),
+        currents: Some([101, 0, -1].map(DeciAmps::from_deciamps)),
+    }
+}
+
+fn bare_sample() -> MeterSample {
+    MeterSample {
+        session_energy: None,
+        power: None,
+        currents: None,
+        ..sample()
+    }
+}
+
+pub fn ended_session() -> Session {
+    Session {
+        spec: session(),
+        connector: connector_id("4"),
+        delivered: WattSeconds::from_watt_seconds(71_999_999),
+        last_sample: Some(sample()),
+        overridden: Override::Boost,
+        ended: Some(Ended {
+            at: at(1_700_020_000),
+            reason: "the car left".to_owned(),
+        }),
+    }
+}
+
+fn plan() -> NumberedPlan {
+    let session = session_id("session-1");
+    let missing = WattSeconds::from_watt_seconds(12_345);
+    let reason = "why".to_owned();
+    NumberedPlan {
+        provenance: Provenance {
+            number: 12,
+            parent: Some(11),
+            journal_sequence: 345,
+            made_at: at(1_700_000_100),
+            budget: Budget { iterations: 2_000 },
+            build: "0.1.0".to_owned(),
+            watchdog_fallback: true,
+        },
+        plan: Plan {
+            grid: SlotGrid::new(at(1_700_000_100), Seconds::from_secs(900), 5),
+            schedules: vec![Schedule {
+                session: session.clone(),
+                evse: evse_id("evse-1"),
+                rates: [160, 160, 0, 60, 60].map(Rate::new).to_vec(),
+            }],
+            notes: vec![
+                Note::Unserved {
+                    session: session.clone(),
+                    missing,
+                },
+                Note::GuaranteeBroken {
+                    session: session.clone(),
+                    missing,
+                },
+                Note::Interrupted {
+                    session: session.clone(),
+                },
+                Note::NodeOverloaded {
+                    node: "panel".to_owned(),
+                    from: at(1_700_000_200),
+                },
+                Note::SearchStopped {
+                    stage: "energy".to_owned(),
+                    reason: reason.clone(),
+                },
+                Note::Withheld { session, reason },
+            ],
+            stats: PlanStats {
+                outcome: Outcome::SolverFailed,
+                delivered: WattSeconds::from_watt_seconds(1),
+                unserved: WattSeconds::from_watt_seconds(2),
+                energy_cost: MoneyMicros::from_micros(-3),
+                demand_cost: MoneyMicros::from_micros(4),
+                peak: Watts::from_watts(5),
+                relaxed_delivered: Some(WattSeconds::from_watt_seconds(6)),
+                relaxed_cost: Some(MoneyMicros::from_micros(-7)),
+                iterations: 8,
+            },
+        },
+        solve_micros: 9,
+    }
+}
+
+/// What a plan is where nothing was searched and nothing came before.
+fn first_plan() -> NumberedPlan {
+    let mut first = plan();
+    first.provenance.parent = None;
+    first.plan.stats.relaxed_delivered = None;
+    first.plan.stats.relaxed_cost = None;
+    first.plan.schedules[0].rates.clear();
+    first
+}
+
+fn command(instruction: Instruction) -> ProfileCommand {
+    ProfileCommand {
+        evse: evse_id("evse-1"),
+        session: session_id("session-1"),
+        connector: connector_id("1"),
+        revision: Revision::new(77),
+        attempt: 2,
+        sent_at: at(1_700_000_101),
+        cause: Cause::Retry,
+        instruction,
+    }
+}
+
+fn profile() -> ChargingProfile {
+    ChargingProfile::from_parts(
+        RateUnit::Watt,
+        steps([11_000, 0, 6_000].map(Rate::new)),
+        at(1_700_007_300),
+    )
+}
+
+fn answered(answer: Answer) -> Event {
+    Event::CommandAnswered {
+        evse: evse_id("evse-1"),
+        revision: Revision::new(77),
+        attempt: 3,
+        answer,
+    }
+}
+
+/// Every kind of event, with every field set in one and every field that may be absent absent in another.
+pub fn events() -> Vec<Event> {
+    let session_without_unit = SessionSpec {
+        car: Car {
+            unit: None,
+            ..session().car
+        },
+        departure: Stated::Given(at(1_700_030_001)),
+        need: Stated::Given(WattSeconds::from_watt_seconds(1)),
+        ..session()
+    };
+    let active = |revision| Event::ActiveProfileReported {
+        evse: evse_id("evse-1"),
+        revision,
+    };
+    vec![
+        Event::SitePut(Box::new(site())),
+        Event::SiteDeleted,
+        Event::SiteStopped { stopped: true },
+        Event::GridLimitSet(once_limit()),
+        Event::GridLimitSet(weekly_limit()),
+        Event::GridLimitRemoved(grid_limit_id("limit-1")),
+        Event::PricesSet(steps([5, -7, 0].map(MicrosPerKwh::from_micros_per_kwh))),
+        Event::PricesSet(Timeline::constant(MicrosPerKwh::from_micros_per_kwh(1))),
+        Event::ForecastSet {
+            kind: ForecastKind::Solar,
+            power: steps([5, 0, 9].map(Watts::from_watts)),
+        },
+        Event::SessionStarted(Box::new(session())),
+        Event::SessionStarted(Box::new(bare_session())),
+        Event::SessionUpdated(Box::new(session_without_unit)),
+        Event::SessionOverridden {
+            session: session_id("session-1"),
+            overridden: Override::HandBack,
+        },
+        Event::SessionEnded {
+            session: session_id("session-1"),
+            at: at(1_700_020_000),
+            reason: "the car left".to_owned(),
+        },
+        Event::Metered(vec![sample(), bare_sample()]),
+        Event::PlanMade(Box::new(plan())),
+        Event::PlanMade(Box::new(first_plan())),
+        Event::CommandsIssued(vec![command(Instruction::Set(profile())), command(Instruction::Clear)]),
+        answered(Answer::Forwarded),
+        answered(Answer::Accepted),
+        answered(Answer::Rejected {
+            reason: "unknown session".to_owned(),
+        }),
+        active(Some(Revision::new(77))),
+        active(Some(Revision::NONE)),
+        active(None),
+        Event::GatewayConnected {
+            gateway: gateway_id("gw-1"),
+            fences: true,
+        },
+        Event::GatewayDisconnected {
+            gateway: gateway_id("gw-1"),
+        },
+    ]
+}
+
+/// A journal of every event; every other entry was caused by a call.
+pub fn journal() -> Vec<Recorded> {
+    let stamp = RequestStamp {
+        id: request_id("request-1"),
+        body_hash: std::array::from_fn(|index| index as u8 + 1),
+    };
+    let warnings = vec!["below the base load".to_owned(), String::new()];
+    events()
+        .into_iter()
+        .zip(1..)
+        .map(|(event, sequence)| Recorded {
+            sequence,
+            at: at(1_700_000_000 + sequence as i64),
+            event,
+            request: (sequence % 2 == 1).then(|| (stamp.clone(), warnings.clone())),
+        })
+        .collect()
 }

@@ -1,0 +1,64 @@
+//! How much callers may ask of the service. tonic leaves most of this off.
+
+use std::time::Duration;
+
+/// Every limit of the gRPC server but those of gateway streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message taken in, also after decompression. A site with 10 000 EVSEs is about 2 MiB.
+    pub max_request_bytes: usize,
+    /// Largest message sent out: what gRPC clients take unless told otherwise. Lists end a page before it.
+    pub max_response_bytes: usize,
+    pub max_connections: usize,
+    /// HTTP/2 streams of one connection.
+    pub max_streams_per_connection: u32,
+    /// Calls of one connection at work at once.
+    pub max_in_flight_per_connection: usize,
+    /// Calls at work at once, over all connections. Health checks are always let through.
+    pub max_in_flight: usize,
+    /// Plan watchers and meter streams at once, over all connections.
+    pub max_long_calls: usize,
+    /// From the start of a connection to the first bytes of HTTP/2.
+    pub handshake_timeout: Duration,
+    /// For every call that is not a stream.
+    pub call_timeout: Duration,
+    /// For `PlanService.Plan`, which solves a whole problem.
+    pub plan_timeout: Duration,
+    /// From one message of a meter stream to the next.
+    pub meter_idle_timeout: Duration,
+    /// From one plan of a watched site to the next. Slots are an hour at most, so only a site in mode off is this quiet.
+    pub watch_idle_timeout: Duration,
+    /// An idle connection is asked whether it is still there.
+    pub keepalive_interval: Duration,
+    pub keepalive_timeout: Duration,
+    /// After this a connection takes no new calls, and its client opens another. Calls and streams under way go on.
+    pub max_connection_age: Duration,
+    /// Headers of one call.
+    pub max_header_bytes: u32,
+    /// From the signal to stop until connections are cut.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 4 << 20,
+            max_response_bytes: 4 << 20,
+            max_connections: 10_000,
+            max_streams_per_connection: 100,
+            max_in_flight_per_connection: 64,
+            max_in_flight: 1_024,
+            max_long_calls: 2_000,
+            handshake_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            plan_timeout: Duration::from_secs(60),
+            meter_idle_timeout: Duration::from_secs(60),
+            watch_idle_timeout: Duration::from_secs(2 * 60 * 60),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_secs(30 * 60),
+            max_header_bytes: 16 << 10,
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The gRPC server: every service, and the limits before them.
+//!
+//! Decides how the service starts to listen to its callers and how it stops: no new calls, streams end, calls under way are answered.
+
+use super::connections::Incoming;
+use super::guard::GuardLayer;
+use super::{Api, Limits};
+use crate::engine::Engine;
+use crate::engine::ports::Clock;
+use crate::wire::{DESCRIPTORS, proto};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use proto::gateway_service_server::{GatewayService, GatewayServiceServer};
+use proto::plan_service_server::PlanServiceServer;
+use proto::session_service_server::SessionServiceServer;
+use proto::site_service_server::SiteServiceServer;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::transport::Server;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+/// Only its protos are shown by reflection: the journal is our own.
+const PUBLIC_PACKAGE: &str = "laddplan.v1";
+
+/// Why the server did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the server failed")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("reflection could not be built")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// What the server serves.
+pub struct Services<G> {
+    pub engine: Engine,
+    pub clock: Arc<dyn Clock>,
+    pub gateways: G,
+    /// Whether callers may ask what services there are.
+    pub reflection: bool,
+}
+
+/// A service with the limits that every service has.
+macro_rules! limited {
+    ($service:expr, $limits:expr) => {
+        $service
+            .max_decoding_message_size($limits.max_request_bytes)
+            .max_encoding_message_size($limits.max_response_bytes)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip)
+    };
+}
+
+/// Serves until `shutdown` is done, then until every call is answered or the grace is over.
+pub async fn serve<G: GatewayService>(
+    listener: TcpListener,
+    services: Services<G>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let limits = Arc::new(limits);
+    let (stop, mut stopping) = watch::channel(false);
+    let api = Api {
+        engine: services.engine,
+        clock: services.clock,
+        limits: Arc::clone(&limits),
+        stopping: stopping.clone(),
+        streams: Arc::new(Semaphore::new(limits.max_long_calls)),
+    };
+    let (health, health_service) = health_reporter();
+    set_serving::<G>(&health).await;
+    let router = builder(&limits)
+        .layer(GuardLayer::new(Arc::clone(&limits)))
+        .add_service(limited!(SiteServiceServer::new(api.clone()), limits))
+        .add_service(limited!(SessionServiceServer::new(api.clone()), limits))
+        .add_service(limited!(PlanServiceServer::new(api), limits))
+        .add_service(limited!(GatewayServiceServer::new(services.gateways), limits))
+        .add_service(health_service)
+        .add_optional_service(services.reflection.then(|| reflection().build_v1()).transpose()?)
+        .add_optional_service(services.reflection.then(|| reflection().build_v1alpha()).transpose()?);
+    let shutdown = async {
+        shutdown.await;
+        set_not_serving::<G>(&health).await;
+        stop.send_replace(true);
+    };
+    let cut = async {
+        // The sender is above: this waits for its word.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        sleep(limits.shutdown_grace).await;
+    };
+    tokio::select! {
+        served = router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown) => Ok(served?),
+        () = cut => {
+            tracing::warn!("calls were still under way when the grace was over");
+            Ok(())
+        }
+    }
+}
+
+/// tonic can also cut connections some time after their age, but then never tells them to go away first: so their age alone is set,
+/// and what may keep one open longer, a stream, has limits of its own.
+fn builder(limits: &Limits) -> Server {
+    Server::builder()
+        .concurrency_limit_per_connection(limits.max_in_flight_per_connection)
+        .load_shed(true)
+        .max_concurrent_streams(limits.max_streams_per_connection)
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+        .http2_max_header_list_size(limits.max_header_bytes)
+        .max_connection_age(limits.max_connection_age)
+}
+
+async fn set_serving<G: GatewayService>(health: &HealthReporter) {
+    health.set_serving::<SiteServiceServer<Api>>().await;
+    health.set_serving::<SessionServiceServer<Api>>().await;
+    health.set_serving::<PlanServiceServer<Api>>().await;
+    health.set_serving::<GatewayServiceServer<G>>().await;
+}
+
+async fn set_not_serving<G: GatewayService>(health: &HealthReporter) {
+    use tonic_health::ServingStatus::NotServing;
+    // The empty name is the server as a whole.
+    health.set_service_status("", NotServing).await;
+    health.set_not_serving::<SiteServiceServer<Api>>().await;
+    health.set_not_serving::<SessionServiceServer<Api>>().await;
+    health.set_not_serving::<PlanServiceServer<Api>>().await;
+    health.set_not_serving::<GatewayServiceServer<G>>().await;
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_file_descriptor_set(public_descriptors())
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Our public protos and what they import.
+fn public_descriptors() -> FileDescriptorSet {
+    let mut descriptors = FileDescriptorSet::decode(DESCRIPTORS).expect("the build made the descriptors");
+    descriptors.file.retain(|file| {
+        let package = file.package();
+        package == PUBLIC_PACKAGE || !package.starts_with("laddplan.")
+    });
+    descriptors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reflection_shows_the_api_and_not_the_journal() {
+        let names: Vec<String> = public_descriptors()
+            .file
+            .iter()
+            .map(|file| file.name().to_owned())
+            .collect();
+        assert!(names.contains(&"laddplan/v1/site.proto".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"google/protobuf/timestamp.proto".to_owned()),
+            "{names:?}"
+        );
+        assert!(!names.iter().any(|name| name.contains("journal")), "{names:?}");
+        reflection().build_v1().unwrap();
+    }
+}

@@ -1,0 +1,407 @@
+//! SessionService: charging sessions, what their meters say, and what operators decide about them.
+//!
+//! Decides how personal data is kept out: a driver is turned into a random reference before anything is recorded.
+
+use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant, under};
+use super::{Answer, Api, answer, answer_change, stopping};
+use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
+use crate::domain::event::{Event, RequestStamp};
+use crate::domain::ids::{SessionId, SiteKey, TenantId};
+use crate::domain::rejection::{Faults, Rejection};
+use crate::domain::session::{MeterSample, Session, SessionSpec};
+use crate::engine::{MeterReceipt, Refusal};
+use crate::units::{Instant, Seconds, WattSeconds};
+use crate::wire::common::{read, required, timestamp, timestamp_message};
+use crate::wire::meter::meter_samples;
+use crate::wire::proto;
+use crate::wire::session::{session_override, session_override_message, session_spec, session_spec_message};
+use crate::wire::status::{exhausted, status};
+use std::collections::BTreeMap;
+use tokio::time::timeout;
+use tonic::codec::Streaming;
+use tonic::{Request, Response, Status};
+
+const MAX_DRIVER_BYTES: usize = 255;
+const MAX_REASON_CHARS: usize = 200;
+/// A caller's clock may be a little ahead of ours.
+const MAX_AHEAD: Seconds = Seconds::from_mins(5);
+
+#[tonic::async_trait]
+impl proto::session_service_server::SessionService for Api {
+    async fn start_session(&self, request: Request<proto::StartSessionRequest>) -> Answer<proto::StartSessionResponse> {
+        let message = request.into_inner();
+        let id = request_id(message.meta.as_ref()).to_owned();
+        answer_change(&id, self.start(message).await)
+    }
+
+    async fn update_session(
+        &self,
+        request: Request<proto::UpdateSessionRequest>,
+    ) -> Answer<proto::UpdateSessionResponse> {
+        let message = request.into_inner();
+        let id = request_id(message.meta.as_ref()).to_owned();
+        answer_change(&id, self.update(message).await)
+    }
+
+    async fn override_session(
+        &self,
+        request: Request<proto::OverrideSessionRequest>,
+    ) -> Answer<proto::OverrideSessionResponse> {
+        let message = request.get_ref();
+        answer_change(request_id(message.meta.as_ref()), self.override_one(message).await)
+    }
+
+    async fn report_meter(
+        &self,
+        request: Request<Streaming<proto::ReportMeterRequest>>,
+    ) -> Answer<proto::ReportMeterResponse> {
+        let Ok(_room) = self.streams.try_acquire() else {
+            return Err(exhausted("too many long calls at once"));
+        };
+        let recorded = self.record_all(request.into_inner()).await?;
+        Ok(Response::new(proto::ReportMeterResponse {
+            recorded: i64::try_from(recorded.recorded).unwrap_or(i64::MAX),
+            dropped: i64::try_from(recorded.dropped).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn end_session(&self, request: Request<proto::EndSessionRequest>) -> Answer<proto::EndSessionResponse> {
+        let message = request.get_ref();
+        answer_change(request_id(message.meta.as_ref()), self.end(message).await)
+    }
+
+    async fn get_session(&self, request: Request<proto::GetSessionRequest>) -> Answer<proto::GetSessionResponse> {
+        answer(self.get_one(request.get_ref()).await)
+    }
+
+    async fn list_sessions(&self, request: Request<proto::ListSessionsRequest>) -> Answer<proto::ListSessionsResponse> {
+        answer(self.list_some(request.get_ref()).await)
+    }
+
+    async fn forget_driver(&self, request: Request<proto::ForgetDriverRequest>) -> Answer<proto::ForgetDriverResponse> {
+        answer(self.forget(request.get_ref()).await)
+    }
+}
+
+/// What is said about a session in a call to start or update one.
+struct Said {
+    stamp: RequestStamp,
+    key: SiteKey,
+    spec: SessionSpec,
+}
+
+fn said(
+    faults: &mut Faults,
+    tenant_id: &str,
+    site_id: &str,
+    session: Option<&proto::SessionSpec>,
+    stamp: Option<RequestStamp>,
+) -> Option<Said> {
+    let key = site_key(faults, tenant_id, site_id);
+    let session = required(faults, "session", session, "a session");
+    let spec = session.and_then(|session| faults.part("session", session_spec(session, None)));
+    Some(Said {
+        stamp: stamp?,
+        key: key?,
+        spec: spec?,
+    })
+}
+
+/// Takes the driver out of a session, so that it enters neither an event nor the hash of the call, from which it could be guessed.
+fn take_driver(session: Option<&mut proto::SessionSpec>) -> String {
+    session.map_or_else(String::new, |session| std::mem::take(&mut session.driver))
+}
+
+fn check_driver(faults: &mut Faults, field: &str, driver: &str) {
+    // Never echoed: it is personal data.
+    faults.require(
+        driver.len() <= MAX_DRIVER_BYTES && !driver.chars().any(char::is_control),
+        field,
+        "is too long or has control characters",
+        format_args!("{} bytes", driver.len()),
+        format_args!("up to {MAX_DRIVER_BYTES} bytes without control characters"),
+    );
+}
+
+impl Api {
+    async fn start(&self, mut message: proto::StartSessionRequest) -> Result<proto::StartSessionResponse, Refusal> {
+        let driver = take_driver(message.session.as_mut());
+        let mut said = read(|faults| {
+            let stamp = stamp(faults, message.meta.as_ref(), &message);
+            check_driver(faults, "session.driver", &driver);
+            said(
+                faults,
+                &message.tenant_id,
+                &message.site_id,
+                message.session.as_ref(),
+                stamp,
+            )
+        })?;
+        if !driver.is_empty() {
+            let view = self.engine.site(&said.key).await?;
+            // A session that cannot start leaves no trace of its driver. The engine is asked all the same: it says what is wrong,
+            // or knows the call already.
+            if Session::start(said.spec.clone(), &view.site, self.clock.now()).is_ok() {
+                said.spec.driver = Some(self.engine.person(&said.key.tenant, &driver).await?);
+            }
+        }
+        let event = Event::SessionStarted(Box::new(said.spec));
+        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        Ok(proto::StartSessionResponse { receipt: receipt(done) })
+    }
+
+    async fn update(&self, mut message: proto::UpdateSessionRequest) -> Result<proto::UpdateSessionResponse, Refusal> {
+        let driver = take_driver(message.session.as_mut());
+        let mut said = read(|faults| {
+            let stamp = stamp(faults, message.meta.as_ref(), &message);
+            check_driver(faults, "session.driver", &driver);
+            said(
+                faults,
+                &message.tenant_id,
+                &message.site_id,
+                message.session.as_ref(),
+                stamp,
+            )
+        })?;
+        if !driver.is_empty() {
+            let view = self.engine.site(&said.key).await?;
+            let session = view.sessions.iter().find(|session| session.spec.id == said.spec.id);
+            let update = session.map(|session| session.update(said.spec.clone(), &view.site, self.clock.now()));
+            if update.is_some_and(|update| update.is_ok()) {
+                said.spec.driver = Some(self.engine.person(&said.key.tenant, &driver).await?);
+            }
+        }
+        let event = Event::SessionUpdated(Box::new(said.spec));
+        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        Ok(proto::UpdateSessionResponse { receipt: receipt(done) })
+    }
+
+    async fn override_one(
+        &self,
+        message: &proto::OverrideSessionRequest,
+    ) -> Result<proto::OverrideSessionResponse, Refusal> {
+        let (stamp, key, event) = read(|faults| {
+            let stamp = stamp(faults, message.meta.as_ref(), message);
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let session = faults.field("session_id", SessionId::parse(&message.session_id));
+            let overridden = faults.field("session_override", session_override(message.session_override));
+            let event = Event::SessionOverridden {
+                session: session?,
+                overridden: overridden?,
+            };
+            Some((stamp?, key?, event))
+        })?;
+        let done = self.engine.submit(&key, Some(stamp), event).await?;
+        Ok(proto::OverrideSessionResponse { receipt: receipt(done) })
+    }
+
+    async fn record_all(&self, mut readings: Streaming<proto::ReportMeterRequest>) -> Result<MeterReceipt, Status> {
+        let mut total = MeterReceipt::default();
+        for index in 0_u64.. {
+            let message = tokio::select! {
+                () = self.stopped() => return Err(stopping()),
+                message = timeout(self.limits.meter_idle_timeout, readings.message()) => message,
+            };
+            let Ok(message) = message else {
+                return Err(Status::deadline_exceeded("no readings for too long"));
+            };
+            let Some(message) = message? else { break };
+            // Faults name the message, as `requests[2]`: what those before it said is recorded.
+            let place = format!("requests[{index}]");
+            let recorded = self
+                .record(&message)
+                .await
+                .map_err(|refusal| status(&under(&place, refusal)))?;
+            total.recorded += recorded.recorded;
+            total.dropped += recorded.dropped;
+        }
+        Ok(total)
+    }
+
+    async fn record(&self, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {
+        let (key, samples) = read(|faults| {
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let samples = faults.part("", meter_samples(&message.readings, self.clock.now()));
+            Some((key?, samples?))
+        })?;
+        self.engine.meter(&key, samples).await
+    }
+
+    /// The final energy is recorded first: once the session has ended, a reading of its EVSE is another session's.
+    async fn end(&self, message: &proto::EndSessionRequest) -> Result<proto::EndSessionResponse, Refusal> {
+        let now = self.clock.now();
+        let (stamp, key, ending) = read(|faults| {
+            let stamp = stamp(faults, message.meta.as_ref(), message);
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let ending = ending(faults, message, now);
+            Some((stamp?, key?, ending?))
+        })?;
+        if let Some(energy) = ending.energy {
+            let view = self.engine.site(&key).await?;
+            let session = view.sessions.iter().find(|session| session.spec.id == ending.session);
+            // Where it is not there, the engine knows the call already, or refuses it.
+            if let Some(session) = session.filter(|session| session.spec.arrival <= ending.at) {
+                let sample = final_sample(session, ending.at, energy);
+                self.engine.meter(&key, vec![sample]).await?;
+            }
+        }
+        let event = Event::SessionEnded {
+            session: ending.session,
+            at: ending.at,
+            reason: message.reason.clone(),
+        };
+        let done = self.engine.submit(&key, Some(stamp), event).await?;
+        Ok(proto::EndSessionResponse { receipt: receipt(done) })
+    }
+
+    async fn get_one(&self, message: &proto::GetSessionRequest) -> Result<proto::GetSessionResponse, Refusal> {
+        let (key, id) = read(|faults| {
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let id = faults.field("session_id", SessionId::parse(&message.session_id));
+            Some((key?, id?))
+        })?;
+        let view = self.engine.site(&key).await?;
+        let there = view.sessions.iter().find(|session| session.spec.id == id).cloned();
+        let session = match there {
+            Some(session) => Some(session),
+            None => self.engine.ended_session(&key, &id).await?,
+        };
+        let session = session.ok_or_else(|| Refusal::NotFound {
+            what: "session",
+            id: id.to_string(),
+        })?;
+        Ok(proto::GetSessionResponse {
+            session: Some(session_message(&session)),
+        })
+    }
+
+    async fn list_some(&self, message: &proto::ListSessionsRequest) -> Result<proto::ListSessionsResponse, Refusal> {
+        const LIST: &str = "sessions";
+        let (key, page) = read(|faults| {
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let page = page(faults, LIST, message.page.as_ref(), SessionId::parse);
+            Some((key?, page?))
+        })?;
+        let view = self.engine.site(&key).await?;
+        let rest = view
+            .sessions
+            .iter()
+            .filter(|session| page.after.as_ref().is_none_or(|after| session.spec.id > *after));
+        let mut sessions: BTreeMap<String, Session> = rest
+            .map(|session| (session.spec.id.to_string(), session.clone()))
+            .collect();
+        if message.include_ended {
+            let ended = self
+                .engine
+                .ended_sessions(&key, page.after.as_ref(), page.size + 1)
+                .await?;
+            // One that ended since the view was taken is shown as ended.
+            sessions.extend(ended.into_iter().map(|session| (session.spec.id.to_string(), session)));
+        }
+        let items = sessions
+            .into_iter()
+            .map(|(id, session)| (id, session_message(&session)));
+        let (sessions, next_page_token) = cut(LIST, items, page.size, self.limits.max_response_bytes);
+        Ok(proto::ListSessionsResponse {
+            sessions,
+            next_page_token,
+        })
+    }
+
+    async fn forget(&self, message: &proto::ForgetDriverRequest) -> Result<proto::ForgetDriverResponse, Refusal> {
+        let tenant: TenantId = read(|faults| {
+            let tenant = tenant(faults, &message.tenant_id);
+            check_driver(faults, "driver", &message.driver);
+            faults.require(
+                !message.driver.is_empty(),
+                "driver",
+                "is required",
+                "",
+                "as it was given",
+            );
+            tenant
+        })?;
+        let was_known = self.engine.forget_person(&tenant, &message.driver).await?;
+        Ok(proto::ForgetDriverResponse { was_known })
+    }
+}
+
+/// How a session ends.
+struct Ending {
+    session: SessionId,
+    at: Instant,
+    energy: Option<WattSeconds>,
+}
+
+fn ending(faults: &mut Faults, message: &proto::EndSessionRequest, now: Instant) -> Option<Ending> {
+    let session = faults.field("session_id", SessionId::parse(&message.session_id));
+    let at = match &message.ended_at {
+        None => Some(now),
+        Some(at) => faults.part("ended_at", end_time(at, now)),
+    };
+    let length = message.reason.chars().count();
+    faults.require(
+        length <= MAX_REASON_CHARS && !message.reason.chars().any(char::is_control),
+        "reason",
+        "is too long or has control characters",
+        format_args!("{length} characters"),
+        format_args!("up to {MAX_REASON_CHARS} characters without control characters"),
+    );
+    let energy = match message.delivered_watt_hour {
+        None => Some(None),
+        Some(energy) => faults
+            .within("delivered_watt_hour", "Wh", energy, 0..=MAX_ENERGY_WATT_HOURS)
+            .map(|energy| Some(WattSeconds::from_watt_hours(energy))),
+    };
+    Some(Ending {
+        session: session?,
+        at: at?,
+        energy: energy?,
+    })
+}
+
+fn end_time(message: &prost_types::Timestamp, now: Instant) -> Result<Instant, Rejection> {
+    let at = timestamp(message)?;
+    let allowed = now - MAX_EVENT_AGE..=now + MAX_AHEAD;
+    if allowed.contains(&at) {
+        return Ok(at);
+    }
+    let said = format_args!("{} to {}, as unix seconds", allowed.start(), allowed.end()).to_string();
+    Err(Rejection::one("", "is too far from the service's clock", at, said))
+}
+
+/// What the session got in all. Newer than the last reading, or it would be dropped.
+fn final_sample(session: &Session, at: Instant, energy: WattSeconds) -> MeterSample {
+    let last = session.last_sample.as_ref();
+    let after_last = last.map_or(at, |sample| sample.at + Seconds::from_secs(1));
+    MeterSample {
+        evse: session.spec.evse.clone(),
+        at: at.max(after_last),
+        session_energy: Some(energy),
+        power: None,
+        currents: None,
+    }
+}
+
+fn session_message(session: &Session) -> proto::Session {
+    let sample = session.last_sample.as_ref();
+    let ended = session.ended.as_ref();
+    proto::Session {
+        spec: Some(proto::SessionSpec {
+            connector_id: session.connector.to_string(),
+            ..session_spec_message(&session.spec)
+        }),
+        driver_ref: session
+            .spec
+            .driver
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        session_override: session_override_message(session.overridden) as i32,
+        delivered_watt_hour: session.delivered.floor_watt_hours(),
+        metered_at: sample.map(|sample| timestamp_message(sample.at)),
+        metered_watt: sample.and_then(|sample| sample.power).map_or(0, |power| power.watts()),
+        ended_at: ended.map(|ended| timestamp_message(ended.at)),
+        end_reason: ended.map(|ended| ended.reason.clone()).unwrap_or_default(),
+    }
+}

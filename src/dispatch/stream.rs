@@ -1,0 +1,169 @@
+//! The gRPC service that gateways call: a stream from its first message to its end.
+//!
+//! Decides who is let in: a gateway that a site names, which says hello first. A second stream of the same gateway ends the first.
+
+use super::live::{FIRST_NUMBER, LiveStream, check_number, unknown_gateway};
+use super::outbox::{Next, Outbox};
+use super::upstream::{Hello, hello};
+use super::{Limits, Streams, stopping};
+use crate::domain::rejection::Rejection;
+use crate::engine::Engine;
+use crate::engine::ports::Clock;
+use crate::units::Seconds;
+use crate::wire::common::timestamp;
+use crate::wire::proto;
+use crate::wire::status::{exhausted, rejected, status};
+use proto::connect_request::Message;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::Streaming;
+use tonic::{Request, Response, Status};
+
+type Downstream = mpsc::Sender<Result<proto::ConnectResponse, Status>>;
+
+/// The gRPC service that gateways call.
+#[derive(Clone)]
+pub struct GatewayApi {
+    pub(super) streams: Streams,
+    pub(super) engine: Engine,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl GatewayApi {
+    pub fn new(streams: Streams, engine: Engine, clock: Arc<dyn Clock>) -> Self {
+        Self { streams, engine, clock }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.streams.shared.limits
+    }
+}
+
+#[tonic::async_trait]
+impl proto::gateway_service_server::GatewayService for GatewayApi {
+    type ConnectStream = ReceiverStream<Result<proto::ConnectResponse, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<proto::ConnectRequest>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let Ok(room) = Arc::clone(&self.streams.shared.room).try_acquire_owned() else {
+            return Err(exhausted("too many gateway streams at once"));
+        };
+        let (downstream, responses) = mpsc::channel(self.limits().max_ahead);
+        let api = self.clone();
+        let upstream = request.into_inner();
+        // Answered at once: a client may wait for the headers before it says hello.
+        tokio::spawn(async move {
+            api.run(upstream, downstream).await;
+            drop(room);
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+impl GatewayApi {
+    async fn run(self, mut upstream: Streaming<proto::ConnectRequest>, downstream: Downstream) {
+        let outbox = Arc::new(Outbox::new(self.limits(), Arc::clone(&self.streams.shared.counters)));
+        let writer = tokio::spawn(write(Arc::clone(&outbox), downstream, self.limits().farewell_timeout));
+        let end = match self.greet(&mut upstream).await {
+            Ok(hello) => self.serve(hello, &outbox, upstream).await,
+            Err(status) => {
+                tracing::info!(code = ?status.code(), reason = status.message(), "gateway stream refused");
+                Some(status)
+            }
+        };
+        outbox.close(end);
+        // Fails only if the writer panicked, and then there is nobody to tell.
+        let _ = writer.await;
+    }
+
+    /// Waits for the first message, which must be a hello of a gateway that a site names.
+    async fn greet(&self, upstream: &mut Streaming<proto::ConnectRequest>) -> Result<Hello, Status> {
+        let mut closing = self.streams.shared.closing.subscribe();
+        let first = tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
+            first = timeout(self.limits().hello_timeout, upstream.message()) => first,
+        };
+        let Ok(first) = first else {
+            return Err(Status::deadline_exceeded("no hello in time"));
+        };
+        let first = first?.ok_or_else(|| Status::cancelled("the stream ended before its hello"))?;
+        let Some(Message::Hello(message)) = first.message else {
+            let rejection = Rejection::one("message", "must be a hello first", "another message", "hello");
+            return Err(rejected(&rejection));
+        };
+        check_number(first.number, FIRST_NUMBER)?;
+        let hello = hello(&message).map_err(|rejection| rejected(&rejection))?;
+        let key = hello.key();
+        if self.engine.sites_of_gateway(&key.tenant, &key.gateway).is_empty() {
+            return Err(status(&unknown_gateway(&key)));
+        }
+        self.compare_clocks(&hello, message.clock.as_ref());
+        Ok(hello)
+    }
+
+    fn compare_clocks(&self, hello: &Hello, clock: Option<&prost_types::Timestamp>) {
+        let Some(Ok(theirs)) = clock.map(timestamp) else { return };
+        let ahead = theirs - self.clock.now();
+        let tolerated = Seconds::from_secs(self.limits().clock_difference.as_secs().cast_signed());
+        if ahead > tolerated || ahead < -tolerated {
+            tracing::warn!(tenant = %hello.tenant, gateway = %hello.gateway, ahead_secs = ahead.secs(), "clocks differ");
+        }
+    }
+
+    /// From the hello to the end of the stream; returns how it ends.
+    async fn serve(
+        &self,
+        hello: Hello,
+        outbox: &Arc<Outbox>,
+        upstream: Streaming<proto::ConnectRequest>,
+    ) -> Option<Status> {
+        let key = hello.key();
+        let mut live = LiveStream::new(self, &key, hello.fences, outbox);
+        let turn = self.streams.turn(&key).await;
+        if let Err(status) = self.streams.admit(&key, outbox) {
+            return Some(status);
+        }
+        tracing::info!(tenant = %key.tenant, gateway = %key.gateway, fences = hello.fences, "gateway connected");
+        live.open(hello.applied).await;
+        drop(turn);
+
+        let end = live.listen(upstream).await;
+
+        let _turn = self.streams.turn(&key).await;
+        if self.streams.dismiss(&key, outbox) {
+            live.leave().await;
+        }
+        let code = end.as_ref().map_or(tonic::Code::Ok, Status::code);
+        tracing::info!(tenant = %key.tenant, gateway = %key.gateway, ?code, "gateway disconnected");
+        end
+    }
+}
+
+/// Hands over what waits, until the stream ends or nobody reads it any more.
+async fn write(outbox: Arc<Outbox>, downstream: Downstream, farewell: Duration) {
+    loop {
+        let next = tokio::select! {
+            () = downstream.closed() => break,
+            next = outbox.next() => next,
+        };
+        let message = match next {
+            Next::Message(message) => Ok(proto::ConnectResponse { message: Some(message) }),
+            Next::End(Some(status)) => Err(status),
+            Next::End(None) => break,
+        };
+        let last = message.is_err();
+        let sent = tokio::select! {
+            sent = downstream.send(message) => sent.is_ok(),
+            () = async { outbox.closed().await; sleep(farewell).await } => false,
+        };
+        if last || !sent {
+            break;
+        }
+    }
+    outbox.close(None);
+}

@@ -1,0 +1,241 @@
+//! Makes the snapshot that a plan is made from: which sessions may charge when, and what is available to them.
+//!
+//! Decides how the unknowns of ordinary life become numbers: a departure nobody knows, a need nobody stated. Pure.
+
+use crate::domain::bounds::MAX_SLOTS;
+use crate::domain::conversion::{Conversion, Load, Rate};
+use crate::domain::limits::Capacity;
+use crate::domain::plan::LEAST_HORIZON;
+use crate::domain::session::Session;
+use crate::domain::site::{Connector, RateChoice, Site, Steps};
+use crate::domain::snapshot::{DemandCharge, SlotGrid, Snapshot, SnapshotNode, SnapshotSession};
+use crate::domain::timeline::Timeline;
+use crate::units::{Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
+
+/// A car whose departure nobody knows is planned to be done in the time it needs at its fastest, times this many percent.
+const HASTE_PERCENT: i64 = 125;
+
+/// What a snapshot is made from.
+pub struct Facts<'a> {
+    pub site: &'a Site,
+    pub now: Instant,
+    /// One per place.
+    pub available: &'a [Timeline<Capacity>],
+    pub prices: Option<&'a Timeline<MicrosPerKwh>>,
+    pub base_load: Option<&'a Timeline<Watts>>,
+    pub solar: Option<&'a Timeline<Watts>>,
+    pub peak_so_far: Watts,
+    /// Sessions the planner decides about, each with what it may have got beyond its meter and the rate it is allowed now.
+    pub sessions: Vec<Candidate<'a>>,
+    /// What each EVSE without such a session may draw, with its place.
+    pub held: Vec<(usize, Timeline<Load>)>,
+    /// `None`: to the last departure.
+    pub slot_count: Option<usize>,
+}
+
+/// A session the planner decides about.
+pub struct Candidate<'a> {
+    pub session: &'a Session,
+    pub delivered: WattSeconds,
+    pub current: Rate,
+}
+
+/// The facts as planner and verify see them.
+pub fn snapshot(facts: &Facts<'_>) -> Snapshot {
+    let wishes: Vec<Wish<'_>> = facts
+        .sessions
+        .iter()
+        .filter_map(|candidate| Wish::new(facts, candidate))
+        .collect();
+    let grid = slot_grid(facts, &wishes);
+    Snapshot {
+        grid,
+        nodes: nodes(facts, &grid),
+        sessions: wishes.iter().map(|wish| wish.in_slots(&grid)).collect(),
+        prices: sample(facts.prices, &grid).collect(),
+        demand_charge: facts
+            .site
+            .spec()
+            .demand_charge_micros_per_kw
+            .map(|micros_per_kw| DemandCharge {
+                micros_per_kw,
+                peak_so_far: facts.peak_so_far,
+                expected_base: sample(facts.base_load, &grid)
+                    .zip(sample(facts.solar, &grid))
+                    .map(|(base, solar): (Watts, Watts)| base - solar)
+                    .collect(),
+            }),
+        fairness: facts.site.spec().fairness,
+    }
+}
+
+fn sample<T: Clone + PartialEq + Default>(timeline: Option<&Timeline<T>>, grid: &SlotGrid) -> impl Iterator<Item = T> {
+    let grid = *grid;
+    (0..grid.count()).map(move |slot| {
+        timeline
+            .map(|timeline| timeline.at(grid.begin(slot)).clone())
+            .unwrap_or_default()
+    })
+}
+
+fn slot_grid(facts: &Facts<'_>, wishes: &[Wish<'_>]) -> SlotGrid {
+    let length = facts.site.spec().slot;
+    let last_end = wishes
+        .iter()
+        .map(|wish| wish.end)
+        .max()
+        .unwrap_or(facts.now)
+        .max(facts.now + LEAST_HORIZON);
+    let whole_slots = (last_end - facts.now.floor_to(length)).secs().div_euclid(length.secs());
+    let count = facts
+        .slot_count
+        .unwrap_or(whole_slots.max(1) as usize)
+        .clamp(1, MAX_SLOTS);
+    SlotGrid::new(facts.now, length, count)
+}
+
+fn nodes(facts: &Facts<'_>, grid: &SlotGrid) -> Vec<SnapshotNode> {
+    let places = facts.site.places();
+    let mut held = vec![vec![Load::ZERO; grid.count()]; places.len()];
+    for (place, load) in &facts.held {
+        for slot in 0..grid.count() {
+            let most = load
+                .during(grid.begin(slot), grid.end(slot))
+                .fold(Load::ZERO, |most, next| most.max(*next));
+            for above in facts.site.path_to_root(*place) {
+                held[above][slot] += most;
+            }
+        }
+    }
+    let available = |place: usize, slot: usize| {
+        least_during(&facts.available[place], grid.begin(slot), grid.end(slot)).less(&held[place][slot])
+    };
+    places
+        .iter()
+        .enumerate()
+        .map(|(index, place)| SnapshotNode {
+            id: place.id.clone(),
+            parent: place.parent,
+            available: (0..grid.count()).map(|slot| available(index, slot)).collect(),
+        })
+        .collect()
+}
+
+fn least_during(capacity: &Timeline<Capacity>, from: Instant, until: Instant) -> Capacity {
+    capacity
+        .during(from, until)
+        .fold(Capacity::UNLIMITED, |least, next| least.tighter(next))
+}
+
+/// A session with its unknowns filled in.
+struct Wish<'a> {
+    candidate: &'a Candidate<'a>,
+    connector: &'a Connector,
+    conversion: Conversion,
+    choice: RateChoice,
+    place: usize,
+    start: Instant,
+    end: Instant,
+    need: Option<WattSeconds>,
+    now: Instant,
+}
+
+impl<'a> Wish<'a> {
+    /// `None` where the session's EVSE or connector is gone.
+    fn new(facts: &'a Facts<'_>, candidate: &'a Candidate<'_>) -> Option<Self> {
+        let session = candidate.session;
+        let connector = facts.site.evse(&session.spec.evse)?.connector(&session.connector)?;
+        let conversion = connector.conversion();
+        let choice = choice_with_car(connector, session);
+        let power = conversion.nominal_power(session.spec.car.phases);
+        let fastest = Watts::from_watts(power.floor(choice.maximum));
+        let remaining = session
+            .spec
+            .need
+            .value()
+            .map(|need| (need - candidate.delivered).or_zero());
+        // A need that is met asks for whatever is spare.
+        let need = remaining.filter(|need| *need > WattSeconds::ZERO);
+        let start = session.spec.arrival.max(facts.now);
+        let end = session
+            .departure(facts.now)
+            .unwrap_or_else(|| start + time_in_haste(need, fastest));
+        let place = facts.site.place_of_evse(&session.spec.evse)?;
+        Some(Self {
+            candidate,
+            connector,
+            conversion,
+            choice,
+            place,
+            start,
+            end,
+            need,
+            now: facts.now,
+        })
+    }
+
+    fn in_slots(&self, grid: &SlotGrid) -> SnapshotSession {
+        let session = self.candidate.session;
+        let guaranteed = (session.spec.guaranteed - self.candidate.delivered).or_zero();
+        let first_slot = grid.slots_before(self.start).min(grid.count() - 1);
+        // A slot is used if the car is there for all of it, and the first one in any case.
+        let end_slot = grid.slots_before(self.end).clamp(first_slot + 1, grid.count());
+        // A slot before the arrival is not used; a later arrival begins with the next whole slot.
+        let late = self.start > grid.begin(first_slot) && self.start > self.now;
+        let first_slot = if late {
+            (first_slot + 1).min(end_slot)
+        } else {
+            first_slot
+        };
+        SnapshotSession {
+            id: session.spec.id.clone(),
+            evse: session.spec.evse.clone(),
+            node: self.place,
+            conversion: self.conversion.clone(),
+            default: self.connector.default_or_maximum(),
+            choice: self.choice.clone(),
+            first_slot,
+            end_slot,
+            need: self.need,
+            guaranteed: self.need.map_or(guaranteed, |need| guaranteed.min(need)),
+            interruptible: session.spec.interruptible,
+            tier: session.tier_after(self.candidate.delivered),
+            power: self.conversion.nominal_power(session.spec.car.phases),
+            current: self.candidate.current,
+        }
+    }
+}
+
+fn time_in_haste(need: Option<WattSeconds>, fastest: Watts) -> Seconds {
+    let Some(need) = need else { return LEAST_HORIZON };
+    let secs = need.watt_seconds() / fastest.watts().max(1) * HASTE_PERCENT / 100;
+    Seconds::from_secs(secs).clamp(LEAST_HORIZON, crate::domain::bounds::MAX_STAY)
+}
+
+/// The connector's rates, within what the car can take.
+pub fn choice_with_car(connector: &Connector, session: &Session) -> RateChoice {
+    let choice = connector.choice();
+    let car = &session.spec.car;
+    let minimum = car
+        .minimum
+        .map_or(choice.minimum, |minimum| minimum.max(choice.minimum));
+    // A ceiling a little above what the car takes costs room and gives nothing; one below the minimum gives nothing at all.
+    let wanted = car.maximum.map_or(choice.maximum, |maximum| maximum.max(minimum));
+    let maximum = match &choice.steps {
+        // The next step up, so that a car of 15.9 A gets all it can take on a connector of whole amperes.
+        Steps::Multiple(step) => {
+            Rate::new((wanted.value() + step.value() - 1).div_euclid(step.value()) * step.value()).min(choice.maximum)
+        }
+        Steps::Listed(rates) => rates
+            .iter()
+            .copied()
+            .find(|rate| *rate >= wanted)
+            .unwrap_or(choice.maximum)
+            .min(choice.maximum),
+    };
+    RateChoice {
+        minimum,
+        maximum,
+        steps: choice.steps,
+    }
+}

@@ -1,0 +1,783 @@
+//! One site's task: the only owner of its state, from the first entry of its journal to the last.
+//!
+//! Decides the order of things. Requests that wait together are recorded together, and answered only once that record is synced.
+//! A plan is searched beside the intake, never in its way; what the roll-out then wants to send is recorded before it is sent.
+//! If the store fails, nothing of what it was given is answered or sent, and the state is read again from what is there.
+
+use super::assemble::{self, Candidate, Facts};
+use super::ports::{Batch, Clock, Durability, Gateway, OutgoingCommand, Store, StoreError};
+use super::recover;
+use super::state::{SiteState, Urgency, urgency};
+use super::stopwatch::timed;
+use super::view::{PlanView, SiteView};
+use super::{MeterReceipt, Refusal, Settings};
+use crate::domain::conversion::Rate;
+use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
+use crate::domain::ids::{EvseId, GatewayId, SiteKey};
+use crate::domain::plan::{NumberedPlan, Plan, Provenance};
+use crate::domain::profile::ProfileCommand;
+use crate::domain::session::{MeterSample, Override, Session};
+use crate::domain::site::Mode;
+use crate::domain::snapshot::Snapshot;
+use crate::domain::timeline::Timeline;
+use crate::rollout::{self, Room, TailWish, Target, Trust, Wish};
+use crate::units::{Instant, Seconds, WattSeconds};
+use crate::{planner, verify};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// At most this many requests are recorded together.
+const MAX_GROUP: usize = 256;
+/// A meter reading leads to a new plan no sooner than this after the last one.
+const METER_REPLAN_INTERVAL: Seconds = Seconds::from_secs(60);
+/// A snapshot of the state is kept after this many entries, so that a start need not read more than these.
+const SNAPSHOT_EVERY: u64 = 2_000;
+
+/// What the site's task is asked.
+pub(super) enum Message {
+    Submit {
+        request: Option<RequestStamp>,
+        event: Event,
+        reply: oneshot::Sender<Result<Receipt, Refusal>>,
+    },
+    Meter {
+        samples: Vec<MeterSample>,
+        reply: oneshot::Sender<Result<MeterReceipt, Refusal>>,
+    },
+    View {
+        reply: oneshot::Sender<Result<Arc<SiteView>, Refusal>>,
+    },
+}
+
+/// What others may know about a site without asking its task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Described and not deleted.
+    pub exists: bool,
+    pub gateway: Option<GatewayId>,
+}
+
+/// Whether the task has anything left to do before the clock moves on.
+pub(super) struct Status {
+    /// Messages sent and not yet dealt with.
+    pub waiting: AtomicUsize,
+    /// Unix seconds until which the task has nothing to do by itself; the past while it is at work.
+    quiet_until: AtomicI64,
+}
+
+impl Status {
+    pub fn new() -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            quiet_until: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    pub fn is_settled(&self, now: Instant) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && self.quiet_until.load(Ordering::SeqCst) > now.unix_secs()
+    }
+}
+
+/// The world as one site's task sees it.
+pub(super) struct World {
+    pub store: Arc<dyn Store>,
+    pub gateway: Arc<dyn Gateway>,
+    pub clock: Arc<dyn Clock>,
+    pub solvers: Arc<Semaphore>,
+    pub settings: Settings,
+}
+
+pub(super) struct SiteTask {
+    world: Arc<World>,
+    state: SiteState,
+    inbox: mpsc::Receiver<Message>,
+    status: Arc<Status>,
+    summary: watch::Sender<Summary>,
+    plans: watch::Sender<Option<Arc<PlanView>>>,
+    search: Option<Search>,
+    /// The greedy plan already stands in: this search may take its time.
+    patient: bool,
+    /// When a new plan is wanted.
+    plan_due: Option<Instant>,
+    last_planned: Instant,
+    roll_out_at: Instant,
+    snapshot_sequence: u64,
+}
+
+/// A search under way.
+struct Search {
+    result: JoinHandle<(Plan, u64)>,
+    snapshot: Arc<Snapshot>,
+    /// The plan that stands in if the watchdog barks; taken then.
+    greedy: Option<Plan>,
+    watchdog: tokio::time::Instant,
+    journal_sequence: u64,
+}
+
+enum SearchEnd {
+    Found(Plan, u64),
+    /// The search takes too long: the greedy plan stands in meanwhile.
+    WatchdogBarked,
+    /// The search itself broke.
+    Broken(String),
+}
+
+impl SiteTask {
+    pub fn new(
+        world: Arc<World>,
+        state: SiteState,
+        inbox: mpsc::Receiver<Message>,
+        status: Arc<Status>,
+        summary: watch::Sender<Summary>,
+        plans: watch::Sender<Option<Arc<PlanView>>>,
+    ) -> Self {
+        let snapshot_sequence = state.sequence();
+        Self {
+            world,
+            state,
+            inbox,
+            status,
+            summary,
+            plans,
+            search: None,
+            patient: false,
+            // Whatever was planned before a start was planned by another process: plan anew at once.
+            plan_due: Some(Instant::FAR_PAST),
+            last_planned: Instant::FAR_PAST,
+            roll_out_at: Instant::FAR_PAST,
+            snapshot_sequence,
+        }
+    }
+
+    /// Runs until the engine lets go of the site, or the store says that another owner has it.
+    pub async fn run(mut self) {
+        self.publish_summary();
+        let mut result = self.react().await;
+        while result.is_ok() {
+            let wake = self.next_wake();
+            let quiet_until = if self.search.is_some() {
+                i64::MIN
+            } else {
+                wake.unix_secs()
+            };
+            self.status.quiet_until.store(quiet_until, Ordering::SeqCst);
+            let mut group = Vec::new();
+            let clock = Arc::clone(&self.world.clock);
+            tokio::select! {
+                count = self.inbox.recv_many(&mut group, MAX_GROUP) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.status.quiet_until.store(i64::MIN, Ordering::SeqCst);
+                    result = self.take_in(group).await;
+                    self.status.waiting.fetch_sub(count, Ordering::SeqCst);
+                }
+                end = search_end(&mut self.search) => {
+                    result = self.search_ended(end).await;
+                }
+                () = clock.sleep_until(wake) => {
+                    self.status.quiet_until.store(i64::MIN, Ordering::SeqCst);
+                    result = self.react().await;
+                }
+            }
+            if let Err(error) = result {
+                result = self.reload(error).await;
+            }
+        }
+        if let Err(error) = result {
+            tracing::error!(site = %self.state.key(), %error, "the site stops: leases run out to their tails");
+        }
+    }
+
+    fn key(&self) -> SiteKey {
+        self.state.key().clone()
+    }
+
+    /// The site's clock: the world's, but never before the last entry.
+    fn now(&self) -> Instant {
+        self.world.clock.now().max(self.state.last_at())
+    }
+
+    fn mode(&self) -> Mode {
+        self.state.site().map_or(Mode::Off, |site| site.spec().mode)
+    }
+
+    fn next_wake(&self) -> Instant {
+        if self.mode() == Mode::Off {
+            return Instant::FAR_FUTURE;
+        }
+        if self.search.is_some() {
+            // What comes meanwhile is dealt with when the search has ended.
+            return Instant::FAR_FUTURE;
+        }
+        let due = self.plan_due.unwrap_or(Instant::FAR_FUTURE);
+        due.min(self.next_slot()).min(self.roll_out_at)
+    }
+
+    /// The first slot boundary after the last plan.
+    fn next_slot(&self) -> Instant {
+        match self.state.site() {
+            Some(site) if self.last_planned > Instant::FAR_PAST => {
+                self.last_planned.floor_to(site.spec().slot) + site.spec().slot
+            }
+            _ => Instant::FAR_FUTURE,
+        }
+    }
+
+    // --- Intake -------------------------------------------------------------------------------------------------------------
+
+    /// Records what the messages lead to, answers them, and goes on from there.
+    async fn take_in(&mut self, group: Vec<Message>) -> Result<(), StoreError> {
+        let at = self.now();
+        let mut intake = Intake::default();
+        for message in group {
+            match message {
+                Message::Submit { request, event, reply } => {
+                    let answer = self.submit(request, event, at, &mut intake).await;
+                    intake.receipts.push((reply, answer));
+                }
+                Message::Meter { samples, reply } => {
+                    let answer = self.meter(samples, at, &mut intake);
+                    intake.meter_receipts.push((reply, answer));
+                }
+                Message::View { reply } => intake.views.push(reply),
+            }
+        }
+        if !intake.entries.is_empty() {
+            let durability = if intake.synced {
+                Durability::Synced
+            } else {
+                Durability::Buffered
+            };
+            let batch = Batch {
+                entries: intake.entries,
+                ended_sessions: intake.ended,
+                durability,
+            };
+            if let Err(error) = self.world.store.append(&self.key(), batch).await {
+                let why = error.to_string();
+                for (reply, _) in intake.receipts {
+                    let _ = reply.send(Err(Refusal::Unavailable(why.clone())));
+                }
+                for (reply, _) in intake.meter_receipts {
+                    let _ = reply.send(Err(Refusal::Unavailable(why.clone())));
+                }
+                return Err(error);
+            }
+        }
+        self.publish_summary();
+        let view = if intake.views.is_empty() {
+            None
+        } else {
+            Some(self.view())
+        };
+        // Whoever asked may be gone; that is no reason to stop.
+        for (reply, answer) in intake.receipts {
+            let _ = reply.send(answer);
+        }
+        for (reply, answer) in intake.meter_receipts {
+            let _ = reply.send(answer);
+        }
+        for reply in intake.views {
+            let answer = view.clone().flatten().ok_or_else(|| self.state.no_such_site());
+            let _ = reply.send(answer);
+        }
+        self.react().await
+    }
+
+    async fn submit(
+        &mut self,
+        request: Option<RequestStamp>,
+        event: Event,
+        at: Instant,
+        intake: &mut Intake,
+    ) -> Result<Receipt, Refusal> {
+        if let Some(answer) = request.as_ref().and_then(|stamp| self.state.remembered(stamp)) {
+            return answer;
+        }
+        if let Event::SessionStarted(spec) = &event {
+            self.refuse_used_id(&spec.id).await?;
+        }
+        let admitted = self.state.admit(event, at)?;
+        let last = admitted.events.len() - 1;
+        for (index, event) in admitted.events.into_iter().enumerate() {
+            let stamp = request
+                .clone()
+                .filter(|_| index == last)
+                .map(|stamp| (stamp, admitted.warnings.clone()));
+            intake.synced |= !matches!(event, Event::Metered(_));
+            self.record(event, stamp, at, intake);
+        }
+        Ok(Receipt {
+            sequence: self.state.sequence(),
+            recorded_at: at,
+            warnings: admitted.warnings,
+        })
+    }
+
+    async fn refuse_used_id(&self, id: &crate::domain::ids::SessionId) -> Result<(), Refusal> {
+        let ended = self.world.store.ended_session(&self.key(), id).await;
+        match ended.map_err(|error| Refusal::Unavailable(error.to_string()))? {
+            None => Ok(()),
+            Some(_) => Err(crate::domain::rejection::Rejection::one(
+                "session.id",
+                "is the id of a session that has ended",
+                id,
+                "an id that was never used at this site",
+            )
+            .into()),
+        }
+    }
+
+    fn meter(&mut self, samples: Vec<MeterSample>, at: Instant, intake: &mut Intake) -> Result<MeterReceipt, Refusal> {
+        let all = samples.len();
+        let news: Vec<MeterSample> = samples
+            .into_iter()
+            .filter(|sample| self.state.is_news(sample))
+            .collect();
+        let receipt = MeterReceipt {
+            recorded: news.len(),
+            dropped: all - news.len(),
+        };
+        if !news.is_empty() {
+            let admitted = self.state.admit(Event::Metered(news), at)?;
+            for event in admitted.events {
+                self.record(event, None, at, intake);
+            }
+        }
+        Ok(receipt)
+    }
+
+    /// Takes an event into the state and into the batch that is about to be appended.
+    fn record(&mut self, event: Event, request: Option<(RequestStamp, Vec<String>)>, at: Instant, intake: &mut Intake) {
+        self.want_plan(&event, at);
+        let entry = Recorded {
+            sequence: self.state.sequence() + 1,
+            at,
+            event,
+            request,
+        };
+        intake.ended.extend(self.state.apply(&entry));
+        intake.entries.push(entry);
+    }
+
+    fn want_plan(&mut self, event: &Event, at: Instant) {
+        let due = match urgency(event) {
+            Urgency::Now => at,
+            Urgency::Soon => at.max(self.last_planned + METER_REPLAN_INTERVAL),
+            Urgency::Never => return,
+        };
+        self.plan_due = Some(self.plan_due.map_or(due, |before| before.min(due)));
+    }
+
+    // --- Planning -----------------------------------------------------------------------------------------------------------
+
+    /// Does what is due: a new plan, or what the roll-out has to send for the plan in force.
+    async fn react(&mut self) -> Result<(), StoreError> {
+        if self.mode() == Mode::Off || self.search.is_some() {
+            return Ok(());
+        }
+        let now = self.now();
+        let due = self.plan_due.is_some_and(|due| due <= now) || self.next_slot() <= now;
+        if due {
+            self.begin_search(now);
+            Ok(())
+        } else {
+            let mut intake = Intake::default();
+            let commands = self.roll_out(now, &mut intake);
+            self.append_and_send(intake, commands).await
+        }
+    }
+
+    fn begin_search(&mut self, now: Instant) {
+        self.plan_due = None;
+        self.last_planned = now;
+        let Some(snapshot) = self.snapshot(now) else { return };
+        let snapshot = Arc::new(snapshot);
+        let greedy = planner::greedy(&snapshot);
+        let settings = self.world.settings;
+        let solvers = Arc::clone(&self.world.solvers);
+        let given = Arc::clone(&snapshot);
+        let result = tokio::spawn(async move {
+            let permit = solvers
+                .acquire_owned()
+                .await
+                .expect("the solvers' semaphore is never closed");
+            let search = tokio::task::spawn_blocking(move || {
+                // Held until the search itself has ended, also where nobody waits for it any more.
+                let _permit = permit;
+                timed(|| planner::plan(&given, settings.budget))
+            });
+            search.await.expect("the search does not panic")
+        });
+        // After a cut someone must shed, and soon: then the greedy plan is not kept waiting long.
+        let hurry = !self.patient && self.exceeds_room(now);
+        let patience = if hurry {
+            settings.cut_watchdog
+        } else {
+            settings.watchdog
+        };
+        self.search = Some(Search {
+            result,
+            snapshot,
+            greedy: Some(greedy),
+            watchdog: tokio::time::Instant::now() + patience,
+            journal_sequence: self.state.sequence(),
+        });
+    }
+
+    /// Whether what EVSEs may be following now is more than is available somewhere.
+    fn exceeds_room(&self, now: Instant) -> bool {
+        let Some((site, ledger)) = self.state.site().zip(self.state.ledger()) else {
+            return false;
+        };
+        let available = self.state.available(now);
+        let loads = ledger.worst_cases(now);
+        let _ = site;
+        available
+            .iter()
+            .zip(&loads)
+            .any(|(available, load)| !available.at(now).fits(load.at(now)))
+    }
+
+    /// The facts of now, as planner and verify see them.
+    fn snapshot(&self, now: Instant) -> Option<Snapshot> {
+        let (site, ledger) = self.state.site().zip(self.state.ledger())?;
+        let available = self.state.available(now);
+        let planned =
+            |session: &&Session| self.state.is_planned(session) && ledger.trust(&session.spec.evse) != Trust::Disobeys;
+        let sessions: Vec<Candidate<'_>> = self
+            .state
+            .sessions()
+            .filter(planned)
+            .map(|session| Candidate {
+                session,
+                delivered: self.state.delivered(session),
+                current: ledger.ceiling_now(&session.spec.evse, now),
+            })
+            .collect();
+        let is_planned = |evse: &EvseId| sessions.iter().any(|candidate| candidate.session.spec.evse == *evse);
+        let held = site
+            .evses()
+            .filter(|(_, evse)| !is_planned(&evse.id))
+            .map(|(place, evse)| (place, ledger.held(&evse.id, now)))
+            .collect();
+        Some(assemble::snapshot(&Facts {
+            site,
+            now,
+            available: &available,
+            prices: self.state.prices.as_ref(),
+            base_load: self.state.base_load.as_ref(),
+            solar: self.state.solar.as_ref(),
+            peak_so_far: site.spec().peak_so_far.max(self.state.peak_seen),
+            sessions,
+            held,
+            slot_count: None,
+        }))
+    }
+
+    async fn search_ended(&mut self, end: SearchEnd) -> Result<(), StoreError> {
+        let Some(mut search) = self.search.take() else {
+            return Ok(());
+        };
+        match end {
+            SearchEnd::Found(plan, solve_micros) => {
+                self.patient = false;
+                let greedy = search.greedy.take();
+                self.adopt(&search, plan, greedy, solve_micros, false).await
+            }
+            SearchEnd::WatchdogBarked => {
+                tracing::warn!(site = %self.state.key(), "the search takes too long; the greedy plan stands in");
+                // Bounded by its budget, the search runs out by itself; what it finds is for facts that are old by then. After a
+                // hurried one another follows, with patience.
+                search.result.abort();
+                self.patient = !self.patient;
+                self.plan_due = self.patient.then_some(Instant::FAR_PAST);
+                let greedy = search.greedy.take().expect("the watchdog barks once");
+                self.adopt(&search, greedy, None, 0, true).await
+            }
+            SearchEnd::Broken(why) => {
+                tracing::error!(site = %self.state.key(), why, "the search broke; the greedy plan stands in");
+                let greedy = search.greedy.take().expect("the search ends once");
+                self.adopt(&search, greedy, None, 0, true).await
+            }
+        }
+    }
+
+    /// Makes a plan the plan in force, if it passes the check, and sends what the roll-out allows of it.
+    async fn adopt(
+        &mut self,
+        search: &Search,
+        plan: Plan,
+        greedy: Option<Plan>,
+        solve_micros: u64,
+        watchdog_fallback: bool,
+    ) -> Result<(), StoreError> {
+        let at = self.now();
+        let Some(lease) = self.state.site().map(|site| site.spec().lease) else {
+            return Ok(());
+        };
+        let Some(plan) = self.first_that_verifies(&search.snapshot, [Some(plan), greedy]) else {
+            // The plan in force stands, clipped by the roll-out to what there is room for.
+            return self.react().await;
+        };
+        let parent = self.state.plan().map(|before| before.provenance.number);
+        let provenance = Provenance {
+            number: parent.unwrap_or(0) + 1,
+            parent,
+            journal_sequence: search.journal_sequence,
+            made_at: search.snapshot.now(),
+            budget: self.world.settings.budget,
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            watchdog_fallback,
+        };
+        let view = PlanView::new(
+            &plan,
+            &search.snapshot,
+            lease,
+            Some(provenance.clone()),
+            solve_micros,
+            true,
+        );
+        let mut intake = Intake {
+            synced: true,
+            ..Intake::default()
+        };
+        let made = Event::PlanMade(Box::new(NumberedPlan {
+            provenance,
+            plan,
+            solve_micros,
+        }));
+        self.record(made, None, at, &mut intake);
+        let commands = self.roll_out(at, &mut intake);
+        self.append_and_send(intake, commands).await?;
+        self.plans.send_replace(Some(Arc::new(view)));
+        self.react().await
+    }
+
+    fn first_that_verifies(&self, snapshot: &Snapshot, plans: [Option<Plan>; 2]) -> Option<Plan> {
+        plans.into_iter().flatten().find(|plan| {
+            let violations = verify::check(snapshot, plan);
+            for violation in &violations {
+                tracing::error!(site = %self.state.key(), %violation, "a plan was refused by the check");
+            }
+            violations.is_empty()
+        })
+    }
+
+    // --- Roll-out -----------------------------------------------------------------------------------------------------------
+
+    /// Records what has to be sent now and returns it; it is sent once it is synced.
+    fn roll_out(&mut self, now: Instant, intake: &mut Intake) -> Vec<ProfileCommand> {
+        self.roll_out_at = Instant::FAR_FUTURE;
+        if self.mode() != Mode::Control || self.state.not_controlled_because(now).is_some() {
+            return Vec::new();
+        }
+        let Some((site, ledger)) = self.state.site().zip(self.state.ledger()) else {
+            return Vec::new();
+        };
+        let available = self.state.available(now);
+        let room = Room {
+            site,
+            available: &available,
+        };
+        let targets = self.targets();
+        let decision = rollout::step(ledger, &room, now, &targets);
+        for note in &decision.notes {
+            tracing::debug!(site = %self.state.key(), ?note, "withheld");
+        }
+        self.roll_out_at = decision.wake_at;
+        if !decision.commands.is_empty() {
+            intake.synced = true;
+            self.record(Event::CommandsIssued(decision.commands.clone()), None, now, intake);
+        }
+        decision.commands
+    }
+
+    /// What each EVSE with a session should be told.
+    fn targets(&self) -> Vec<Target> {
+        let Some(site) = self.state.site() else {
+            return Vec::new();
+        };
+        let plan = self.state.plan();
+        let mut targets = Vec::new();
+        for session in self.state.sessions() {
+            if !site.evse(&session.spec.evse).is_some_and(|evse| evse.controllable) {
+                continue;
+            }
+            let schedule = plan.and_then(|numbered| {
+                numbered
+                    .plan
+                    .schedule(&session.spec.id)
+                    .map(|schedule| numbered.plan.rates_over_time(schedule))
+            });
+            let tail = if session.spec.interruptible && !self.is_promised(session) {
+                TailWish::Zero
+            } else {
+                TailWish::Minimum
+            };
+            let wish = match (session.overridden, self.state.is_planned(session), schedule) {
+                (Override::HandBack, _, _) => Wish::HandBack,
+                (_, false, _) => Wish::Follow {
+                    rates: Timeline::constant(Rate::ZERO),
+                    tail: TailWish::Zero,
+                },
+                (_, true, Some(rates)) => Wish::Follow { rates, tail },
+                // Arrived after the plan was made: at its default until the next one.
+                (_, true, None) => continue,
+            };
+            let tier = session.tier_after(self.state.delivered(session));
+            let target = Target {
+                evse: session.spec.evse.clone(),
+                session: session.spec.id.clone(),
+                connector: session.connector.clone(),
+                wish,
+            };
+            targets.push((session.spec.guaranteed == WattSeconds::ZERO, tier, target));
+        }
+        // The first gets room first: what was promised, then tier by tier.
+        targets.sort_by_key(|(unpromised, tier, _)| (*unpromised, *tier));
+        targets.into_iter().map(|(_, _, target)| target).collect()
+    }
+
+    fn is_promised(&self, session: &Session) -> bool {
+        session.spec.guaranteed > self.state.delivered(session)
+    }
+
+    async fn append_and_send(&mut self, intake: Intake, commands: Vec<ProfileCommand>) -> Result<(), StoreError> {
+        if intake.entries.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch {
+            entries: intake.entries,
+            ended_sessions: intake.ended,
+            durability: Durability::Synced,
+        };
+        self.world.store.append(&self.key(), batch).await?;
+        self.send(commands);
+        self.keep_snapshot().await;
+        Ok(())
+    }
+
+    fn send(&self, commands: Vec<ProfileCommand>) {
+        let Some(site) = self.state.site() else { return };
+        let Some(gateway) = site.spec().gateway.clone() else {
+            return;
+        };
+        for command in commands {
+            let minimum = site
+                .evse(&command.evse)
+                .and_then(|evse| evse.connector(&command.connector))
+                .map_or(Rate::ZERO, |connector| connector.minimum);
+            let ocpi = self
+                .state
+                .sessions
+                .get(&command.session)
+                .and_then(|session| session.spec.ocpi.clone());
+            let key = self.key();
+            self.world.gateway.send(OutgoingCommand {
+                key,
+                gateway: gateway.clone(),
+                command,
+                ocpi,
+                minimum,
+            });
+        }
+    }
+
+    // --- Housekeeping -------------------------------------------------------------------------------------------------------
+
+    async fn keep_snapshot(&mut self) {
+        if self.state.sequence() < self.snapshot_sequence + SNAPSHOT_EVERY {
+            return;
+        }
+        self.snapshot_sequence = self.state.sequence();
+        // None while something is held for an EVSE that is gone: then the journal alone will do.
+        let Some(image) = self.state.image() else { return };
+        let saved = self.world.store.save_snapshot(&self.key(), image).await;
+        if let Err(error) = saved {
+            // The journal has everything; a start only takes longer.
+            tracing::warn!(site = %self.state.key(), %error, "no snapshot was kept");
+        }
+    }
+
+    /// After a failed append the state may hold what the journal does not: read it again.
+    async fn reload(&mut self, error: StoreError) -> Result<(), StoreError> {
+        tracing::error!(site = %self.state.key(), %error, "the store failed; the state is read again");
+        if matches!(error, StoreError::Conflict { .. }) {
+            return Err(error);
+        }
+        self.search = None;
+        self.state = recover::load(self.world.store.as_ref(), &self.key()).await?;
+        self.plan_due = Some(Instant::FAR_PAST);
+        self.roll_out_at = self.now() + Seconds::from_secs(1);
+        self.publish_summary();
+        Ok(())
+    }
+
+    fn publish_summary(&self) {
+        let site = self.state.site();
+        let summary = Summary {
+            exists: site.is_some(),
+            gateway: site.and_then(|site| site.spec().gateway.clone()),
+        };
+        let changed = self.summary.send_if_modified(|before| {
+            let changed = *before != summary;
+            *before = summary;
+            changed
+        });
+        if changed && self.state.site().is_none() {
+            // Whoever watches the plans learns here that there will be no more.
+            self.plans.send_replace(None);
+        }
+    }
+
+    fn view(&self) -> Option<Arc<SiteView>> {
+        let site = self.state.site()?.clone();
+        Some(Arc::new(SiteView {
+            site,
+            stopped: self.state.stopped,
+            sequence: self.state.sequence(),
+            not_controlled_because: self.state.not_controlled_because(self.now()),
+            grid_limits: self.state.grid_limits.values().cloned().collect(),
+            sessions: self
+                .state
+                .sessions()
+                .map(|session| Session {
+                    delivered: self.state.delivered(session),
+                    ..session.clone()
+                })
+                .collect(),
+        }))
+    }
+}
+
+/// What one round of intake leads to.
+#[derive(Default)]
+struct Intake {
+    entries: Vec<Recorded>,
+    ended: Vec<Session>,
+    synced: bool,
+    receipts: Vec<(oneshot::Sender<Result<Receipt, Refusal>>, Result<Receipt, Refusal>)>,
+    meter_receipts: Vec<(
+        oneshot::Sender<Result<MeterReceipt, Refusal>>,
+        Result<MeterReceipt, Refusal>,
+    )>,
+    views: Vec<oneshot::Sender<Result<Arc<SiteView>, Refusal>>>,
+}
+
+/// Waits for the search, if there is one, or for its watchdog.
+async fn search_end(search: &mut Option<Search>) -> SearchEnd {
+    let Some(search) = search else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        found = &mut search.result => match found {
+            Ok((plan, solve_micros)) => SearchEnd::Found(plan, solve_micros),
+            Err(error) => SearchEnd::Broken(error.to_string()),
+        },
+        () = tokio::time::sleep_until(search.watchdog) => SearchEnd::WatchdogBarked,
+    }
+}

@@ -1,0 +1,775 @@
+//! A site's state: what the events of its journal add up to.
+//!
+//! Decides what each event changes ([`SiteState::apply`]) and which events a request may cause ([`SiteState::admit`]). Pure: the
+//! same entries give the same state, on any machine. Never plans and never sends.
+
+use super::Refusal;
+use super::room;
+use crate::calendar::Zone;
+use crate::domain::bounds::{MAX_EVENT_AGE, MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
+use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp};
+use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
+use crate::domain::limits::{Capacity, GridLimit};
+use crate::domain::plan::NumberedPlan;
+use crate::domain::profile::Answer;
+use crate::domain::rejection::Rejection;
+use crate::domain::session::{Ended, MeterSample, Override, Session};
+use crate::domain::site::{Mode, Site, check_node_limit};
+use crate::domain::timeline::Timeline;
+use crate::rollout::Ledger;
+use crate::units::{Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// A request is remembered this long.
+const REMEMBER_REQUESTS: Seconds = Seconds::from_hours(24);
+/// Limits are looked at this far ahead, one by one; what comes later counts as always in force.
+pub const LIMIT_HORIZON: Seconds = Seconds::from_hours(24 * 15);
+/// A meter reading older than this says nothing about the load of now.
+const FRESH_READING: Seconds = Seconds::from_mins(15);
+/// Between two readings that carry only power, that power is believed for at most this long.
+const LONGEST_METER_GAP: Seconds = Seconds::from_hours(1);
+/// Longest reason that is kept, in characters.
+const MAX_REASON_CHARS: usize = 200;
+
+/// What a site is at one point of its journal.
+#[derive(Clone, Debug)]
+pub struct SiteState {
+    pub(super) key: SiteKey,
+    pub(super) sequence: u64,
+    pub(super) last_at: Instant,
+    pub(super) described: Option<Described>,
+    pub(super) stopped: bool,
+    pub(super) grid_limits: BTreeMap<GridLimitId, GridLimit>,
+    pub(super) prices: Option<Timeline<MicrosPerKwh>>,
+    pub(super) base_load: Option<Timeline<Watts>>,
+    pub(super) solar: Option<Timeline<Watts>>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    /// Energy that sessions without a meter are taken to have got: what their ceilings allowed.
+    pub(super) assumed: BTreeMap<SessionId, WattSeconds>,
+    pub(super) plan: Option<Arc<NumberedPlan>>,
+    /// Highest sum of fresh meter readings and expected base load.
+    pub(super) peak_seen: Watts,
+    pub(super) requests: HashMap<RequestId, Remembered>,
+    pub(super) requests_in_order: VecDeque<(Instant, RequestId)>,
+}
+
+/// What is there once a site has been described.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub site: Site,
+    pub zone: Zone,
+    pub ledger: Ledger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub body_hash: [u8; 32],
+    pub receipt: Receipt,
+}
+
+/// What a request leads to: its events, in order, and what the caller should be told.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    pub events: Vec<Event>,
+    pub warnings: Vec<String>,
+}
+
+impl SiteState {
+    /// A site of which nothing is known yet.
+    pub fn empty(key: SiteKey) -> Self {
+        Self {
+            key,
+            sequence: 0,
+            last_at: Instant::FAR_PAST,
+            described: None,
+            stopped: false,
+            grid_limits: BTreeMap::new(),
+            prices: None,
+            base_load: None,
+            solar: None,
+            sessions: BTreeMap::new(),
+            assumed: BTreeMap::new(),
+            plan: None,
+            peak_seen: Watts::ZERO,
+            requests: HashMap::new(),
+            requests_in_order: VecDeque::new(),
+        }
+    }
+
+    pub fn key(&self) -> &SiteKey {
+        &self.key
+    }
+
+    /// Last entry of the journal that is in this state.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The time of the last entry. No later entry is dated before it, whatever the clock says.
+    pub fn last_at(&self) -> Instant {
+        self.last_at
+    }
+
+    /// The site, unless it was never described or was deleted.
+    pub fn site(&self) -> Option<&Site> {
+        self.described.as_ref().map(|described| &described.site)
+    }
+
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.described.as_ref().map(|described| &described.ledger)
+    }
+
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    pub fn session_on(&self, evse: &EvseId) -> Option<&Session> {
+        self.sessions.values().find(|session| session.spec.evse == *evse)
+    }
+
+    pub fn plan(&self) -> Option<&Arc<NumberedPlan>> {
+        self.plan.as_ref()
+    }
+
+    /// What all EVSEs below each place may draw together, from `now` on.
+    pub fn available(&self, now: Instant) -> Vec<Timeline<Capacity>> {
+        let Some(described) = &self.described else {
+            return Vec::new();
+        };
+        let limits: Vec<GridLimit> = self.grid_limits.values().cloned().collect();
+        room::available(&described.site, &described.zone, &limits, now, now + LIMIT_HORIZON)
+    }
+
+    /// Energy the session is taken to have: metered where there is a meter, else what its ceilings allowed.
+    pub fn delivered(&self, session: &Session) -> WattSeconds {
+        if session.last_sample.is_some() {
+            session.delivered
+        } else {
+            session.delivered + self.assumed.get(&session.spec.id).copied().unwrap_or_default()
+        }
+    }
+
+    /// Whether this session's rates are the planner's to choose.
+    pub fn is_planned(&self, session: &Session) -> bool {
+        let controllable = self
+            .site()
+            .and_then(|site| site.evse(&session.spec.evse))
+            .is_some_and(|evse| evse.controllable);
+        controllable && !self.stopped && matches!(session.overridden, Override::None | Override::Boost)
+    }
+
+    /// Why a site in mode control is sent nothing: what its EVSEs do by themselves does not fit under its limits.
+    pub fn not_controlled_because(&self, now: Instant) -> Option<String> {
+        let described = self.described.as_ref()?;
+        if described.site.spec().mode != Mode::Control {
+            return None;
+        }
+        let mut defaults = vec![crate::domain::conversion::Load::ZERO; described.site.places().len()];
+        let mut unknown = 0;
+        for (place, evse) in described.site.evses() {
+            unknown += evse
+                .connectors
+                .iter()
+                .filter(|connector| connector.default.is_none())
+                .count();
+            for above in described.site.path_to_root(place) {
+                defaults[above] += evse.default_load();
+            }
+        }
+        // A limit that is cut below the defaults for a while is an alarm, not a reason to let go of the site: what the site was
+        // built for decides.
+        let built = room::available(&described.site, &described.zone, &[], now, now + LIMIT_HORIZON);
+        let excess = built
+            .iter()
+            .enumerate()
+            .find_map(|(place, capacity)| capacity.at(now).excess(&defaults[place]).map(|excess| (place, excess)));
+        excess.map(|(place, excess)| {
+            format!(
+                "what EVSEs draw without a profile does not fit at {}: {excess}; {unknown} connectors have no known default and count at their maximum",
+                described.site.places()[place].id
+            )
+        })
+    }
+
+    /// The answer that a repeated request was given.
+    pub fn remembered(&self, stamp: &RequestStamp) -> Option<Result<Receipt, Refusal>> {
+        let known = self.requests.get(&stamp.id)?;
+        Some(if known.body_hash == stamp.body_hash {
+            Ok(known.receipt.clone())
+        } else {
+            Err(Refusal::RequestReused(stamp.id.clone()))
+        })
+    }
+
+    /// The events that a request leads to at `now`, or why it is refused. Changes nothing.
+    pub fn admit(&self, event: Event, now: Instant) -> Result<Admitted, Refusal> {
+        if let Event::SitePut(spec) = event {
+            return self.admit_site(*spec);
+        }
+        let site = self.site().ok_or_else(|| self.no_such_site())?;
+        let mut admitted = Admitted::default();
+        match &event {
+            Event::SitePut(_) => unreachable!("handled above"),
+            Event::SiteDeleted
+            | Event::SiteStopped { .. }
+            | Event::GatewayConnected { .. }
+            | Event::GatewayDisconnected { .. }
+            | Event::PricesSet(_)
+            | Event::ForecastSet { .. } => {}
+            Event::GridLimitSet(limit) => self.admit_grid_limit(site, limit, now, &mut admitted)?,
+            Event::GridLimitRemoved(id) => {
+                if !self.grid_limits.contains_key(id) {
+                    return Err(Refusal::NotFound {
+                        what: "grid limit",
+                        id: id.to_string(),
+                    });
+                }
+            }
+            Event::SessionStarted(spec) => {
+                if self.sessions.contains_key(&spec.id) {
+                    return Err(Rejection::one(
+                        "session.id",
+                        "is the id of a session that is there already",
+                        &spec.id,
+                        "an id that was never used at this site",
+                    )
+                    .into());
+                }
+                let started = Session::start((**spec).clone(), site, now).map_err(|fault| nested("session", fault))?;
+                if let Some(open) = self.session_on(&started.spec.evse) {
+                    let reason = format!("session {} began on the same EVSE", started.spec.id);
+                    admitted.warnings.push(format!(
+                        "session {} was still open on this EVSE and has ended",
+                        open.spec.id
+                    ));
+                    admitted.events.push(Event::SessionEnded {
+                        session: open.spec.id.clone(),
+                        at: now,
+                        reason,
+                    });
+                }
+            }
+            Event::SessionUpdated(spec) => {
+                let session = self.find_session(&spec.id)?;
+                session
+                    .update((**spec).clone(), site, now)
+                    .map_err(|fault| nested("session", fault))?;
+            }
+            Event::SessionOverridden { session, .. } => {
+                self.find_session(session)?;
+            }
+            Event::SessionEnded { session, at, reason } => {
+                let session = self.find_session(session)?;
+                admit_end(session, *at, reason, now)?;
+            }
+            Event::Metered(samples) => {
+                for (index, sample) in samples.iter().enumerate() {
+                    admit_sample(site, index, sample, now)?;
+                }
+            }
+            Event::CommandAnswered {
+                evse,
+                revision,
+                attempt,
+                ..
+            } => {
+                let known = self
+                    .ledger()
+                    .is_some_and(|ledger| ledger.was_sent(evse, *revision, *attempt).is_ok());
+                if !known {
+                    return Err(Rejection::one(
+                        "answer.revision",
+                        "names a transmission that was never made",
+                        format_args!("revision {}, attempt {attempt} at EVSE {evse}", revision.number()),
+                        "a revision and attempt from a command of this service",
+                    )
+                    .into());
+                }
+            }
+            Event::ActiveProfileReported { evse, .. } => {
+                if site.evse(evse).is_none() {
+                    return Err(Refusal::NotFound {
+                        what: "EVSE",
+                        id: evse.to_string(),
+                    });
+                }
+            }
+            Event::PlanMade(_) | Event::CommandsIssued(_) => {
+                unreachable!("plans and commands are the engine's own, no request carries them")
+            }
+        }
+        admitted.events.push(event);
+        Ok(admitted)
+    }
+
+    fn admit_site(&self, spec: crate::domain::site::SiteSpec) -> Result<Admitted, Refusal> {
+        let zone = Zone::parse(&spec.time_zone).map_err(|fault| nested("site", fault));
+        let site = Site::new(spec.clone()).map_err(|fault| nested("site", fault));
+        let site = match (zone, site) {
+            (Ok(_), Ok(site)) => site,
+            (Err(zone), Err(site)) => {
+                let mut faults = crate::domain::rejection::Faults::default();
+                faults.nest("", zone);
+                faults.nest("", site);
+                return Err(faults.into_rejection().into());
+            }
+            (Err(fault), _) | (_, Err(fault)) => return Err(fault.into()),
+        };
+        let mut admitted = Admitted::default();
+        for session in self.sessions.values() {
+            let there = site
+                .evse(&session.spec.evse)
+                .is_some_and(|evse| evse.connector(&session.connector).is_some());
+            if !there {
+                admitted
+                    .warnings
+                    .push(format!("session {} has ended: its connector is gone", session.spec.id));
+                admitted.events.push(Event::SessionEnded {
+                    session: session.spec.id.clone(),
+                    at: self.last_at,
+                    reason: "its connector is no longer part of the site".to_owned(),
+                });
+            }
+        }
+        for limit in self.grid_limits.values() {
+            if site.place_of_node(&limit.node).is_none() {
+                admitted
+                    .warnings
+                    .push(format!("grid limit {} is gone with its node", limit.id));
+                admitted.events.push(Event::GridLimitRemoved(limit.id.clone()));
+            }
+        }
+        admitted.events.push(Event::SitePut(Box::new(spec)));
+        Ok(admitted)
+    }
+
+    fn admit_grid_limit(
+        &self,
+        site: &Site,
+        limit: &GridLimit,
+        now: Instant,
+        admitted: &mut Admitted,
+    ) -> Result<(), Refusal> {
+        let Some(place) = site.place_of_node(&limit.node) else {
+            return Err(Rejection::one(
+                "grid_limit.node_id",
+                "names no node of the site",
+                &limit.node,
+                format_args!("a node of site {}", site.spec().id),
+            )
+            .into());
+        };
+        check_node_limit(&limit.limit).map_err(|fault| nested("grid_limit", fault))?;
+        if !self.grid_limits.contains_key(&limit.id) && self.grid_limits.len() >= MAX_GRID_LIMITS_PER_SITE {
+            return Err(Refusal::Busy { what: "grid limits" });
+        }
+        let mut with_it = self.grid_limits.clone();
+        with_it.insert(limit.id.clone(), limit.clone());
+        let limits: Vec<GridLimit> = with_it.into_values().collect();
+        let described = self.described.as_ref().expect("the site is described");
+        let available = room::available(site, &described.zone, &limits, now, now + LIMIT_HORIZON);
+        let unsheddable = site
+            .evses()
+            .filter(|(at, _)| site.path_to_root(*at).any(|above| above == place));
+        let load = unsheddable.map(|(_, evse)| evse.default_load()).sum();
+        let tightest = available[place]
+            .points()
+            .iter()
+            .fold(Capacity::UNLIMITED, |tightest, (_, capacity)| {
+                tightest.tighter(capacity)
+            });
+        if let Some(excess) = tightest.excess(&load) {
+            admitted.warnings.push(format!(
+                "below what cannot be shed at {}: after base load and reserve, {excess} by EVSEs without a profile; everything that can be shed will be",
+                limit.node
+            ));
+        }
+        Ok(())
+    }
+
+    fn find_session(&self, id: &SessionId) -> Result<&Session, Refusal> {
+        self.sessions.get(id).ok_or_else(|| Refusal::NotFound {
+            what: "session",
+            id: id.to_string(),
+        })
+    }
+
+    pub fn no_such_site(&self) -> Refusal {
+        Refusal::NotFound {
+            what: "site",
+            id: self.key.site.to_string(),
+        }
+    }
+
+    /// Takes in one entry of the journal. Total: an entry that does not fit the state changes only the sequence.
+    ///
+    /// Returns the session that the entry ended, for the list of ended sessions.
+    pub fn apply(&mut self, entry: &Recorded) -> Option<Session> {
+        self.sequence = entry.sequence;
+        self.last_at = self.last_at.max(entry.at);
+        let now = self.last_at;
+        self.remember(entry);
+        if let Some(described) = &mut self.described {
+            described.ledger.forget_expired(now);
+        }
+        match &entry.event {
+            Event::SitePut(spec) => self.apply_site(spec, now),
+            Event::SiteDeleted => self.described = None,
+            Event::SiteStopped { stopped } => self.stopped = *stopped,
+            Event::GridLimitSet(limit) => {
+                self.grid_limits.insert(limit.id.clone(), limit.clone());
+            }
+            Event::GridLimitRemoved(id) => {
+                self.grid_limits.remove(id);
+            }
+            Event::PricesSet(prices) => self.prices = Some(spliced(self.prices.take(), prices, now)),
+            Event::ForecastSet {
+                kind: ForecastKind::BaseLoad,
+                power,
+            } => {
+                self.base_load = Some(spliced(self.base_load.take(), power, now));
+            }
+            Event::ForecastSet {
+                kind: ForecastKind::Solar,
+                power,
+            } => {
+                self.solar = Some(spliced(self.solar.take(), power, now));
+            }
+            Event::SessionStarted(spec) => {
+                if let Some(described) = &mut self.described
+                    && let Ok(session) = Session::start((**spec).clone(), &described.site, now)
+                {
+                    described.ledger.session_started(&spec.evse, &spec.id, now);
+                    self.sessions.insert(spec.id.clone(), session);
+                }
+            }
+            Event::SessionUpdated(spec) => {
+                let updated = self
+                    .site()
+                    .zip(self.sessions.get(&spec.id))
+                    .and_then(|(site, session)| session.update((**spec).clone(), site, now).ok());
+                if let Some(updated) = updated {
+                    self.sessions.insert(spec.id.clone(), updated);
+                }
+            }
+            Event::SessionOverridden { session, overridden } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.overridden = *overridden;
+                }
+            }
+            Event::SessionEnded { session, at, reason } => return self.apply_end(session, *at, reason, now),
+            Event::Metered(samples) => {
+                for sample in samples {
+                    self.apply_sample(sample, now);
+                }
+                self.watch_peak(now);
+            }
+            Event::PlanMade(plan) => {
+                self.assume_delivery(now);
+                self.plan = Some(Arc::new((**plan).clone()));
+            }
+            Event::CommandsIssued(_)
+            | Event::CommandAnswered { .. }
+            | Event::ActiveProfileReported { .. }
+            | Event::GatewayConnected { .. }
+            | Event::GatewayDisconnected { .. } => {
+                if let Some(described) = &mut self.described {
+                    apply_to_ledger(&mut described.ledger, &entry.event, now);
+                }
+            }
+        }
+        None
+    }
+
+    /// Passes over an entry that cannot be applied.
+    pub fn skip(&mut self, entry: &Recorded) {
+        self.sequence = entry.sequence;
+        self.last_at = self.last_at.max(entry.at);
+    }
+
+    fn remember(&mut self, entry: &Recorded) {
+        if let Some((stamp, warnings)) = &entry.request {
+            let receipt = Receipt {
+                sequence: entry.sequence,
+                recorded_at: entry.at,
+                warnings: warnings.clone(),
+            };
+            let remembered = Remembered {
+                body_hash: stamp.body_hash,
+                receipt,
+            };
+            if self.requests.insert(stamp.id.clone(), remembered).is_none() {
+                self.requests_in_order.push_back((entry.at, stamp.id.clone()));
+            }
+        }
+        while let Some((at, _)) = self.requests_in_order.front() {
+            let old = *at + REMEMBER_REQUESTS < self.last_at;
+            if !old && self.requests_in_order.len() <= MAX_REMEMBERED_REQUESTS {
+                break;
+            }
+            if let Some((_, id)) = self.requests_in_order.pop_front() {
+                self.requests.remove(&id);
+            }
+        }
+    }
+
+    fn apply_site(&mut self, spec: &crate::domain::site::SiteSpec, now: Instant) {
+        let (Ok(site), Ok(zone)) = (Site::new(spec.clone()), Zone::parse(&spec.time_zone)) else {
+            return;
+        };
+        let ledger = match self.described.take() {
+            Some(mut before) => {
+                before.ledger.site_changed(&site, now);
+                before.ledger
+            }
+            // A site that is new to this journal may have been another's until now, or its journal may have been lost: what its
+            // EVSEs follow is unknown until a lease has passed, or a gateway that fences says what it has applied.
+            None => Ledger::unknown(&site, now),
+        };
+        self.described = Some(Described { site, zone, ledger });
+    }
+
+    fn apply_end(&mut self, id: &SessionId, at: Instant, reason: &str, now: Instant) -> Option<Session> {
+        let mut session = self.sessions.remove(id)?;
+        session.delivered = self.delivered(&session);
+        self.assumed.remove(id);
+        session.ended = Some(Ended {
+            at,
+            reason: reason.to_owned(),
+        });
+        if let Some(described) = &mut self.described {
+            described.ledger.session_ended(&session.spec.evse, id, now);
+        }
+        Some(session)
+    }
+
+    fn apply_sample(&mut self, sample: &MeterSample, now: Instant) {
+        if let Some(described) = &mut self.described {
+            described.ledger.metered(sample, now);
+        }
+        let Some(session) = self
+            .sessions
+            .values_mut()
+            .find(|session| session.spec.evse == sample.evse)
+        else {
+            return;
+        };
+        if sample.at < session.spec.arrival {
+            return;
+        }
+        let before = session.last_sample.take();
+        session.delivered = match (sample.session_energy, sample.power) {
+            (Some(energy), _) => energy.max(session.delivered),
+            (None, Some(power)) => {
+                let since = before.as_ref().map_or(session.spec.arrival, |before| before.at);
+                let held = (sample.at - since).clamp(Seconds::ZERO, LONGEST_METER_GAP);
+                session.delivered + power.or_zero().over(held)
+            }
+            (None, None) => session.delivered,
+        };
+        session.last_sample = Some(sample.clone());
+    }
+
+    /// True if the sample is newer than the last one of its EVSE.
+    pub fn is_news(&self, sample: &MeterSample) -> bool {
+        self.session_on(&sample.evse)
+            .and_then(|session| session.last_sample.as_ref())
+            .is_none_or(|last| sample.at > last.at)
+    }
+
+    fn watch_peak(&mut self, now: Instant) {
+        let charging: Watts = self
+            .sessions
+            .values()
+            .filter_map(|session| session.last_sample.as_ref())
+            .filter(|sample| sample.at + FRESH_READING >= now)
+            .filter_map(|sample| sample.power)
+            .sum();
+        let forecast =
+            |timeline: &Option<Timeline<Watts>>| timeline.as_ref().map_or(Watts::ZERO, |power| *power.at(now));
+        let load = charging + forecast(&self.base_load) - forecast(&self.solar);
+        self.peak_seen = self.peak_seen.max(load);
+    }
+
+    /// Counts what the plan in force allowed to sessions that no meter watches, from when it was made until `now`.
+    fn assume_delivery(&mut self, now: Instant) {
+        let Some(numbered) = self.plan.clone() else { return };
+        let Some(described) = &self.described else { return };
+        for schedule in &numbered.plan.schedules {
+            let Some(session) = self.sessions.get(&schedule.session) else {
+                continue;
+            };
+            if session.last_sample.is_some() {
+                continue;
+            }
+            let Some(connector) = described
+                .site
+                .evse(&session.spec.evse)
+                .and_then(|evse| evse.connector(&session.connector))
+            else {
+                continue;
+            };
+            let power = connector.conversion().nominal_power(session.spec.car.phases);
+            let grid = &numbered.plan.grid;
+            let energy = schedule
+                .rates
+                .iter()
+                .enumerate()
+                .fold(WattSeconds::ZERO, |energy, (slot, rate)| {
+                    let end = grid.end(slot).min(now);
+                    let held = (end - grid.begin(slot)).or_zero();
+                    energy + Watts::from_watts(power.floor(*rate)).over(held)
+                });
+            *self.assumed.entry(schedule.session.clone()).or_default() += energy;
+        }
+    }
+}
+
+/// What an event means to the roll-out's ledger.
+pub(super) fn apply_to_ledger(ledger: &mut Ledger, event: &Event, now: Instant) {
+    match event {
+        Event::CommandsIssued(commands) => {
+            for command in commands {
+                ledger.issued(command);
+            }
+        }
+        Event::CommandAnswered {
+            evse,
+            revision,
+            attempt,
+            answer,
+        } => {
+            // An answer to nothing was refused before it was recorded; one that fits nothing changes nothing.
+            let _ = ledger.answered(evse, *revision, *attempt, answer, now);
+        }
+        Event::ActiveProfileReported { evse, revision } => ledger.active_reported(evse, *revision, now),
+        Event::GatewayConnected { fences, .. } => ledger.gateway_connected(*fences, now),
+        Event::GatewayDisconnected { .. } => ledger.gateway_disconnected(now),
+        Event::Metered(samples) => {
+            for sample in samples {
+                ledger.metered(sample, now);
+            }
+        }
+        Event::SessionStarted(spec) => ledger.session_started(&spec.evse, &spec.id, now),
+        _ => {}
+    }
+}
+
+/// `new` from its first point on, `old` before that; what ended before `now` is forgotten.
+fn spliced<T: Clone + PartialEq>(old: Option<Timeline<T>>, new: &Timeline<T>, now: Instant) -> Timeline<T> {
+    let Some(old) = old else { return new.clone() };
+    let kept = old.points().iter().filter(|(at, _)| *at < new.start()).cloned();
+    let joined = Timeline::from_points(kept.chain(new.points().iter().cloned()));
+    joined.since(joined.start().max(now - Seconds::from_hours(24)))
+}
+
+fn nested(field: &str, rejection: Rejection) -> Rejection {
+    let mut faults = crate::domain::rejection::Faults::default();
+    faults.nest(field, rejection);
+    faults.into_rejection()
+}
+
+fn admit_end(session: &Session, at: Instant, reason: &str, now: Instant) -> Result<(), Rejection> {
+    let mut faults = crate::domain::rejection::Faults::default();
+    faults.require(
+        at >= session.spec.arrival && at <= now + Seconds::from_mins(5),
+        "ended_at",
+        "is not between arrival and now",
+        at,
+        format_args!("{} to {now}, as unix seconds", session.spec.arrival),
+    );
+    let chars = reason.chars().count();
+    faults.require(
+        chars <= MAX_REASON_CHARS,
+        "reason",
+        "is too long",
+        format_args!("{chars} characters"),
+        format_args!("{MAX_REASON_CHARS} characters"),
+    );
+    faults.finish(())
+}
+
+fn admit_sample(site: &Site, index: usize, sample: &MeterSample, now: Instant) -> Result<(), Rejection> {
+    use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS};
+    let mut faults = crate::domain::rejection::Faults::default();
+    let field = |name: &str| format!("readings[{index}].{name}");
+    if site.evse(&sample.evse).is_none() {
+        faults.add(
+            field("evse_id"),
+            "names no EVSE of the site",
+            &sample.evse,
+            format_args!("an EVSE of site {}", site.spec().id),
+        );
+    }
+    let (oldest, newest) = (now - MAX_EVENT_AGE, now + Seconds::from_mins(5));
+    faults.require(
+        (oldest..=newest).contains(&sample.at),
+        field("at"),
+        "is too far from the site's clock",
+        sample.at,
+        format_args!("{oldest} to {newest}, as unix seconds"),
+    );
+    if let Some(energy) = sample.session_energy {
+        faults.within(
+            field("session_energy_watt_hour"),
+            "Wh",
+            energy.floor_watt_hours(),
+            0..=MAX_ENERGY_WATT_HOURS,
+        );
+    }
+    if let Some(power) = sample.power {
+        faults.within(
+            field("power_watt"),
+            "W",
+            power.watts(),
+            -MAX_CONNECTOR_WATTS..=MAX_CONNECTOR_WATTS,
+        );
+    }
+    for current in sample.currents.iter().flatten() {
+        faults.within(
+            field("current_deciampere"),
+            "dA",
+            current.deciamps(),
+            -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
+        );
+    }
+    faults.finish(())
+}
+
+/// Whether an event asks for a new plan at once, later or not at all.
+pub fn urgency(event: &Event) -> Urgency {
+    match event {
+        Event::SitePut(_)
+        | Event::SiteStopped { .. }
+        | Event::GridLimitSet(_)
+        | Event::GridLimitRemoved(_)
+        | Event::PricesSet(_)
+        | Event::ForecastSet { .. }
+        | Event::SessionStarted(_)
+        | Event::SessionUpdated(_)
+        | Event::SessionOverridden { .. }
+        | Event::SessionEnded { .. }
+        | Event::CommandAnswered {
+            answer: Answer::Rejected { .. },
+            ..
+        } => Urgency::Now,
+        Event::Metered(_) => Urgency::Soon,
+        Event::SiteDeleted
+        | Event::PlanMade(_)
+        | Event::CommandsIssued(_)
+        | Event::CommandAnswered { .. }
+        | Event::ActiveProfileReported { .. }
+        | Event::GatewayConnected { .. }
+        | Event::GatewayDisconnected { .. } => Urgency::Never,
+    }
+}
+
+/// When a new plan is due after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    Now,
+    /// Within a minute: one reading changes little.
+    Soon,
+    Never,
+}

@@ -1,0 +1,208 @@
+//! A whole store as lines of JSON, and back.
+//!
+//! Decides that an export is every entry of every journal and every ended session, then a last line that counts them. Snapshots
+//! are left out because they can be made again, persons because an export would outlive their being forgotten.
+//! Streams: memory is bounded by a page, whatever the store holds.
+
+use crate::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
+use crate::domain::rejection::Rejection;
+use crate::engine::ports::{Batch, Durability, Store, StoreError};
+use crate::wire::journal::{ended_session, ended_session_message, entry_message, recorded};
+use crate::wire::journal_proto as proto;
+use crate::wire::json::{JsonError, Layout, from_json, to_json};
+use proto::exported::Line;
+use std::io::{self, BufRead, Read, Write};
+
+/// Read from the store at once, and appended to it at once.
+const PAGE_ENTRIES: usize = 256;
+/// Longest line: a record in JSON is a few times as long as in protobuf.
+const MAX_LINE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// What was exported or restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub entries: u64,
+    pub ended_sessions: u64,
+}
+
+/// Why an export or a restore stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("could not write the export: {0}")]
+    Output(io::Error),
+    #[error("could not read the export: {0}")]
+    Input(io::Error),
+    #[error("an entry cannot be said in JSON: {0}")]
+    Json(JsonError),
+    #[error("the store is not empty: it has the journal of {0}; restore into a new folder")]
+    NotEmpty(SiteKey),
+    #[error("line {line} is not a line of an export: {why}")]
+    Line { line: u64, why: String },
+    #[error("the export is cut off: {0}. What was restored is not whole; remove it and restore a whole export")]
+    CutOff(String),
+}
+
+/// Writes everything in `store` to `output`, one JSON object a line.
+pub async fn export(store: &dyn Store, output: &mut (dyn Write + Send)) -> Result<Counts, ExportError> {
+    let mut counts = Counts::default();
+    for key in store.sites().await? {
+        counts.entries += export_journal(store, &key, output).await?;
+        counts.ended_sessions += export_ended_sessions(store, &key, output).await?;
+    }
+    let end = proto::ExportEnd {
+        entries: counts.entries,
+        ended_sessions: counts.ended_sessions,
+    };
+    write_line(output, Line::End(end))?;
+    output.flush().map_err(ExportError::Output)?;
+    Ok(counts)
+}
+
+async fn export_journal(store: &dyn Store, key: &SiteKey, output: &mut (dyn Write + Send)) -> Result<u64, ExportError> {
+    let mut last = 0;
+    loop {
+        let page = store.read(key, last, PAGE_ENTRIES).await?;
+        let Some(newest) = page.last() else {
+            return Ok(last);
+        };
+        last = newest.sequence;
+        for entry in &page {
+            let line = proto::ExportedEntry {
+                tenant_id: key.tenant.to_string(),
+                site_id: key.site.to_string(),
+                entry: Some(entry_message(entry)),
+            };
+            write_line(output, Line::Entry(line))?;
+        }
+    }
+}
+
+async fn export_ended_sessions(
+    store: &dyn Store,
+    key: &SiteKey,
+    output: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
+    let mut count = 0;
+    let mut last: Option<SessionId> = None;
+    loop {
+        let page = store.ended_sessions(key, last.as_ref(), PAGE_ENTRIES).await?;
+        let Some(newest) = page.last() else {
+            return Ok(count);
+        };
+        last = Some(newest.spec.id.clone());
+        count += page.len() as u64;
+        for session in &page {
+            let line = proto::ExportedSession {
+                tenant_id: key.tenant.to_string(),
+                site_id: key.site.to_string(),
+                session: Some(ended_session_message(session)),
+            };
+            write_line(output, Line::EndedSession(line))?;
+        }
+    }
+}
+
+fn write_line(output: &mut (dyn Write + Send), line: Line) -> Result<(), ExportError> {
+    let json = to_json(&proto::Exported { line: Some(line) }, Layout::Line).map_err(ExportError::Json)?;
+    writeln!(output, "{json}").map_err(ExportError::Output)
+}
+
+/// Reads an export into `store`, which must be empty.
+pub async fn restore(store: &dyn Store, input: &mut (dyn BufRead + Send)) -> Result<Counts, ExportError> {
+    if let Some(key) = store.sites().await?.into_iter().next() {
+        return Err(ExportError::NotEmpty(key));
+    }
+    let mut counts = Counts::default();
+    let mut page: Option<(SiteKey, Batch)> = None;
+    let mut number = 0;
+    while let Some(text) = read_line(input)? {
+        number += 1;
+        let at_line = |why: String| ExportError::Line { line: number, why };
+        let message: proto::Exported = from_json(&text).map_err(|error| at_line(error.to_string()))?;
+        let (tenant, site) = match &message.line {
+            Some(Line::Entry(line)) => (&line.tenant_id, &line.site_id),
+            Some(Line::EndedSession(line)) => (&line.tenant_id, &line.site_id),
+            Some(Line::End(end)) => {
+                write_page(store, page).await?;
+                return check_end(counts, end);
+            }
+            None => return Err(at_line("it is empty".to_owned())),
+        };
+        let key = site_key(tenant, site).map_err(|error| at_line(error.to_string()))?;
+        if page.as_ref().is_some_and(|(of, batch)| *of != key || is_full(batch)) {
+            write_page(store, page.take()).await?;
+        }
+        let (_, batch) = page.get_or_insert_with(|| (key, empty_batch()));
+        add_line(batch, &mut counts, message).map_err(|error| at_line(error.to_string()))?;
+    }
+    Err(ExportError::CutOff(format!(
+        "it ends after line {number}, which is not its last"
+    )))
+}
+
+fn site_key(tenant: &str, site: &str) -> Result<SiteKey, Rejection> {
+    Ok(SiteKey {
+        tenant: TenantId::parse(tenant)?,
+        site: SiteId::parse(site)?,
+    })
+}
+
+const fn empty_batch() -> Batch {
+    Batch {
+        entries: Vec::new(),
+        ended_sessions: Vec::new(),
+        durability: Durability::Synced,
+    }
+}
+
+fn is_full(batch: &Batch) -> bool {
+    batch.entries.len() + batch.ended_sessions.len() >= PAGE_ENTRIES
+}
+
+fn add_line(batch: &mut Batch, counts: &mut Counts, message: proto::Exported) -> Result<(), Rejection> {
+    match message.line {
+        Some(Line::Entry(line)) => {
+            batch.entries.push(recorded(&line.entry.unwrap_or_default())?);
+            counts.entries += 1;
+        }
+        Some(Line::EndedSession(line)) => {
+            batch
+                .ended_sessions
+                .push(ended_session(&line.session.unwrap_or_default())?);
+            counts.ended_sessions += 1;
+        }
+        Some(Line::End(_)) | None => {}
+    }
+    Ok(())
+}
+
+async fn write_page(store: &dyn Store, page: Option<(SiteKey, Batch)>) -> Result<(), StoreError> {
+    match page {
+        Some((key, batch)) => store.append(&key, batch).await,
+        None => Ok(()),
+    }
+}
+
+fn check_end(found: Counts, end: &proto::ExportEnd) -> Result<Counts, ExportError> {
+    let told = Counts {
+        entries: end.entries,
+        ended_sessions: end.ended_sessions,
+    };
+    if found == told {
+        return Ok(found);
+    }
+    Err(ExportError::CutOff(format!(
+        "it has {found:?} and should have {told:?}"
+    )))
+}
+
+fn read_line(input: &mut (dyn BufRead + Send)) -> Result<Option<String>, ExportError> {
+    let mut line = String::new();
+    let read = input
+        .take(MAX_LINE_BYTES)
+        .read_line(&mut line)
+        .map_err(ExportError::Input)?;
+    Ok((read > 0).then_some(line))
+}

@@ -1,0 +1,212 @@
+//! Keys of the embedded store: tenant first, then site, then kind, so that what belongs together lies together and in order.
+//!
+//! Decides the key of every record. Ids are length-prefixed, so no tenant's or site's keys begin like another's. A key names one
+//! chunk of a record: its last four bytes are the chunk's index.
+//!
+//! ```text
+//! 0 "format"                                      which layout this is
+//! len tenant 0 'P' sha256(driver)         chunk   the reference of a person
+//! len tenant len site 'J' sequence        chunk   an entry of the journal
+//! len tenant len site 'S' sequence        chunk   a snapshot
+//! len tenant len site 'X' session id, 0   chunk   a session that ended
+//! ```
+
+use crate::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
+use sha2::{Digest, Sha256};
+
+pub const FORMAT: &[u8] = b"\0format";
+
+/// Bytes of a chunk's index.
+pub const CHUNK_INDEX_BYTES: usize = 4;
+
+/// Greater than every kind.
+const AFTER_KINDS: u8 = 0xff;
+
+/// The kinds of a site's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    Journal = b'J',
+    Snapshot = b'S',
+    EndedSession = b'X',
+}
+
+fn push_id(key: &mut Vec<u8>, id: &str) {
+    key.push(u8::try_from(id.len()).expect("an id has at most 64 bytes"));
+    key.extend(id.as_bytes());
+}
+
+fn site_prefix(site: &SiteKey) -> Vec<u8> {
+    let mut key = Vec::new();
+    push_id(&mut key, site.tenant.as_str());
+    push_id(&mut key, site.site.as_str());
+    key
+}
+
+/// What every key of this kind at this site begins with.
+pub fn kind_prefix(site: &SiteKey, kind: Kind) -> Vec<u8> {
+    let mut key = site_prefix(site);
+    key.push(kind as u8);
+    key
+}
+
+/// The record of a journal entry or a snapshot.
+pub fn numbered(site: &SiteKey, kind: Kind, sequence: u64) -> Vec<u8> {
+    let mut key = kind_prefix(site, kind);
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+pub fn ended_session(site: &SiteKey, session: &SessionId) -> Vec<u8> {
+    let mut key = kind_prefix(site, Kind::EndedSession);
+    key.extend(session.as_str().as_bytes());
+    // Below every character of an id: shorter ids come first.
+    key.push(0);
+    key
+}
+
+pub fn person(tenant: &TenantId, driver: &str) -> Vec<u8> {
+    let mut key = Vec::new();
+    push_id(&mut key, tenant.as_str());
+    key.extend(b"\0P");
+    key.extend(Sha256::digest(driver.as_bytes()));
+    key
+}
+
+/// The key of one chunk of a record.
+pub fn chunk(record: &[u8], index: usize) -> Vec<u8> {
+    let index = u32::try_from(index).expect("a record is bounded");
+    [record, &index.to_be_bytes()].concat()
+}
+
+/// The record that a chunk belongs to, and the chunk's index.
+pub fn split_chunk(key: &[u8]) -> Option<(&[u8], usize)> {
+    let (record, index) = key.split_last_chunk::<CHUNK_INDEX_BYTES>()?;
+    Some((record, u32::from_be_bytes(*index) as usize))
+}
+
+/// The sequence in the key of a journal entry or a snapshot.
+pub fn sequence(record: &[u8]) -> Option<u64> {
+    let (_, sequence) = record.split_last_chunk::<8>()?;
+    Some(u64::from_be_bytes(*sequence))
+}
+
+/// Just above every key that begins with `prefix`. `None` if there is no such key.
+pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Whose key this is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Owner {
+    Site(SiteKey),
+    /// A tenant's own, not at a site.
+    Tenant(TenantId),
+}
+
+/// Reads the front of a key. `None` if it is no key of ours.
+pub fn owner(key: &[u8]) -> Option<Owner> {
+    let (tenant, rest) = take_id(key)?;
+    let tenant = TenantId::parse(tenant).ok()?;
+    if rest.first() == Some(&0) {
+        return Some(Owner::Tenant(tenant));
+    }
+    let (site, _) = take_id(rest)?;
+    let site = SiteId::parse(site).ok()?;
+    Some(Owner::Site(SiteKey { tenant, site }))
+}
+
+/// Above every key of the owner, and at or below every other key that is above its keys.
+pub fn after_owner(owner: &Owner) -> Vec<u8> {
+    match owner {
+        Owner::Site(site) => {
+            let mut key = site_prefix(site);
+            key.push(AFTER_KINDS);
+            key
+        }
+        Owner::Tenant(tenant) => {
+            let mut key = Vec::new();
+            push_id(&mut key, tenant.as_str());
+            key.push(1);
+            key
+        }
+    }
+}
+
+fn take_id(key: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = key.split_first()?;
+    let (id, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(id).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::samples::{session_id, site_id, tenant};
+
+    fn site(tenant_name: &str, site: &str) -> SiteKey {
+        SiteKey {
+            tenant: tenant(tenant_name),
+            site: site_id(site),
+        }
+    }
+
+    #[test]
+    fn no_prefix_begins_another_ones_keys() {
+        let sites = [
+            site("a", "b"),
+            site("ab", "b"),
+            site("a", "bb"),
+            site("a", "bJ"),
+            site("a", "1"),
+        ];
+        for one in &sites {
+            for other in sites.iter().filter(|other| *other != one) {
+                let key = numbered(other, Kind::Journal, 7);
+                assert!(!key.starts_with(&kind_prefix(one, Kind::Journal)), "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_sort_by_sequence_and_by_session() {
+        let key = site("a", "b");
+        let order = [1, 2, 255, 256, 65_536, u64::MAX].map(|sequence| numbered(&key, Kind::Journal, sequence));
+        assert!(order.is_sorted());
+        let order = ["A", "AB", "AC", "B", "a"].map(|id| ended_session(&key, &session_id(id)));
+        assert!(order.is_sorted());
+    }
+
+    #[test]
+    fn a_key_says_whose_it_is() {
+        let key = site("cpo", "depot");
+        assert_eq!(
+            owner(&numbered(&key, Kind::Snapshot, 1)),
+            Some(Owner::Site(key.clone()))
+        );
+        assert_eq!(
+            owner(&person(&key.tenant, "driver")),
+            Some(Owner::Tenant(key.tenant.clone()))
+        );
+        assert!(after_owner(&Owner::Site(key.clone())) > ended_session(&key, &session_id("~")));
+        assert!(after_owner(&Owner::Tenant(key.tenant.clone())) > person(&key.tenant, "driver"));
+        assert!(after_owner(&Owner::Tenant(key.tenant.clone())) < numbered(&site("cpo", "!"), Kind::Journal, 0));
+        for damaged in [&b""[..], b"\x05ab", b"\x01a", b"\x01a\x01", b"\x01\xff\x01b"] {
+            assert_eq!(owner(damaged), None);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_just_above_it() {
+        assert_eq!(after(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(after(b"a\xff"), Some(b"b".to_vec()));
+        assert_eq!(after(b"\xff"), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! The embedded store, on sled 0.34.7.
+//!
+//! Decides how a journal lies in sled's one tree, and who may touch it: any number of readers, one writer thread. sled's `flush`
+//! does not reach the disk on Linux, so the writer syncs sled's file itself before it acknowledges ([`disk::DiskSync`]).
+//! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
+
+mod disk;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use super::image::snapshot_message;
+use super::{codec, keys, sequences};
+use crate::domain::event::Recorded;
+use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::session::Session;
+use crate::engine::ports::{Batch, Durability, SiteImage, Store, StoreError};
+use crate::wire::journal::{ended_session_message, entry_message};
+use async_trait::async_trait;
+pub use disk::{DiskSync, OpenError};
+use reader::Reader;
+use std::path::Path;
+use writer::{Append, Command, Write, Writer};
+
+/// sled's own default of 1 GiB is more than a small machine has.
+pub const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A store in a folder. Dropping it waits for what was begun, and frees the folder.
+#[derive(Debug)]
+pub struct SledStore {
+    // Before the folder's lock: fields are dropped in this order.
+    writer: Writer,
+    reader: Reader,
+    _lock: disk::FolderLock,
+}
+
+impl SledStore {
+    /// Opens the store in `folder`, which is made if it is not there. sled keeps up to `cache_bytes` of it in memory.
+    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        let opened = disk::open(folder, cache_bytes)?;
+        let sync = disk::DbFile::open(folder)?;
+        Ok(Self::start(opened, Box::new(sync)))
+    }
+
+    fn start(opened: disk::Opened, sync: Box<dyn DiskSync>) -> Self {
+        let reader = Reader::new((*opened.db).clone());
+        Self {
+            writer: Writer::start(opened.db, reader.clone(), sync),
+            reader,
+            _lock: opened.lock,
+        }
+    }
+
+    /// Reads on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || read(&reader))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Read(format!("reading stopped: {error}"))))
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn append(&self, key: &SiteKey, batch: Batch) -> Result<(), StoreError> {
+        let sequences = sequences(&batch)?;
+        let mut writes = Vec::new();
+        for recorded in &batch.entries {
+            let record = keys::numbered(key, keys::Kind::Journal, recorded.sequence);
+            push_record(&mut writes, &record, &entry_message(recorded))?;
+        }
+        for session in &batch.ended_sessions {
+            let record = keys::ended_session(key, &session.spec.id);
+            push_record(&mut writes, &record, &ended_session_message(session))?;
+        }
+        let append = Append {
+            key: key.clone(),
+            sequences,
+            writes,
+            synced: batch.durability == Durability::Synced,
+        };
+        self.writer.ask(|reply| Command::Append(append, reply)).await
+    }
+
+    async fn read(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
+        let key = key.clone();
+        self.blocking(move |reader| reader.entries(&key, after, most)).await
+    }
+
+    async fn sites(&self) -> Result<Vec<SiteKey>, StoreError> {
+        self.blocking(Reader::sites).await
+    }
+
+    async fn save_snapshot(&self, key: &SiteKey, image: SiteImage) -> Result<(), StoreError> {
+        let (key, sequence) = (key.clone(), image.sequence);
+        let record = keys::numbered(&key, keys::Kind::Snapshot, sequence);
+        let mut writes = Vec::new();
+        push_record(&mut writes, &record, &snapshot_message(&image))?;
+        let command = |reply| Command::SaveSnapshot {
+            key,
+            sequence,
+            writes,
+            reply,
+        };
+        self.writer.ask(command).await
+    }
+
+    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
+        let key = key.clone();
+        self.blocking(move |reader| reader.newest_snapshot(&key)).await
+    }
+
+    async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError> {
+        let (key, session) = (key.clone(), session.clone());
+        self.blocking(move |reader| reader.ended_session(&key, &session)).await
+    }
+
+    async fn ended_sessions(
+        &self,
+        key: &SiteKey,
+        after: Option<&SessionId>,
+        most: usize,
+    ) -> Result<Vec<Session>, StoreError> {
+        let (key, after) = (key.clone(), after.cloned());
+        self.blocking(move |reader| reader.ended_sessions(&key, after.as_ref(), most))
+            .await
+    }
+
+    async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError> {
+        let record = keys::person(tenant, driver);
+        self.writer.ask(|reply| Command::Person { record, reply }).await
+    }
+
+    async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError> {
+        let record = keys::person(tenant, driver);
+        self.writer.ask(|reply| Command::ForgetPerson { record, reply }).await
+    }
+}
+
+/// The chunks that make up the record of `message`.
+fn push_record(writes: &mut Vec<Write>, record: &[u8], message: &impl prost::Message) -> Result<(), StoreError> {
+    let bytes = codec::encode(record, message).map_err(StoreError::Write)?;
+    writes.extend(
+        bytes
+            .chunks(codec::CHUNK_BYTES)
+            .enumerate()
+            .map(|(index, chunk)| (keys::chunk(record, index), chunk.to_vec())),
+    );
+    Ok(())
+}

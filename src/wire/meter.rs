@@ -1,0 +1,182 @@
+//! Meter readings.
+//!
+//! Decides which readings mean something: each says when, and says energy, power or currents. Whether the site has the EVSE, and
+//! whether a reading is older than one known already, is decided by the engine. A little below zero is what meters say of nothing.
+
+use super::common::{read, required_timestamp};
+use super::proto;
+use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
+use crate::domain::ids::EvseId;
+use crate::domain::rejection::{Faults, Rejection};
+use crate::domain::session::MeterSample;
+use crate::units::{DeciAmps, Instant, Seconds, WattSeconds, Watts};
+
+/// Readings of one message.
+pub const MAX_READINGS: usize = 1_000;
+/// A meter's clock may be a little ahead of ours. One far ahead would make every later reading look old.
+const MAX_AHEAD: Seconds = Seconds::from_mins(5);
+
+/// `now` is the service's clock. Faults are told as `readings[2].…`.
+pub fn meter_samples(messages: &[proto::MeterReading], now: Instant) -> Result<Vec<MeterSample>, Rejection> {
+    read(|faults| {
+        if !(1..=MAX_READINGS).contains(&messages.len()) {
+            let allowed = format_args!("1 to {MAX_READINGS}");
+            faults.add("readings", "has a wrong number of items", messages.len(), allowed);
+            return None;
+        }
+        Some(super::common::list(faults, "readings", messages, |message| {
+            meter_sample(message, now)
+        }))
+    })
+}
+
+fn meter_sample(message: &proto::MeterReading, now: Instant) -> Result<MeterSample, Rejection> {
+    read(|faults| {
+        let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
+        let at = required_timestamp(faults, "at", message.at.as_ref());
+        if let Some(at) = at {
+            let allowed = now - MAX_EVENT_AGE..=now + MAX_AHEAD;
+            let said = format_args!("{} to {}, as unix seconds", allowed.start(), allowed.end());
+            faults.require(
+                allowed.contains(&at),
+                "at",
+                "is too far from the service's clock",
+                at,
+                said,
+            );
+        }
+        let session_energy = message
+            .session_energy_watt_hour
+            .and_then(|value| faults.within("session_energy_watt_hour", "Wh", value, 0..=MAX_ENERGY_WATT_HOURS));
+        let power = message
+            .power_watt
+            .and_then(|value| faults.within("power_watt", "W", value, -MAX_CONNECTOR_WATTS..=MAX_CONNECTOR_WATTS));
+        let currents = currents(faults, &message.current_deciampere);
+        faults.require(
+            message.session_energy_watt_hour.is_some()
+                || message.power_watt.is_some()
+                || !message.current_deciampere.is_empty(),
+            "",
+            "says nothing",
+            "",
+            "session_energy_watt_hour, power_watt or current_deciampere",
+        );
+        Some(MeterSample {
+            evse: evse?,
+            at: at?,
+            session_energy: session_energy.map(WattSeconds::from_watt_hours),
+            power: power.map(Watts::from_watts),
+            currents,
+        })
+    })
+}
+
+fn currents(faults: &mut Faults, values: &[i64]) -> Option<[DeciAmps; 3]> {
+    for (index, value) in values.iter().enumerate().take(3) {
+        faults.within(
+            format!("current_deciampere[{index}]"),
+            "dA",
+            *value,
+            -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
+        );
+    }
+    match *values {
+        [] => None,
+        [first, second, third] => Some([first, second, third].map(DeciAmps::from_deciamps)),
+        _ => {
+            let count = format_args!("{} values", values.len());
+            faults.add("current_deciampere", "is not for three lines", count, "none or 3");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::Timestamp;
+
+    const NOW: i64 = 1_790_000_000;
+
+    fn reading(change: impl FnOnce(&mut proto::MeterReading)) -> proto::MeterReading {
+        let mut reading = proto::MeterReading {
+            evse_id: "e1".to_owned(),
+            at: Some(Timestamp { seconds: NOW, nanos: 0 }),
+            session_energy_watt_hour: None,
+            power_watt: Some(7_000),
+            current_deciampere: vec![],
+        };
+        change(&mut reading);
+        reading
+    }
+
+    fn faults(readings: &[proto::MeterReading]) -> Vec<String> {
+        let rejection = meter_samples(readings, Instant::from_unix_secs(NOW)).unwrap_err();
+        rejection
+            .faults()
+            .iter()
+            .map(|fault| format!("{}: {}", fault.field, fault.rule))
+            .collect()
+    }
+
+    #[test]
+    fn a_reading_keeps_what_it_says() {
+        let read = meter_samples(
+            &[reading(|reading| {
+                reading.session_energy_watt_hour = Some(2);
+                reading.current_deciampere = vec![1, 2, 3];
+            })],
+            Instant::from_unix_secs(NOW),
+        )
+        .unwrap();
+        assert_eq!(
+            read,
+            [MeterSample {
+                evse: EvseId::parse("e1").unwrap(),
+                at: Instant::from_unix_secs(NOW),
+                session_energy: Some(WattSeconds::from_watt_hours(2)),
+                power: Some(Watts::from_watts(7_000)),
+                currents: Some([1, 2, 3].map(DeciAmps::from_deciamps)),
+            }]
+        );
+    }
+
+    #[test]
+    fn every_fault_of_every_reading_is_told() {
+        let wrong = [
+            reading(|reading| reading.power_watt = None),
+            reading(|reading| {
+                reading.evse_id = String::new();
+                reading.at = None;
+                reading.power_watt = Some(i64::MIN);
+                reading.current_deciampere = vec![1, i64::MAX];
+            }),
+            reading(|reading| {
+                reading.at = Some(Timestamp {
+                    seconds: NOW + 301,
+                    nanos: 0,
+                })
+            }),
+        ];
+        assert_eq!(
+            faults(&wrong),
+            [
+                "readings[0]: says nothing",
+                "readings[1].evse_id: is required",
+                "readings[1].at: is required",
+                "readings[1].power_watt: is out of range",
+                "readings[1].current_deciampere[1]: is out of range",
+                "readings[1].current_deciampere: is not for three lines",
+                "readings[2].at: is too far from the service's clock",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_has_one_to_a_thousand_readings() {
+        let many = vec![reading(|_| {}); MAX_READINGS + 1];
+        assert_eq!(faults(&[]), ["readings: has a wrong number of items"]);
+        assert_eq!(faults(&many), ["readings: has a wrong number of items"]);
+        assert!(meter_samples(&many[1..], Instant::from_unix_secs(NOW)).is_ok());
+    }
+}
