@@ -3,7 +3,9 @@
 use super::failure::Failure;
 use super::output::{self, Form};
 use super::{input, plan_table};
-use crate::wire::proto;
+use crate::domain::ids::TenantId;
+use crate::engine::once;
+use crate::wire::{self, proto};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,16 +34,15 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
 }
 
 fn answer(request: &proto::PlanRequest) -> Result<proto::PlanResponse, Failure> {
-    let _ = request;
-    Err(Failure::Internal("MERGE: wire::plan and engine::once".to_owned()))
+    let tenant = TenantId::parse("local").expect("is an id");
+    let problem = wire::plan::once_request(&tenant, request)?;
+    Ok(wire::plan::plan_response(&once::plan(&problem)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::TenantId;
     use crate::domain::site::Site;
-    use crate::wire;
 
     #[test]
     fn the_example_is_a_valid_request() {

@@ -4,6 +4,7 @@
 
 use super::failure::Failure;
 use super::input;
+use crate::app;
 use crate::config::{self, Config, ConfigFile, Sources};
 use crate::telemetry;
 use anyhow::Context;
@@ -28,8 +29,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::parse(&sources(args)?)?;
     telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
-    let _ = (runtime, config);
-    Err(Failure::Internal("MERGE: app::run".to_owned()))
+    runtime.block_on(app::run(config))?;
+    Ok(())
 }
 
 fn sources(args: &ServeArgs) -> Result<Sources, Failure> {
