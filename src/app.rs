@@ -1,1 +1,189 @@
-//! To come.
+//! Wires everything together: configuration in, a running service out, and back down in order.
+//!
+//! Decides the order of start and stop. Starting: store, engine, gateway streams, then the listener. Stopping: no new calls, streams
+//! end, every site finishes what it was given, the store is closed last.
+
+use crate::api::{self, ServeError, Services};
+use crate::config::{Config, StoreKind};
+use crate::dispatch::{self, GatewayApi, Streams};
+use crate::domain::plan::Budget;
+use crate::engine::ports::{Clock, Store};
+use crate::engine::{Engine, Settings};
+use crate::store::memory::MemoryStore;
+use crate::store::sled::{DEFAULT_CACHE_BYTES, SledStore};
+use crate::units::{Instant, Seconds};
+use anyhow::Context;
+use async_trait::async_trait;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// After a cut every decrease leaves within a second; half of it is for the search.
+const CUT_WATCHDOG: Duration = Duration::from_millis(500);
+/// The wall clock may step, so a sleeper looks at it at least this often.
+const LONGEST_SLEEP: Seconds = Seconds::from_secs(5);
+
+/// The wall clock of the machine.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one clock from which all time comes")]
+    fn now(&self) -> Instant {
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Instant::from_unix_secs(i64::try_from(since_epoch.as_secs()).unwrap_or(0))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one clock from which all time comes")]
+    async fn sleep_until(&self, instant: Instant) {
+        loop {
+            let left = instant - self.now();
+            if left <= Seconds::ZERO {
+                return;
+            }
+            let nap = left.min(LONGEST_SLEEP).secs();
+            tokio::time::sleep(Duration::from_secs(nap.unsigned_abs())).await;
+        }
+    }
+}
+
+/// A service that is up.
+pub struct Running {
+    pub engine: Engine,
+    pub streams: Streams,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), ServeError>>,
+}
+
+/// Brings the service up on `clock`. When this returns, it listens.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+    let store = open_store(&config)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let streams = Streams::new(dispatch_limits(&config));
+    let settings = Settings {
+        budget: Budget {
+            iterations: config.planner.budget_iterations,
+        },
+        watchdog: config.planner.watchdog,
+        cut_watchdog: CUT_WATCHDOG.min(config.planner.watchdog),
+        solver_threads: config.planner.solver_threads,
+    };
+    let gateway = Arc::new(streams.clone());
+    let engine = Engine::start(store, gateway, Arc::clone(&clock), settings)
+        .await
+        .context("the journals could not be read")?;
+    let gateways = GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock));
+    let services = Services {
+        engine: engine.clone(),
+        clock,
+        gateways,
+        reflection: config.reflection,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let closing = streams.clone();
+    let shutdown = async move {
+        // The sender is dropped only with the service itself.
+        let _ = stopped.await;
+        closing.close();
+    };
+    let server = tokio::spawn(api::serve(listener, services, api_limits(&config), shutdown));
+    tracing::info!(%address, data = %config.data.display(), "listening");
+    Ok(Running {
+        engine,
+        streams,
+        address,
+        stop,
+        server,
+    })
+}
+
+impl Running {
+    /// Stops in order: callers first, then the sites, then the store.
+    pub async fn shut_down(self) -> anyhow::Result<()> {
+        // A server that ended by itself has dropped its end.
+        let _ = self.stop.send(());
+        let served = self.server.await.context("the server broke")?;
+        self.engine.shut_down().await;
+        tracing::info!("stopped");
+        Ok(served?)
+    }
+
+    /// Ends when the server ends by itself, which it should not.
+    async fn broken(&mut self) -> anyhow::Error {
+        match (&mut self.server).await {
+            Ok(Ok(())) => anyhow::anyhow!("the server ended by itself"),
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Runs the service until it is told to stop.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut running = start(config, Arc::new(SystemClock)).await?;
+    tokio::select! {
+        signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
+        error = running.broken() => return Err(error),
+    }
+    running.shut_down().await
+}
+
+/// Waits for the signal of a terminal or of a service manager, and names it.
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| "interrupt").context("cannot wait for signals"),
+            _ = terminate.recv() => Ok("terminate"),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c()
+        .await
+        .map(|()| "interrupt")
+        .context("cannot wait for signals")
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match config.store {
+        StoreKind::Memory => Arc::new(MemoryStore::default()),
+        StoreKind::Sled => Arc::new(SledStore::open(&config.data, DEFAULT_CACHE_BYTES)?),
+    })
+}
+
+fn api_limits(config: &Config) -> api::Limits {
+    let limits = &config.limits;
+    api::Limits {
+        max_request_bytes: limits.request_message_bytes,
+        max_response_bytes: limits.response_message_bytes,
+        max_streams_per_connection: limits.streams_per_connection,
+        max_in_flight_per_connection: limits.in_flight_per_connection,
+        max_in_flight: limits.in_flight_total,
+        call_timeout: limits.request_timeout,
+        keepalive_interval: limits.keepalive_interval,
+        keepalive_timeout: limits.keepalive_timeout,
+        max_connection_age: limits.connection_age,
+        max_header_bytes: limits.header_list_bytes,
+        shutdown_grace: limits.drain,
+        ..api::Limits::default()
+    }
+}
+
+fn dispatch_limits(config: &Config) -> dispatch::Limits {
+    dispatch::Limits {
+        heartbeat: config.limits.heartbeat,
+        ..dispatch::Limits::default()
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Decides the contracts, above all the order in which things happen: append, then sync, then acknowledge and send.
 
-use super::image::SiteImage;
+pub use super::image::SiteImage;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;
 use crate::domain::ids::{GatewayId, PersonRef, SessionId, SiteKey, TenantId};

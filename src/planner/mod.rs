@@ -1,1 +1,55 @@
-//! To come.
+//! From a snapshot to a plan: which session gets how much power, when.
+//!
+//! Decides in this order, and never by weights: what was promised; tier by tier the most energy; within that total the site's
+//! fairness; money; charging early. Three steps: a greedy plan that always exists, a relaxation without steps and minimum
+//! currents that says what could be had, and a repair that makes allowed rates of it. The better of greedy and repaired plan is
+//! the answer. Pure: the same snapshot and budget give the same plan, bit for bit. Never fails, never exceeds a limit that could
+//! be kept; what had to give way is in the notes.
+
+mod draft;
+mod greedy;
+mod lp;
+mod network;
+mod objective;
+mod problem;
+mod relax;
+mod repair;
+
+use crate::domain::plan::{Budget, Plan};
+use crate::domain::snapshot::Snapshot;
+use objective::Figures;
+use problem::Problem;
+
+/// A feasible plan without any search: the first after a cut, and what stands where a search fails.
+pub fn greedy(snapshot: &Snapshot) -> Plan {
+    let problem = Problem::new(snapshot);
+    objective::plan_of(&greedy::fill(&problem))
+}
+
+/// The best plan that `budget` allows; never worse than [`greedy`] in the order of the objective.
+pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
+    let problem = Problem::new(snapshot);
+    let greedy = greedy::fill(&problem);
+    if budget.iterations == 0 {
+        return objective::plan_of(&greedy);
+    }
+    let relaxed = relax::relax(&problem, &greedy, budget.iterations);
+    let mut best = greedy.clone();
+    repair::polish(&mut best);
+    let mut candidates = vec![greedy.clone()];
+    if !relaxed.rates.is_empty() {
+        candidates.push(repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
+    }
+    for candidate in candidates {
+        if Figures::of(&candidate) < Figures::of(&best) {
+            best = candidate;
+        }
+    }
+    let mut plan = objective::plan_of(&best);
+    plan.notes.extend(relaxed.stopped);
+    plan.stats.outcome = relaxed.outcome;
+    plan.stats.relaxed_delivered = relaxed.delivered;
+    plan.stats.relaxed_cost = relaxed.cost;
+    plan.stats.iterations = relaxed.iterations;
+    plan
+}

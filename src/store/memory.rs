@@ -6,7 +6,7 @@ use super::{KEPT_SNAPSHOTS, check_continues, new_person, sequences};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
 use crate::domain::session::Session;
-use crate::engine::ports::{Batch, StateSnapshot, Store, StoreError};
+use crate::engine::ports::{Batch, SiteImage, Store, StoreError};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -26,7 +26,7 @@ struct Contents {
 #[derive(Debug, Default)]
 struct SiteContents {
     journal: Vec<Recorded>,
-    snapshots: BTreeMap<u64, StateSnapshot>,
+    snapshots: BTreeMap<u64, SiteImage>,
     ended_sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -60,17 +60,17 @@ impl Store for MemoryStore {
         Ok(with_journal.map(|(key, _)| key.clone()).collect())
     }
 
-    async fn save_snapshot(&self, key: &SiteKey, snapshot: StateSnapshot) -> Result<(), StoreError> {
+    async fn save_snapshot(&self, key: &SiteKey, image: SiteImage) -> Result<(), StoreError> {
         let mut contents = self.contents.write().await;
         let snapshots = &mut contents.sites.entry(key.clone()).or_default().snapshots;
-        snapshots.insert(snapshot.sequence, snapshot);
+        snapshots.insert(image.sequence, image);
         while snapshots.len() > KEPT_SNAPSHOTS {
             snapshots.pop_first();
         }
         Ok(())
     }
 
-    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<StateSnapshot>, StoreError> {
+    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
         let contents = self.contents.read().await;
         let newest = contents.sites.get(key).and_then(|site| site.snapshots.last_key_value());
         Ok(newest.map(|(_, snapshot)| snapshot.clone()))

@@ -30,11 +30,10 @@ pub fn entry_message(recorded: &Recorded) -> proto::Entry {
     proto::Entry {
         sequence: recorded.sequence,
         at_unix_seconds: recorded.at.unix_secs(),
-        request: recorded.request.as_ref().map(|(stamp, warnings)| proto::Request {
-            id: stamp.id.to_string(),
-            body_hash: stamp.body_hash.to_vec(),
-            warnings: warnings.clone(),
-        }),
+        request: recorded
+            .request
+            .as_ref()
+            .map(|(stamp, warnings)| request_message(stamp, warnings)),
         event: Some(event_message(&recorded.event)),
     }
 }
@@ -54,7 +53,15 @@ pub fn recorded(message: &proto::Entry) -> Result<Recorded, Rejection> {
     })
 }
 
-fn request(message: &proto::Request) -> Result<(RequestStamp, Vec<String>), Rejection> {
+pub fn request_message(stamp: &RequestStamp, warnings: &[String]) -> proto::Request {
+    proto::Request {
+        id: stamp.id.to_string(),
+        body_hash: stamp.body_hash.to_vec(),
+        warnings: warnings.to_vec(),
+    }
+}
+
+pub fn request(message: &proto::Request) -> Result<(RequestStamp, Vec<String>), Rejection> {
     read(|faults| {
         let id = faults.field("id", RequestId::parse(&message.id));
         let body_hash = <[u8; 32]>::try_from(message.body_hash.as_slice());

@@ -5,19 +5,20 @@
 //! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
 
 mod disk;
+mod high_water;
 mod reader;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use super::image::snapshot_message;
 use super::{codec, keys, sequences};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
 use crate::domain::session::Session;
-use crate::engine::ports::{Batch, Durability, StateSnapshot, Store, StoreError};
+use crate::engine::ports::{Batch, Durability, SiteImage, Store, StoreError};
 use crate::wire::journal::{ended_session_message, entry_message};
-use crate::wire::journal_proto as proto;
 use async_trait::async_trait;
 pub use disk::{DiskSync, OpenError};
 use reader::Reader;
@@ -39,18 +40,28 @@ pub struct SledStore {
 impl SledStore {
     /// Opens the store in `folder`, which is made if it is not there. sled keeps up to `cache_bytes` of it in memory.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        let opened = disk::open(folder, cache_bytes)?;
-        let sync = disk::DbFile::open(folder)?;
-        Ok(Self::start(opened, Box::new(sync)))
+        Self::open_with(folder, cache_bytes, |folder| Ok(Box::new(disk::DbFile::open(folder)?)))
     }
 
-    fn start(opened: disk::Opened, sync: Box<dyn DiskSync>) -> Self {
+    fn open_with(
+        folder: &Path,
+        cache_bytes: u64,
+        sync: impl FnOnce(&Path) -> Result<Box<dyn DiskSync>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let opened = disk::open(folder, cache_bytes)?;
         let reader = Reader::new((*opened.db).clone());
-        Self {
-            writer: Writer::start(opened.db, reader.clone(), sync),
+        let (high_water, entries) = disk::check_nothing_lost(folder, &reader)?;
+        let disk = writer::Disk {
+            db: opened.db,
+            sync: sync(folder)?,
+            high_water,
+            entries,
+        };
+        Ok(Self {
+            writer: Writer::start(disk, reader.clone()),
             reader,
             _lock: opened.lock,
-        }
+        })
     }
 
     /// Reads on a thread that may block.
@@ -96,14 +107,11 @@ impl Store for SledStore {
         self.blocking(Reader::sites).await
     }
 
-    async fn save_snapshot(&self, key: &SiteKey, snapshot: StateSnapshot) -> Result<(), StoreError> {
-        let record = keys::numbered(key, keys::Kind::Snapshot, snapshot.sequence);
-        let message = proto::Snapshot {
-            entries: snapshot.entries.iter().map(entry_message).collect(),
-        };
+    async fn save_snapshot(&self, key: &SiteKey, image: SiteImage) -> Result<(), StoreError> {
+        let (key, sequence) = (key.clone(), image.sequence);
+        let record = keys::numbered(&key, keys::Kind::Snapshot, sequence);
         let mut writes = Vec::new();
-        push_record(&mut writes, &record, &message)?;
-        let (key, sequence) = (key.clone(), snapshot.sequence);
+        push_record(&mut writes, &record, &snapshot_message(&image))?;
         let command = |reply| Command::SaveSnapshot {
             key,
             sequence,
@@ -113,7 +121,7 @@ impl Store for SledStore {
         self.writer.ask(command).await
     }
 
-    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<StateSnapshot>, StoreError> {
+    async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
         let key = key.clone();
         self.blocking(move |reader| reader.newest_snapshot(&key)).await
     }

@@ -3,22 +3,30 @@
 //! Decides when what is read is damage: a chunk, an entry or a checksum that is missing or wrong. Damage is an error that names
 //! the record, never a panic and never a silent gap.
 
+use super::super::image::image;
 use super::super::{codec, keys};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{PersonRef, SessionId, SiteKey};
-use crate::domain::rejection::Rejection;
 use crate::domain::session::Session;
-use crate::engine::ports::{StateSnapshot, StoreError};
+use crate::engine::ports::{SiteImage, StoreError};
 use crate::wire::journal::{ended_session, recorded};
 use crate::wire::journal_proto as proto;
 use keys::{Kind, Owner};
 use prost::Message;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// Reads; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reader {
     tree: sled::Tree,
+}
+
+impl fmt::Debug for Reader {
+    /// sled's own would print everything that is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
 }
 
 /// A record put together from its chunks.
@@ -92,6 +100,14 @@ impl Reader {
         Ok(sites.into_iter().collect())
     }
 
+    /// The entries of all journals, by their last sequences.
+    pub fn count_entries(&self) -> Result<u64, StoreError> {
+        self.sites()?
+            .iter()
+            .map(|site| self.last_sequence(site))
+            .try_fold(0_u64, |sum, last| Ok(sum.saturating_add(last?)))
+    }
+
     /// The sequences of a site's snapshots, ascending.
     pub fn snapshots(&self, key: &SiteKey) -> Result<Vec<u64>, StoreError> {
         let prefix = keys::kind_prefix(key, Kind::Snapshot);
@@ -111,7 +127,7 @@ impl Reader {
     }
 
     /// The newest that is whole: a damaged one costs time at the next start, no more.
-    pub fn newest_snapshot(&self, key: &SiteKey) -> Result<Option<StateSnapshot>, StoreError> {
+    pub fn newest_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
         for sequence in self.snapshots(key)?.into_iter().rev() {
             match self.snapshot(key, sequence) {
                 Ok(snapshot) => return Ok(Some(snapshot)),
@@ -124,7 +140,7 @@ impl Reader {
         Ok(None)
     }
 
-    fn snapshot(&self, key: &SiteKey, sequence: u64) -> Result<StateSnapshot, StoreError> {
+    fn snapshot(&self, key: &SiteKey, sequence: u64) -> Result<SiteImage, StoreError> {
         let what = || format!("snapshot {sequence} of {key}");
         let record = self.record(&keys::numbered(key, Kind::Snapshot, sequence))?;
         let Some(record) = record else {
@@ -133,13 +149,10 @@ impl Reader {
                 why: "its beginning is missing".to_owned(),
             });
         };
-        let message: proto::Snapshot = record.decode(what)?;
-        let entries: Result<Vec<Recorded>, Rejection> = message.entries.iter().map(recorded).collect();
-        let entries = entries.map_err(|error| StoreError::Damaged {
+        image(sequence, &record.decode(what)?).map_err(|error| StoreError::Damaged {
             what: what(),
             why: error.to_string(),
-        })?;
-        Ok(StateSnapshot { sequence, entries })
+        })
     }
 
     pub fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError> {

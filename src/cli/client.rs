@@ -1,0 +1,206 @@
+//! What every client command needs: where the service is, for whom to speak, and how a refusal is told.
+//!
+//! Decides timeouts and sizes of calls, and which status is the caller's mistake. Never repeats a call: with `--request-id` the
+//! caller can, safely.
+
+use super::failure::Failure;
+use super::output::Form;
+use crate::config::{DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE};
+use crate::wire::proto;
+use crate::wire::proto::plan_service_client::PlanServiceClient;
+use crate::wire::proto::session_service_client::SessionServiceClient;
+use crate::wire::proto::site_service_client::SiteServiceClient;
+use clap::Args;
+use std::time::Duration;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer taken, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Items asked for at once, and how many times before a list is taken to be endless.
+const PAGE_SIZE: i32 = 100;
+const MAX_PAGES: usize = 10_000;
+
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Whose sites these are.
+    #[arg(long, env = TENANT_VARIABLE)]
+    pub tenant: String,
+    /// Where the service listens.
+    #[arg(long, env = SERVER_VARIABLE, default_value_t = format!("http://{DEFAULT_LISTEN}"))]
+    server: String,
+    /// Print answers as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// For the commands that change something.
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// Names the call: the same id with the same contents does nothing twice. A random one if not given.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+impl RequestArgs {
+    pub fn meta(&self) -> Option<proto::RequestMeta> {
+        let made = || uuid::Uuid::new_v4().to_string();
+        Some(proto::RequestMeta {
+            request_id: self.request_id.clone().unwrap_or_else(made),
+        })
+    }
+}
+
+/// A connection to the service.
+pub struct Client {
+    channel: Channel,
+    pub form: Form,
+}
+
+impl Client {
+    pub fn sites(&self) -> SiteServiceClient<Channel> {
+        SiteServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub fn plans(&self) -> PlanServiceClient<Channel> {
+        PlanServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+}
+
+/// Connects, and runs `call` to its end.
+pub fn with_client(args: &ClientArgs, call: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    let endpoint = Endpoint::from_shared(args.server.clone())
+        .map_err(|_| {
+            Failure::BadInput(format!(
+                "--server: {} is not a URL such as http://{DEFAULT_LISTEN}",
+                args.server
+            ))
+        })?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        let channel = endpoint.connect().await.map_err(|error| {
+            let why = anyhow::Error::from(error);
+            Failure::Internal(format!("no service answers at {}: {why:#}", args.server))
+        })?;
+        let form = Form::of(args.json);
+        call(Client { channel, form }).await
+    })
+}
+
+/// A refusal of the service, each fault on a line.
+pub fn refused(status: tonic::Status) -> Failure {
+    let violations = status.get_details_bad_request().map(|details| details.field_violations);
+    let lines: Vec<String> = violations
+        .unwrap_or_default()
+        .into_iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect();
+    let text = if lines.is_empty() {
+        format!("{}: {}", status.code().description(), status.message())
+    } else {
+        lines.join("\n")
+    };
+    match status.code() {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::PermissionDenied
+        | Code::Unauthenticated => Failure::BadInput(text),
+        _ => Failure::Internal(text),
+    }
+}
+
+/// Every item of a list, page by page. `page` answers with a page's items and the token of the next page.
+pub async fn every_page<T>(
+    page: impl AsyncFn(proto::PageRequest) -> Result<(Vec<T>, String), Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut items = Vec::new();
+    let mut token = String::new();
+    for _ in 0..MAX_PAGES {
+        let request = proto::PageRequest {
+            page_size: PAGE_SIZE,
+            page_token: token,
+        };
+        let (more, next) = page(request).await?;
+        items.extend(more);
+        if next.is_empty() {
+            return Ok(items);
+        }
+        token = next;
+    }
+    Err(Failure::Internal(format!(
+        "the list did not end after {MAX_PAGES} pages"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn each_fault_of_a_refused_request_is_a_line() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation(
+            "site.nodes[1].parent_id",
+            "is unknown; got x, allowed: a node of the site",
+        );
+        details.add_bad_request_violation("site.time_zone", "is unknown; got Mars, allowed: an IANA name");
+        let status = tonic::Status::with_error_details(Code::InvalidArgument, "2 faults", details);
+        let failure = refused(status);
+        assert!(matches!(failure, Failure::BadInput(_)));
+        assert_eq!(
+            failure.to_string(),
+            "site.nodes[1].parent_id: is unknown; got x, allowed: a node of the site\n\
+             site.time_zone: is unknown; got Mars, allowed: an IANA name"
+        );
+    }
+
+    #[test]
+    fn only_the_callers_mistakes_are_bad_input() {
+        for (code, is_mistake) in [
+            (Code::NotFound, true),
+            (Code::AlreadyExists, true),
+            (Code::ResourceExhausted, false),
+            (Code::Unavailable, false),
+            (Code::DeadlineExceeded, false),
+            (Code::Internal, false),
+        ] {
+            let failure = refused(tonic::Status::new(code, "why"));
+            assert_eq!(matches!(failure, Failure::BadInput(_)), is_mistake, "{code:?}");
+            assert!(failure.to_string().ends_with(": why"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_to_its_last_page() {
+        let items = every_page(async |page: proto::PageRequest| {
+            Ok(match page.page_token.as_str() {
+                "" => (vec![1, 2], "second".to_owned()),
+                "second" => (vec![3], String::new()),
+                other => panic!("{other}"),
+            })
+        });
+        assert_eq!(items.await.unwrap(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_list_without_end_is_given_up() {
+        let items = every_page(async |_| Ok((vec![()], "again".to_owned())));
+        assert!(matches!(items.await, Err(Failure::Internal(_))));
+    }
+}

@@ -1,0 +1,60 @@
+//! `laddplan serve`: reads the settings, starts logging, runs the service until it is told to stop.
+//!
+//! Decides where settings come from. What the service consists of is decided in [`crate::app`].
+
+use super::failure::Failure;
+use super::input;
+use crate::app;
+use crate::config::{self, Config, ConfigFile, Sources};
+use crate::telemetry;
+use anyhow::Context;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Settings, in TOML.
+    #[arg(long, value_name = "FILE", env = config::CONFIG_VARIABLE)]
+    config: Option<PathBuf>,
+    /// Address to listen on; wins over file and environment.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Folder of the store; wins over file and environment.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<String>,
+}
+
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = Config::parse(&sources(args)?)?;
+    telemetry::start(&config.log)?;
+    let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+    runtime.block_on(app::run(config))?;
+    Ok(())
+}
+
+fn sources(args: &ServeArgs) -> Result<Sources, Failure> {
+    let file = match &args.config {
+        Some(path) => Some(ConfigFile {
+            name: path.display().to_string(),
+            text: input::text_up_to(path, config::MAX_FILE_BYTES)?,
+        }),
+        None => None,
+    };
+    let flags = [("listen", &args.listen), ("data", &args.data)];
+    Ok(Sources {
+        file,
+        environment: environment(),
+        flags: flags
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect(),
+    })
+}
+
+fn environment() -> BTreeMap<String, std::ffi::OsString> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with(config::ENVIRONMENT_PREFIX))
+        .collect()
+}

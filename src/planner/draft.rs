@@ -1,0 +1,146 @@
+//! A plan in the making, with what it loads every watched node with.
+//!
+//! Decides whether a rate fits. Every change goes through [`Draft::set`], which keeps the sums; nothing here chooses.
+
+use super::problem::Problem;
+use crate::domain::conversion::{Load, Rate};
+use crate::units::{WattSeconds, Watts};
+
+#[derive(Clone)]
+pub(super) struct Draft<'p> {
+    pub(super) problem: &'p Problem<'p>,
+    /// By session, then slot.
+    rates: Vec<Rate>,
+    /// By watched node, then slot.
+    loads: Vec<Load>,
+    /// By session.
+    delivered: Vec<WattSeconds>,
+    /// Expected draw of the whole site, by slot.
+    drawn: Vec<Watts>,
+    /// The expected draw of the site must not rise above this; for money, not for safety.
+    pub(super) peak_allowed: Option<Watts>,
+}
+
+impl<'p> Draft<'p> {
+    /// Every session at rate zero.
+    pub(super) fn new(problem: &'p Problem<'p>) -> Self {
+        let slots = problem.slots;
+        Self {
+            problem,
+            rates: vec![Rate::ZERO; problem.session_count() * slots],
+            loads: (0..problem.watched_count())
+                .flat_map(|watched| std::iter::repeat_n(problem.least_load(watched), slots))
+                .collect(),
+            delivered: vec![WattSeconds::ZERO; problem.session_count()],
+            drawn: (0..slots).map(|slot| problem.expected_base(slot)).collect(),
+            peak_allowed: None,
+        }
+    }
+
+    pub(super) fn rate(&self, session: usize, slot: usize) -> Rate {
+        self.rates[session * self.problem.slots + slot]
+    }
+
+    pub(super) fn rates(&self, session: usize) -> &[Rate] {
+        &self.rates[session * self.problem.slots..][..self.problem.slots]
+    }
+
+    pub(super) fn delivered(&self, session: usize) -> WattSeconds {
+        self.delivered[session]
+    }
+
+    /// Energy that `session` still lacks; zero where it has all it wants.
+    pub(super) fn missing(&self, session: usize) -> WattSeconds {
+        (self.problem.wanted(session) - self.delivered[session]).or_zero()
+    }
+
+    pub(super) fn energy(&self, session: usize, slot: usize) -> WattSeconds {
+        self.problem
+            .session(session)
+            .energy(self.rate(session, slot), self.problem.seconds(slot))
+    }
+
+    /// Whether `session` may go to `rate` in `slot` with everyone else as they are.
+    pub(super) fn fits(&self, index: usize, slot: usize, rate: Rate) -> bool {
+        let before = self.rate(index, slot);
+        if rate <= before {
+            return true;
+        }
+        if !self.problem.is_live(index, slot) {
+            return false;
+        }
+        let session = self.problem.session(index);
+        if let Some(allowed) = self.peak_allowed
+            && self.drawn[slot] + expected(session.power.floor(rate) - session.power.floor(before)) > allowed
+        {
+            return false;
+        }
+        let more = session.load(rate) - session.load(before);
+        self.problem.path(index).iter().all(|watched| {
+            let load = self.loads[watched * self.problem.slots + slot] + more;
+            self.problem.capacity(*watched, slot).fits(&load)
+        })
+    }
+
+    /// The greatest allowed rate up to `most` that fits; never less than the rate now.
+    pub(super) fn greatest_fitting(&self, index: usize, slot: usize, most: Rate) -> Rate {
+        let choice = &self.problem.session(index).choice;
+        let before = self.rate(index, slot);
+        let wanted = choice.floor(most);
+        if wanted <= before || self.fits(index, slot, wanted) {
+            return wanted.max(before);
+        }
+        let Some(next) = choice.above(before).filter(|next| self.fits(index, slot, *next)) else {
+            return before;
+        };
+        let (mut fitting, mut too_much) = (next.value(), wanted.value());
+        while too_much - fitting > 1 {
+            let middle = (fitting + too_much) / 2;
+            let stepped = choice.floor(Rate::new(middle));
+            if stepped.value() <= fitting {
+                fitting = middle;
+            } else if self.fits(index, slot, stepped) {
+                fitting = middle;
+            } else {
+                too_much = stepped.value();
+            }
+        }
+        choice.floor(Rate::new(fitting)).max(next)
+    }
+
+    pub(super) fn set(&mut self, index: usize, slot: usize, rate: Rate) {
+        let session = self.problem.session(index);
+        let before = self.rate(index, slot);
+        if rate == before {
+            return;
+        }
+        let change = session.load(rate) - session.load(before);
+        for watched in self.problem.path(index) {
+            self.loads[watched * self.problem.slots + slot] += change;
+        }
+        let length = self.problem.seconds(slot);
+        self.delivered[index] += session.energy(rate, length) - session.energy(before, length);
+        self.drawn[slot] += expected(session.power.floor(rate) - session.power.floor(before));
+        self.rates[index * self.problem.slots + slot] = rate;
+    }
+
+    /// Raises `session` in `slot` towards `most` as far as it fits.
+    pub(super) fn raise(&mut self, session: usize, slot: usize, most: Rate) {
+        let rate = self.greatest_fitting(session, slot, most);
+        self.set(session, slot, rate);
+    }
+
+    /// The rate that would give `session` what it has in `slot` and `more`, rounded up to a step.
+    pub(super) fn rate_with(&self, session: usize, slot: usize, more: WattSeconds) -> Rate {
+        self.problem.rate_for(session, slot, self.energy(session, slot) + more)
+    }
+
+    /// The highest expected draw of the site.
+    pub(super) fn peak(&self) -> Watts {
+        self.drawn.iter().copied().max().unwrap_or(Watts::ZERO)
+    }
+}
+
+const fn expected(watts: i64) -> Watts {
+    Watts::from_watts(watts)
+}

@@ -1,0 +1,323 @@
+//! Cells and limits as columns and rows of a linear program.
+//!
+//! Decides which limits a program needs: one that can never bind, or that says what another one says, is left out. Columns are
+//! kilowatts taken by a car in a slot; rows are kilowatts or amperes.
+
+use super::draft::Draft;
+use super::lp::{Column, Program, Relation, Row};
+use super::problem::Problem;
+use crate::domain::conversion::{Load, Phase, PhasePair};
+use crate::domain::snapshot::SnapshotSession;
+use crate::units::{MoneyMicros, WattSeconds, Watts};
+use std::collections::BTreeMap;
+
+/// Watt-seconds in a kilowatt-hour.
+pub(super) const KWH: f64 = 3_600_000.0;
+
+/// √3 − 1, rounded up: x + this × y ≤ L and this × x + y ≤ L lie inside √(x² + xy + y²) ≤ L, and touch it at x = 0, y = 0 and x = y.
+const CHORD: f64 = 0.732_050_81;
+
+/// One session in one slot.
+pub(super) struct Cell {
+    pub(super) session: usize,
+    pub(super) slot: usize,
+    pub(super) hours: f64,
+    /// Power up to the EVSE's default, which loads nothing that is not counted already.
+    free: Option<usize>,
+    /// Power above it.
+    loading: Option<usize>,
+}
+
+impl Cell {
+    pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
+        [self.free, self.loading].into_iter().flatten()
+    }
+}
+
+pub(super) struct Cells<'p> {
+    problem: &'p Problem<'p>,
+    greedy: &'p Draft<'p>,
+    pub(super) list: Vec<Cell>,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Row>,
+    /// By session: its cells, as a range of `list`. `None` where the greedy plan is kept: sessions that may not be interrupted.
+    of_session: Vec<Option<std::ops::Range<usize>>>,
+    /// Whether every feasible plan is feasible here. Not so with line-to-line cars, whose limits are cut short by chords.
+    pub(super) exact: bool,
+}
+
+impl<'p> Cells<'p> {
+    pub(super) fn new(problem: &'p Problem<'p>, greedy: &'p Draft<'p>) -> Self {
+        let mut cells = Self {
+            problem,
+            greedy,
+            list: Vec::new(),
+            columns: Vec::new(),
+            rows: Vec::new(),
+            of_session: Vec::with_capacity(problem.session_count()),
+            exact: true,
+        };
+        for session in 0..problem.session_count() {
+            let range = cells.add_cells(session);
+            cells.of_session.push(range);
+        }
+        cells.add_limits();
+        cells
+    }
+
+    pub(super) fn is_searched(&self, session: usize) -> bool {
+        self.of_session[session].is_some()
+    }
+
+    fn add_cells(&mut self, index: usize) -> Option<std::ops::Range<usize>> {
+        let session = self.problem.session(index);
+        let kilowatts = kilowatts_per_rate(session);
+        let greatest = session.choice.floor(session.choice.maximum);
+        if !session.interruptible || kilowatts <= 0.0 {
+            return None;
+        }
+        let first = self.list.len();
+        let problem = self.problem;
+        for slot in problem.live_slots(index) {
+            let free = greatest.min(session.default).value();
+            let mut part = |rates: i64| (rates > 0).then(|| self.add_column(rates as f64 * kilowatts));
+            let cell = Cell {
+                session: index,
+                slot,
+                hours: problem.seconds(slot).secs() as f64 / 3600.0,
+                free: part(free),
+                loading: part(greatest.value() - free),
+            };
+            self.list.push(cell);
+        }
+        Some(first..self.list.len())
+    }
+
+    fn add_column(&mut self, most: f64) -> usize {
+        self.columns.push(Column {
+            least: 0.0,
+            most,
+            cost: 0.0,
+        });
+        self.columns.len() - 1
+    }
+
+    fn cells_of(&self, session: usize) -> &[Cell] {
+        self.of_session[session].clone().map_or(&[], |range| &self.list[range])
+    }
+
+    /// Hours of each column of `session`: its energy in kWh.
+    pub(super) fn energy_terms(&self, session: usize) -> Vec<(usize, f64)> {
+        self.cells_of(session)
+            .iter()
+            .flat_map(|cell| cell.columns().map(|column| (column, cell.hours)))
+            .collect()
+    }
+
+    fn add_limits(&mut self) {
+        let problem = self.problem;
+        let slots = problem.slots;
+        // By watched node and slot: the cells that load it, and what the settled sessions load it with.
+        let mut members: Vec<Vec<(usize, usize)>> = vec![Vec::new(); problem.watched_count() * slots];
+        let mut settled: Vec<Load> = (0..problem.watched_count() * slots)
+            .map(|at| problem.least_load(at / slots))
+            .collect();
+        for cell in &self.list {
+            for watched in problem.path(cell.session) {
+                members[watched * slots + cell.slot].extend(cell.loading.map(|column| (column, cell.session)));
+            }
+        }
+        for index in (0..problem.session_count()).filter(|session| !self.is_searched(*session)) {
+            let session = problem.session(index);
+            for slot in session.slots() {
+                let more = session.load(self.greedy.rate(index, slot)) - session.load(Default::default());
+                problem
+                    .path(index)
+                    .iter()
+                    .for_each(|watched| settled[watched * slots + slot] += more);
+            }
+        }
+        for slot in 0..slots {
+            let mut rows = SlotRows::default();
+            for watched in 0..problem.watched_count() {
+                let at = watched * slots + slot;
+                if !members[at].is_empty() {
+                    self.exact &= !self.limits_of(watched, slot, &members[at], &settled[at], &mut rows);
+                }
+            }
+            rows.pour_into(&mut self.columns, &mut self.rows);
+        }
+    }
+
+    /// Adds the limits of one node in one slot; tells whether line-to-line loads are among them.
+    fn limits_of(
+        &self,
+        watched: usize,
+        slot: usize,
+        members: &[(usize, usize)],
+        settled: &Load,
+        rows: &mut SlotRows,
+    ) -> bool {
+        let capacity = self.problem.capacity(watched, slot);
+        let terms = |factor: &dyn Fn(&SnapshotSession) -> f64| -> Vec<(usize, f64)> {
+            members
+                .iter()
+                .filter_map(|(column, session)| {
+                    let session = self.problem.session(*session);
+                    let factor = factor(session);
+                    (factor > 0.0).then(|| (*column, factor / kilowatts_per_rate(session)))
+                })
+                .collect()
+        };
+        if let Some(limit) = capacity.total {
+            let left = (limit - settled.total).watts() as f64 / 1000.0;
+            rows.add(
+                terms(&|session| session.conversion.total.as_f64() / 1000.0),
+                left,
+                &self.columns,
+            );
+        }
+        let mut has_delta = false;
+        for phase in Phase::ALL {
+            let Some(limit) = capacity.line[phase.index()] else {
+                continue;
+            };
+            let left = (limit - settled.star[phase.index()]).deciamps() as f64 / 10.0;
+            let pairs = PhasePair::meeting_in(phase);
+            let meets = members.iter().any(|(_, session)| {
+                let conversion = &self.problem.session(*session).conversion;
+                pairs.iter().any(|pair| conversion.delta[pair.index()].as_f64() > 0.0)
+            });
+            has_delta |= meets;
+            let settled_delta = pairs.map(|pair| settled.delta[pair.index()].deciamps() as f64 / 10.0);
+            if !meets {
+                let carried = settled.line_currents()[phase.index()].deciamps() as f64 / 10.0
+                    - settled.star[phase.index()].deciamps() as f64 / 10.0;
+                let star = terms(&|session| session.conversion.star[phase.index()].as_f64() / 10.0);
+                rows.add(star, left - carried, &self.columns);
+                continue;
+            }
+            for chord in [[1.0, CHORD], [CHORD, 1.0]] {
+                let carried = chord[0] * settled_delta[0] + chord[1] * settled_delta[1];
+                let line = terms(&|session| {
+                    let conversion = &session.conversion;
+                    let delta: f64 = (0..2)
+                        .map(|side| chord[side] * conversion.delta[pairs[side].index()].as_f64())
+                        .sum();
+                    (conversion.star[phase.index()].as_f64() + delta) / 10.0
+                });
+                rows.add(line, left - carried, &self.columns);
+            }
+        }
+        has_delta
+    }
+
+    /// In each slot the expected draw of the site is at most the column `peak`, where it could be above `unavoidable`.
+    pub(super) fn add_peak_rows(&self, program: &mut Program, peak: usize, unavoidable: Watts) {
+        let mut by_slot: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.problem.slots];
+        for cell in &self.list {
+            by_slot[cell.slot].extend(cell.columns().map(|column| (column, 1.0)));
+        }
+        for (slot, mut terms) in by_slot.into_iter().enumerate() {
+            let settled = self.settled_draw(slot).watts() as f64 / 1000.0;
+            let most: f64 = terms.iter().map(|(column, _)| self.columns[*column].most).sum();
+            if settled + most > unavoidable.watts() as f64 / 1000.0 {
+                terms.push((peak, -1.0));
+                program.row(terms, Relation::AtMost, -settled);
+            }
+        }
+    }
+
+    fn settled_sessions(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.problem.session_count()).filter(|session| !self.is_searched(*session))
+    }
+
+    fn settled_draw(&self, slot: usize) -> Watts {
+        let drawn: Watts = self
+            .settled_sessions()
+            .map(|index| Watts::from_watts(self.problem.session(index).power.floor(self.greedy.rate(index, slot))))
+            .sum();
+        self.problem.expected_base(slot) + drawn
+    }
+
+    pub(super) fn settled_peak(&self) -> Watts {
+        (0..self.problem.slots)
+            .map(|slot| self.settled_draw(slot))
+            .max()
+            .unwrap_or(Watts::ZERO)
+    }
+
+    /// What the settled sessions get of what they want.
+    pub(super) fn settled_energy(&self) -> WattSeconds {
+        self.settled_sessions()
+            .map(|session| self.greedy.delivered(session).min(self.problem.wanted(session)))
+            .sum()
+    }
+
+    pub(super) fn settled_cost(&self) -> MoneyMicros {
+        self.settled_sessions()
+            .flat_map(|session| (0..self.problem.slots).map(move |slot| (session, slot)))
+            .map(|(session, slot)| self.problem.snapshot.prices[slot].times(self.greedy.energy(session, slot)))
+            .sum()
+    }
+
+    /// The rates that the values of the columns stand for, by session, then slot.
+    pub(super) fn rates(&self, values: &[f64]) -> Vec<f64> {
+        let mut rates = vec![0.0; self.problem.session_count() * self.problem.slots];
+        for cell in &self.list {
+            let kilowatts: f64 = cell.columns().map(|column| values[column]).sum();
+            rates[cell.session * self.problem.slots + cell.slot] =
+                kilowatts / kilowatts_per_rate(self.problem.session(cell.session));
+        }
+        rates
+    }
+}
+
+fn kilowatts_per_rate(session: &SnapshotSession) -> f64 {
+    session.power.as_f64() / 1000.0
+}
+
+/// The limits of one slot, each kind of sum once with the tightest bound. Sums are scaled so that their first factor is one.
+#[derive(Default)]
+struct SlotRows {
+    bounds: BTreeMap<Vec<(usize, u32)>, (Vec<(usize, f64)>, f64)>,
+}
+
+impl SlotRows {
+    fn add(&mut self, mut terms: Vec<(usize, f64)>, left: f64, columns: &[Column]) {
+        let most: f64 = terms
+            .iter()
+            .map(|(column, factor)| columns[*column].most * factor)
+            .sum();
+        if terms.is_empty() || most <= left {
+            return;
+        }
+        let scale = terms[0].1;
+        terms.iter_mut().for_each(|(_, factor)| *factor /= scale);
+        let bound = (left / scale).max(0.0);
+        // Factors that differ by less than an f32 shows are the same factor, reached by another way.
+        let key = terms
+            .iter()
+            .map(|(column, factor)| (*column, (*factor as f32).to_bits()))
+            .collect();
+        self.bounds
+            .entry(key)
+            .and_modify(|(_, tightest)| *tightest = tightest.min(bound))
+            .or_insert((terms, bound));
+    }
+
+    /// A limit on a single column becomes its bound, any other a row.
+    fn pour_into(self, columns: &mut [Column], rows: &mut Vec<Row>) {
+        for (terms, bound) in self.bounds.into_values() {
+            if let [(column, _)] = terms[..] {
+                columns[column].most = columns[column].most.min(bound);
+            } else {
+                rows.push(Row {
+                    terms,
+                    relation: Relation::AtMost,
+                    bound,
+                });
+            }
+        }
+    }
+}

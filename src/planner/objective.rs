@@ -1,0 +1,175 @@
+//! What a plan is worth, in integers: the figures by which two plans are compared, in the order of the objective.
+//!
+//! Decides which of two feasible plans is better, and which notes a plan carries.
+
+use super::draft::Draft;
+use super::greedy::is_running;
+use super::problem::Problem;
+use crate::domain::conversion::Rate;
+use crate::domain::plan::{Note, Outcome, Plan, PlanStats, Schedule};
+use crate::domain::site::Fairness;
+use crate::units::{MoneyMicros, WattSeconds, Watts};
+use std::cmp::Reverse;
+
+/// Shares of a need are compared in millionths.
+const WHOLE_SHARE: i128 = 1_000_000;
+
+/// Less is better, field by field in this order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Figures {
+    promised_missing: WattSeconds,
+    interruptions: usize,
+    /// Class by class what is wanted and missing.
+    missing: Vec<WattSeconds>,
+    /// Class by class the least share of a need that is met, where the site wants that to be large.
+    least_share: Vec<Reverse<i128>>,
+    cost: MoneyMicros,
+    /// Energy times how late it is delivered.
+    lateness: i128,
+}
+
+impl Figures {
+    pub(super) fn of(draft: &Draft) -> Self {
+        let problem = draft.problem;
+        let sessions = 0..problem.session_count();
+        let fair = problem.snapshot.fairness == Fairness::MaxMin;
+        Self {
+            promised_missing: sessions.clone().map(|session| promised_missing(draft, session)).sum(),
+            interruptions: sessions
+                .clone()
+                .filter(|session| is_interrupted(draft, *session))
+                .count(),
+            missing: problem
+                .classes
+                .iter()
+                .map(|class| class.members.iter().map(|session| draft.missing(*session)).sum())
+                .collect(),
+            least_share: problem
+                .classes
+                .iter()
+                .filter(|class| fair && class.need_known)
+                .map(|class| Reverse(least_share(draft, &class.members)))
+                .collect(),
+            cost: energy_cost(draft) + demand_cost(problem, draft.peak()),
+            lateness: sessions
+                .flat_map(|session| draft.problem.live_slots(session).map(move |slot| (session, slot)))
+                .map(|(session, slot)| i128::from(draft.energy(session, slot).watt_seconds()) * slot as i128)
+                .sum(),
+        }
+    }
+}
+
+fn least_share(draft: &Draft, members: &[usize]) -> i128 {
+    members
+        .iter()
+        .filter_map(|session| {
+            let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
+            let delivered = i128::from(draft.delivered(*session).watt_seconds());
+            (wanted > 0).then(|| (delivered * WHOLE_SHARE / wanted).min(WHOLE_SHARE))
+        })
+        .min()
+        .unwrap_or(WHOLE_SHARE)
+}
+
+pub(super) fn promised_missing(draft: &Draft, session: usize) -> WattSeconds {
+    (draft.problem.session(session).guaranteed - draft.delivered(session)).or_zero()
+}
+
+/// Whether a session that may not be interrupted has a slot without power after it began and before its need is met.
+fn is_interrupted(draft: &Draft, index: usize) -> bool {
+    let session = draft.problem.session(index);
+    if session.interruptible {
+        return false;
+    }
+    let mut begun = is_running(session);
+    let mut delivered = WattSeconds::ZERO;
+    for slot in session.slots() {
+        let rate = draft.rate(index, slot);
+        let wants_more = session.need.is_none_or(|need| delivered < need);
+        if rate == Rate::ZERO && begun && wants_more {
+            return true;
+        }
+        begun |= rate != Rate::ZERO;
+        delivered += draft.energy(index, slot);
+    }
+    false
+}
+
+pub(super) fn energy_cost(draft: &Draft) -> MoneyMicros {
+    let problem = draft.problem;
+    (0..problem.slots)
+        .map(|slot| {
+            let energy = (0..problem.session_count())
+                .map(|session| draft.energy(session, slot))
+                .sum();
+            problem.snapshot.prices[slot].times(energy)
+        })
+        .sum()
+}
+
+/// What a peak of `peak` adds to the power charge, rounded to the nearest micro.
+pub(super) fn demand_cost(problem: &Problem, peak: Watts) -> MoneyMicros {
+    let Some(charge) = &problem.snapshot.demand_charge else {
+        return MoneyMicros::ZERO;
+    };
+    let above = i128::from((peak - charge.peak_so_far).or_zero().watts());
+    let micros = (above * i128::from(charge.micros_per_kw) + 500).div_euclid(1000);
+    MoneyMicros::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// The finished plan, with the notes that follow from its rates. What the search knows about itself is added by the caller.
+pub(super) fn plan_of(draft: &Draft) -> Plan {
+    let problem = draft.problem;
+    let snapshot = problem.snapshot;
+    let mut notes: Vec<Note> = problem
+        .overloaded
+        .iter()
+        .map(|(node, from)| Note::NodeOverloaded {
+            node: snapshot.nodes[*node].id.to_string(),
+            from: *from,
+        })
+        .collect();
+    let mut delivered = WattSeconds::ZERO;
+    let mut unserved = WattSeconds::ZERO;
+    for (index, session) in snapshot.sessions.iter().enumerate() {
+        delivered += draft.delivered(index);
+        let id = || session.id.clone();
+        if is_interrupted(draft, index) {
+            notes.push(Note::Interrupted { session: id() });
+        }
+        let missing = promised_missing(draft, index);
+        if missing > WattSeconds::ZERO {
+            notes.push(Note::GuaranteeBroken { session: id(), missing });
+        }
+        let missing = session.need.map_or(WattSeconds::ZERO, |_| draft.missing(index));
+        if missing > WattSeconds::ZERO {
+            unserved += missing;
+            notes.push(Note::Unserved { session: id(), missing });
+        }
+    }
+    Plan {
+        grid: snapshot.grid,
+        schedules: snapshot
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(index, session)| Schedule {
+                session: session.id.clone(),
+                evse: session.evse.clone(),
+                rates: draft.rates(index).to_vec(),
+            })
+            .collect(),
+        notes,
+        stats: PlanStats {
+            outcome: Outcome::Greedy,
+            delivered,
+            unserved,
+            energy_cost: energy_cost(draft),
+            demand_cost: demand_cost(problem, draft.peak()),
+            peak: draft.peak(),
+            relaxed_delivered: None,
+            relaxed_cost: None,
+            iterations: 0,
+        },
+    }
+}

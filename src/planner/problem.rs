@@ -1,0 +1,202 @@
+//! A snapshot made ready to plan: dense, with only the limits that can bind and only the cells that can carry power.
+//!
+//! Decides which slots of which session may charge at all, who is served with whom, and which nodes need watching. Integers only.
+
+use crate::domain::conversion::{Load, Rate};
+use crate::domain::limits::Capacity;
+use crate::domain::snapshot::{Snapshot, SnapshotSession};
+use crate::units::{Instant, Seconds, WattSeconds, Watts};
+
+/// Sessions that are served together, before all later classes: those of a tier that say what they need, then those that do not.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    pub(super) need_known: bool,
+    /// Indices of sessions.
+    pub(super) members: Vec<usize>,
+}
+
+/// What a plan is made from.
+pub(super) struct Problem<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) slots: usize,
+    /// In order of service.
+    pub(super) classes: Vec<Class>,
+    /// Nodes whose limits can bind, as indices of the snapshot.
+    watched: Vec<usize>,
+    /// For each session the nodes above it that are watched, as indices of `watched`.
+    paths: Vec<Vec<usize>>,
+    /// What each watched node carries with every session at rate zero.
+    least_loads: Vec<Load>,
+    /// By session, then slot: whether power may be given there.
+    live: Vec<bool>,
+    /// Nodes that are overloaded even with every session at rate zero, and since when.
+    pub(super) overloaded: Vec<(usize, Instant)>,
+}
+
+impl<'a> Problem<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let slots = snapshot.grid.count();
+        let node_loads = |rate: fn(&SnapshotSession) -> Rate| {
+            let mut loads = vec![Load::ZERO; snapshot.nodes.len()];
+            for session in &snapshot.sessions {
+                let load = session.load(rate(session));
+                snapshot.path_to_root(session.node).for_each(|node| loads[node] += load);
+            }
+            loads
+        };
+        let least = node_loads(|_| Rate::ZERO);
+        let most = node_loads(|session| session.choice.maximum);
+
+        let fits = |node: usize, slot: usize, load: &Load| snapshot.nodes[node].available[slot].fits(load);
+        let watched: Vec<usize> = (0..snapshot.nodes.len())
+            .filter(|node| (0..slots).any(|slot| !fits(*node, slot, &most[*node])))
+            .collect();
+        let mut position = vec![None; snapshot.nodes.len()];
+        for (index, node) in watched.iter().enumerate() {
+            position[*node] = Some(index);
+        }
+
+        // A node is closed in a slot where it, or a node above it, is overloaded as it is.
+        let mut closed = vec![false; snapshot.nodes.len() * slots];
+        let mut overloaded = Vec::new();
+        for (index, node) in snapshot.nodes.iter().enumerate() {
+            let over: Vec<bool> = (0..slots).map(|slot| !fits(index, slot, &least[index])).collect();
+            if let Some(first) = over.iter().position(|over| *over) {
+                overloaded.push((index, snapshot.grid.begin(first)));
+            }
+            for slot in 0..slots {
+                let above = node.parent.is_some_and(|parent| closed[parent * slots + slot]);
+                closed[index * slots + slot] = above || over[slot];
+            }
+        }
+
+        let mut live = vec![false; snapshot.sessions.len() * slots];
+        for (index, session) in snapshot.sessions.iter().enumerate() {
+            for slot in session.slots() {
+                live[index * slots + slot] = !closed[session.node * slots + slot];
+            }
+        }
+        Self {
+            snapshot,
+            slots,
+            classes: classes(snapshot),
+            paths: snapshot
+                .sessions
+                .iter()
+                .map(|session| {
+                    snapshot
+                        .path_to_root(session.node)
+                        .filter_map(|node| position[node])
+                        .collect()
+                })
+                .collect(),
+            least_loads: watched.iter().map(|node| least[*node]).collect(),
+            watched,
+            live,
+            overloaded,
+        }
+    }
+
+    pub(super) fn session(&self, index: usize) -> &'a SnapshotSession {
+        &self.snapshot.sessions[index]
+    }
+
+    pub(super) fn session_count(&self) -> usize {
+        self.snapshot.sessions.len()
+    }
+
+    pub(super) fn seconds(&self, slot: usize) -> Seconds {
+        self.snapshot.grid.seconds(slot)
+    }
+
+    pub(super) fn is_live(&self, session: usize, slot: usize) -> bool {
+        self.live[session * self.slots + slot]
+    }
+
+    /// The slots in which `session` may be given power.
+    pub(super) fn live_slots(&self, session: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.session(session)
+            .slots()
+            .filter(move |slot| self.is_live(session, *slot))
+    }
+
+    /// The watched nodes above `session`.
+    pub(super) fn path(&self, session: usize) -> &[usize] {
+        &self.paths[session]
+    }
+
+    pub(super) fn watched_count(&self) -> usize {
+        self.watched.len()
+    }
+
+    pub(super) fn least_load(&self, watched: usize) -> Load {
+        self.least_loads[watched]
+    }
+
+    pub(super) fn capacity(&self, watched: usize, slot: usize) -> &'a Capacity {
+        &self.snapshot.nodes[self.watched[watched]].available[slot]
+    }
+
+    /// What the rest of the site is expected to draw.
+    pub(super) fn expected_base(&self, slot: usize) -> Watts {
+        self.snapshot
+            .demand_charge
+            .as_ref()
+            .map_or(Watts::ZERO, |charge| charge.expected_base[slot])
+    }
+
+    /// The most `session` could take if it were alone and nothing limited it but its own connector.
+    pub(super) fn most_energy(&self, index: usize) -> WattSeconds {
+        let session = self.session(index);
+        self.live_slots(index)
+            .map(|slot| session.energy(session.choice.floor(session.choice.maximum), self.seconds(slot)))
+            .sum()
+    }
+
+    /// What `session` wants: its need, or all that it could take.
+    pub(super) fn wanted(&self, session: usize) -> WattSeconds {
+        self.session(session)
+            .need
+            .unwrap_or_else(|| self.most_energy(session))
+            .or_zero()
+    }
+
+    /// The least allowed rate that gives at least `energy` in `slot`; the greatest rate if none does.
+    pub(super) fn rate_for(&self, index: usize, slot: usize, energy: WattSeconds) -> Rate {
+        let session = self.session(index);
+        let length = self.seconds(slot);
+        let greatest = session.choice.floor(session.choice.maximum);
+        if energy <= WattSeconds::ZERO {
+            return Rate::ZERO;
+        }
+        if session.energy(greatest, length) <= energy {
+            return greatest;
+        }
+        let (mut too_little, mut enough) = (0, greatest.value());
+        while enough - too_little > 1 {
+            let middle = (too_little + enough) / 2;
+            if session.energy(Rate::new(middle), length) >= energy {
+                enough = middle;
+            } else {
+                too_little = middle;
+            }
+        }
+        session.choice.above(Rate::new(enough - 1)).unwrap_or(greatest)
+    }
+}
+
+fn classes(snapshot: &Snapshot) -> Vec<Class> {
+    let mut order: Vec<usize> = (0..snapshot.sessions.len()).collect();
+    let class_of = |index: usize| {
+        let session = &snapshot.sessions[index];
+        (session.tier, session.need.is_none())
+    };
+    order.sort_by_key(|index| class_of(*index));
+    order
+        .chunk_by(|a, b| class_of(*a) == class_of(*b))
+        .map(|members| Class {
+            need_known: snapshot.sessions[members[0]].need.is_some(),
+            members: members.to_vec(),
+        })
+        .collect()
+}

@@ -1,0 +1,397 @@
+//! The plan without steps and minimum currents, as a sequence of linear programs.
+//!
+//! Decides what the most energy is, how it is shared and what it costs at least: each stage keeps what the stages before it
+//! reached, so no weight is ever guessed. A stage whose bound the greedy plan reaches is not solved. Its answer is a wish: what
+//! becomes of it is decided by [`super::repair`], in integers.
+
+use super::draft::Draft;
+use super::lp::{self, Failure, Program, Relation, Solved};
+use super::network::{Cells, KWH};
+use super::problem::{Class, Problem};
+use crate::domain::plan::{Note, Outcome};
+use crate::domain::site::Fairness;
+use crate::units::{MoneyMicros, WattSeconds, Watts};
+
+/// Larger programs take minutes; the greedy plan has to do.
+const MAX_COLUMNS: usize = 150_000;
+/// No sound program of ours has taken half as many iterations.
+const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
+/// How often the smallest share is raised for those whom nothing holds back yet.
+const MAX_FAIRNESS_ROUNDS: usize = 3;
+/// What a stage may lose of what an earlier one reached, so that the solver has room to move.
+const KEPT: f64 = 1.0 - 1e-6;
+/// A row counts as holding a session back where this much of the objective hangs on it.
+const HELD_BACK: f64 = 1e-6;
+
+/// What the relaxation found.
+pub(super) struct Relaxed {
+    /// By session, then slot: the rate it would like. Empty if no program was solved.
+    pub(super) rates: Vec<f64>,
+    /// The highest expected draw of the site that it needs, where that costs anything.
+    pub(super) peak: Option<Watts>,
+    pub(super) delivered: Option<WattSeconds>,
+    pub(super) cost: Option<MoneyMicros>,
+    pub(super) iterations: u32,
+    pub(super) outcome: Outcome,
+    pub(super) stopped: Option<Note>,
+}
+
+pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relaxed {
+    let mut search = Search::new(problem, greedy, iterations);
+    let stopped = search.run().err();
+    search.finish(stopped)
+}
+
+/// Why and where a search ended before its last stage.
+struct Stopped {
+    stage: &'static str,
+    failure: Failure,
+}
+
+/// What earlier stages reached and later ones must keep, in kWh.
+struct Kept {
+    /// By session: exactly this much.
+    exactly: Vec<Option<f64>>,
+    /// By session: at least this much.
+    least: Vec<f64>,
+    /// By class: at least this much in total of those that are searched for.
+    class_least: Vec<Option<f64>>,
+}
+
+/// A program with the columns that stand for the energy of each session.
+struct Stage {
+    program: Program,
+    /// By session; `None` where the energy is settled.
+    energy: Vec<Option<usize>>,
+}
+
+struct Search<'p> {
+    problem: &'p Problem<'p>,
+    greedy: &'p Draft<'p>,
+    cells: Cells<'p>,
+    kept: Kept,
+    /// By class: the most it can get, once known.
+    most: Vec<Option<f64>>,
+    cost: Option<f64>,
+    peak_kw: Option<f64>,
+    last: Option<Solved>,
+    iterations_left: u32,
+    iterations: u32,
+}
+
+impl<'p> Search<'p> {
+    fn new(problem: &'p Problem<'p>, greedy: &'p Draft<'p>, iterations: u32) -> Self {
+        let sessions = problem.session_count();
+        Self {
+            problem,
+            greedy,
+            cells: Cells::new(problem, greedy),
+            kept: Kept {
+                exactly: vec![None; sessions],
+                least: vec![0.0; sessions],
+                class_least: vec![None; problem.classes.len()],
+            },
+            most: vec![None; problem.classes.len()],
+            cost: None,
+            peak_kw: None,
+            last: None,
+            iterations_left: iterations,
+            iterations: 0,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Stopped> {
+        if self.cells.columns.len() > MAX_COLUMNS {
+            return Err(Stopped {
+                stage: "relaxation",
+                failure: Failure::GaveUp(format!(
+                    "{} cells are more than {MAX_COLUMNS}",
+                    self.cells.columns.len()
+                )),
+            });
+        }
+        self.keep_guarantees()?;
+        let mut greedy_is_best = self.cells.exact;
+        for index in 0..self.problem.classes.len() {
+            greedy_is_best &= self.greedy_serves_all(index);
+            if greedy_is_best {
+                self.settle_all(index);
+            } else {
+                self.most_energy(index)?;
+            }
+        }
+        for index in 0..self.problem.classes.len() {
+            self.fair_shares(index)?;
+        }
+        self.least_money()
+    }
+
+    /// Energy that `session` could get at most, were it alone.
+    fn reachable(&self, session: usize) -> WattSeconds {
+        self.problem.wanted(session).min(self.problem.most_energy(session))
+    }
+
+    fn searched<'c>(&'c self, class: &'c Class) -> impl Iterator<Item = usize> + 'c {
+        class
+            .members
+            .iter()
+            .copied()
+            .filter(|session| self.cells.is_searched(*session))
+    }
+
+    fn greedy_serves_all(&self, class: usize) -> bool {
+        self.problem.classes[class]
+            .members
+            .iter()
+            .all(|session| self.greedy.delivered(*session) >= self.reachable(*session))
+    }
+
+    fn settle_all(&mut self, index: usize) {
+        let class = &self.problem.classes[index];
+        let searched: Vec<usize> = self.searched(class).collect();
+        self.most[index] = Some(searched.iter().map(|session| kwh(self.reachable(*session))).sum());
+        for session in searched {
+            self.kept.exactly[session] = Some(kwh(self.reachable(session)));
+        }
+    }
+
+    /// Stage 1: as much as can be of what was promised.
+    fn keep_guarantees(&mut self) -> Result<(), Stopped> {
+        // Each session with a promise, and the kWh of it that could be kept were it alone.
+        let promised: Vec<(usize, f64)> = (0..self.problem.session_count())
+            .filter(|session| self.cells.is_searched(*session))
+            .map(|session| {
+                (
+                    session,
+                    self.problem.session(session).guaranteed.min(self.reachable(session)),
+                )
+            })
+            .filter(|(_, promise)| *promise > WattSeconds::ZERO)
+            .map(|(session, promise)| (session, kwh(promise)))
+            .collect();
+        let greedy_keeps_all = promised
+            .iter()
+            .all(|(session, promise)| kwh(self.greedy.delivered(*session)) >= *promise);
+        if promised.is_empty() || (self.cells.exact && greedy_keeps_all) {
+            promised
+                .into_iter()
+                .for_each(|(session, promise)| self.kept.least[session] = promise);
+            return Ok(());
+        }
+        let mut stage = self.stage();
+        let kept: Vec<(usize, usize)> = promised
+            .into_iter()
+            .filter_map(|(session, promise)| {
+                let energy = stage.energy[session]?;
+                // No more than the promise, no more than the energy.
+                let kept = stage.program.column(0.0, promise, -1.0);
+                stage
+                    .program
+                    .row(vec![(kept, 1.0), (energy, -1.0)], Relation::AtMost, 0.0);
+                Some((session, kept))
+            })
+            .collect();
+        let solved = self.solve("guarantees", &stage.program)?;
+        for (session, kept) in kept {
+            self.kept.least[session] = (solved.values[kept] * KEPT).max(0.0);
+        }
+        self.last = Some(solved);
+        Ok(())
+    }
+
+    /// Stage 2: the most energy for a class, with what all before it reached.
+    fn most_energy(&mut self, index: usize) -> Result<(), Stopped> {
+        let mut stage = self.stage();
+        let columns: Vec<usize> = self
+            .searched(&self.problem.classes[index])
+            .filter_map(|session| stage.energy[session])
+            .collect();
+        if columns.is_empty() {
+            self.most[index] = Some(0.0);
+            return Ok(());
+        }
+        for column in &columns {
+            stage.program.columns[*column].cost = -1.0;
+        }
+        let solved = self.solve("energy", &stage.program)?;
+        let most = columns
+            .iter()
+            .map(|column| solved.values[*column])
+            .sum::<f64>()
+            .max(0.0);
+        self.most[index] = Some(most);
+        self.kept.class_least[index] = Some(most * KEPT);
+        self.last = Some(solved);
+        Ok(())
+    }
+
+    /// Stage 3: within a class the smallest share of a need as large as can be; then again for those whom nothing held back.
+    fn fair_shares(&mut self, index: usize) -> Result<(), Stopped> {
+        let class = &self.problem.classes[index];
+        let scarce = self.kept.class_least[index].is_some();
+        if !scarce || !class.need_known || self.problem.snapshot.fairness != Fairness::MaxMin {
+            return Ok(());
+        }
+        let mut open: Vec<usize> = self
+            .searched(class)
+            .filter(|session| self.problem.wanted(*session) > WattSeconds::ZERO)
+            .collect();
+        for _ in 0..MAX_FAIRNESS_ROUNDS {
+            if open.len() < 2 {
+                return Ok(());
+            }
+            let mut stage = self.stage();
+            let share = stage.program.column(0.0, 1.0, -1.0);
+            let rows: Vec<(usize, f64, usize)> = open
+                .iter()
+                .filter_map(|session| {
+                    let wanted = kwh(self.problem.wanted(*session));
+                    let terms = vec![(share, wanted), (stage.energy[*session]?, -1.0)];
+                    Some((*session, wanted, stage.program.row(terms, Relation::AtMost, 0.0)))
+                })
+                .collect();
+            let solved = self.solve("fairness", &stage.program)?;
+            let reached = solved.values[share];
+            open.clear();
+            for (session, wanted, row) in rows {
+                let least = (reached * wanted * KEPT).max(self.kept.least[session]);
+                self.kept.least[session] = least.min(kwh(self.reachable(session)));
+                if solved.duals[row].abs() * wanted < HELD_BACK {
+                    open.push(session);
+                }
+            }
+            self.last = Some(solved);
+            if reached >= KEPT {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stage 4: the least cost of energy and peak.
+    fn least_money(&mut self) -> Result<(), Stopped> {
+        let snapshot = self.problem.snapshot;
+        let charge = snapshot
+            .demand_charge
+            .as_ref()
+            .filter(|charge| charge.micros_per_kw > 0);
+        let flat = snapshot.prices.windows(2).all(|pair| pair[0] == pair[1]);
+        if flat && charge.is_none() && self.last.is_none() {
+            return Ok(());
+        }
+        let mut stage = self.stage();
+        for cell in &self.cells.list {
+            let price = snapshot.prices[cell.slot].micros_per_kwh() as f64 / 1e6;
+            for column in cell.columns() {
+                stage.program.columns[column].cost = price * cell.hours;
+            }
+        }
+        let peak = charge.map(|charge| {
+            let unavoidable = self.cells.settled_peak().max(charge.peak_so_far);
+            let peak = stage
+                .program
+                .column(kilowatts(unavoidable), f64::INFINITY, charge.micros_per_kw as f64 / 1e6);
+            self.cells.add_peak_rows(&mut stage.program, peak, unavoidable);
+            peak
+        });
+        let solved = self.solve("money", &stage.program)?;
+        let settled = self.cells.settled_cost().micros() as f64 / 1e6;
+        let so_far = charge.map_or(0.0, |charge| {
+            kilowatts(charge.peak_so_far) * charge.micros_per_kw as f64 / 1e6
+        });
+        self.cost = Some(solved.cost + settled - so_far);
+        self.peak_kw = peak.map(|peak| solved.values[peak]);
+        self.last = Some(solved);
+        Ok(())
+    }
+
+    /// The limits, and for each session its energy between what it keeps and what it wants.
+    fn stage(&self) -> Stage {
+        let mut program = Program {
+            columns: self.cells.columns.clone(),
+            rows: self.cells.rows.clone(),
+        };
+        let energy: Vec<Option<usize>> = (0..self.problem.session_count())
+            .map(|session| {
+                if !self.cells.is_searched(session) {
+                    return None;
+                }
+                let mut terms = self.cells.energy_terms(session);
+                if let Some(exactly) = self.kept.exactly[session] {
+                    program.row(terms, Relation::Equal, exactly);
+                    return None;
+                }
+                let energy = program.column(self.kept.least[session], kwh(self.reachable(session)), 0.0);
+                terms.push((energy, -1.0));
+                program.row(terms, Relation::Equal, 0.0);
+                Some(energy)
+            })
+            .collect();
+        for (class, least) in self.problem.classes.iter().zip(&self.kept.class_least) {
+            if let Some(least) = least {
+                let terms = class
+                    .members
+                    .iter()
+                    .filter_map(|session| Some((energy[*session]?, 1.0)));
+                program.row(terms.collect(), Relation::AtLeast, *least);
+            }
+        }
+        Stage { program, energy }
+    }
+
+    fn solve(&mut self, stage: &'static str, program: &Program) -> Result<Solved, Stopped> {
+        let most = self.iterations_left.min(MAX_ITERATIONS_PER_SOLVE);
+        let solved = if most == 0 {
+            Err(Failure::OutOfIterations)
+        } else {
+            lp::minimise(program, most)
+        };
+        let used = solved.as_ref().map_or(most, |solved| solved.iterations);
+        self.iterations_left -= used.min(self.iterations_left);
+        self.iterations += used;
+        solved.map_err(|failure| Stopped { stage, failure })
+    }
+
+    fn finish(self, stopped: Option<Stopped>) -> Relaxed {
+        let outcome = match &stopped {
+            Some(Stopped {
+                failure: Failure::OutOfIterations,
+                ..
+            }) => Outcome::BudgetSpent,
+            Some(_) => Outcome::SolverFailed,
+            None if self.last.is_none() => Outcome::Greedy,
+            None => Outcome::Optimal,
+        };
+        let settled: f64 = kwh(self.cells.settled_energy());
+        let most: Option<f64> = self.most.iter().copied().sum();
+        Relaxed {
+            rates: self
+                .last
+                .map_or_else(Vec::new, |solved| self.cells.rates(&solved.values)),
+            peak: self
+                .peak_kw
+                .map(|peak| Watts::from_watts((peak * 1000.0).ceil() as i64)),
+            delivered: most.map(|most| WattSeconds::from_watt_seconds(((most + settled) * KWH).round() as i64)),
+            cost: self
+                .cost
+                .map(|cost| MoneyMicros::from_micros((cost * 1e6).round() as i64)),
+            iterations: self.iterations,
+            outcome,
+            stopped: stopped.map(|stopped| Note::SearchStopped {
+                stage: stopped.stage.to_owned(),
+                reason: match stopped.failure {
+                    Failure::OutOfIterations => "the budget of iterations is spent".to_owned(),
+                    Failure::GaveUp(reason) => reason,
+                },
+            }),
+        }
+    }
+}
+
+fn kwh(energy: WattSeconds) -> f64 {
+    energy.watt_seconds() as f64 / KWH
+}
+
+fn kilowatts(power: Watts) -> f64 {
+    power.watts() as f64 / 1000.0
+}

@@ -1,0 +1,203 @@
+//! From the wishes of the relaxation to allowed rates, without losing what it found.
+//!
+//! Decides every rate of a searched plan, in integers and against every limit. Rounding passes what a slot could not give on to
+//! the session's next one; what is still missing in the end is topped up in order of service, and what lies dear or late is moved.
+
+use super::draft::Draft;
+use super::objective;
+use super::problem::Problem;
+use crate::domain::conversion::Rate;
+use crate::units::{WattSeconds, Watts};
+use std::cmp::Reverse;
+
+/// How far above the peak that the relaxation found a top-up may go, in thousandths, before the peak gives way altogether.
+const PEAK_ALLOWANCES_PERMILLE: [i64; 6] = [0, 5, 10, 20, 50, 100];
+/// A wish below this part of a rate unit is the solver's noise.
+const NOISE: f64 = 1e-3;
+
+/// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
+pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
+    let mut draft = Draft::new(problem);
+    draft.peak_allowed = peak;
+    let order = slots_by_price(problem);
+    for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
+        for slot in problem.live_slots(session) {
+            draft.set(session, slot, greedy.rate(session, slot));
+        }
+    }
+    round(&mut draft, wishes, &order);
+    for allowance in PEAK_ALLOWANCES_PERMILLE {
+        draft.peak_allowed = peak.map(|peak| Watts::from_watts(peak.watts() + peak.watts() * allowance / 1000));
+        top_up(&mut draft, &order);
+    }
+    draft.peak_allowed = None;
+    top_up(&mut draft, &order);
+    polish(&mut draft);
+    draft
+}
+
+/// Moves what can be moved to cheaper or earlier slots, and drops what is above the need.
+pub(super) fn polish(draft: &mut Draft) {
+    let order = slots_by_price(draft.problem);
+    if draft.problem.snapshot.demand_charge.is_some() {
+        draft.peak_allowed = Some(draft.peak());
+    }
+    for session in 0..draft.problem.session_count() {
+        if draft.problem.session(session).interruptible {
+            drop_excess(draft, session, &order);
+            move_forward(draft, session, &order);
+        }
+    }
+    draft.peak_allowed = None;
+}
+
+/// All slots, cheapest first, then earliest.
+fn slots_by_price(problem: &Problem) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..problem.slots).collect();
+    order.sort_by_key(|slot| (problem.snapshot.prices[*slot], *slot));
+    order
+}
+
+/// Slot by slot the wish, plus what the session's earlier slots could not give, down to a step; then up again for those who lost
+/// most of a step, while it fits.
+fn round(draft: &mut Draft, wishes: &[f64], order: &[usize]) {
+    let problem = draft.problem;
+    // By session: energy wished for so far and not given, in watt-seconds. Negative where more was given.
+    let mut owed = vec![0.0; problem.session_count()];
+    for slot in order {
+        let seconds = problem.seconds(*slot).secs() as f64;
+        let mut wished: Vec<(usize, f64)> = (0..problem.session_count())
+            .filter(|session| problem.is_live(*session, *slot) && problem.session(*session).interruptible)
+            .filter_map(|session| {
+                let wish = wishes[session * problem.slots + slot];
+                let per_rate = problem.session(session).power.as_f64() * seconds;
+                (wish > NOISE).then(|| (session, wish + owed[session] / per_rate))
+            })
+            .collect();
+        // Who is owed most goes first.
+        wished.sort_by(|a, b| owed[b.0].total_cmp(&owed[a.0]).then(a.0.cmp(&b.0)));
+        for (session, wish) in &wished {
+            let most = Rate::new((wish + NOISE).max(0.0) as i64).min(enough(draft, *session, *slot));
+            draft.raise(*session, *slot, most);
+        }
+        wished.sort_by(|a, b| {
+            let lost = |(session, wish): &(usize, f64)| lost_part(draft, *session, *slot, *wish);
+            lost(b).total_cmp(&lost(a)).then(a.0.cmp(&b.0))
+        });
+        for (session, wish) in &wished {
+            if lost_part(draft, *session, *slot, *wish) >= 0.5 {
+                let next = problem.session(*session).choice.above(draft.rate(*session, *slot));
+                let most = next.unwrap_or(Rate::ZERO).min(enough(draft, *session, *slot));
+                draft.raise(*session, *slot, most);
+            }
+        }
+        for (session, _) in wished {
+            let wish = wishes[session * problem.slots + slot] * problem.session(session).power.as_f64() * seconds;
+            owed[session] += wish - draft.energy(session, *slot).watt_seconds() as f64;
+        }
+    }
+}
+
+/// The rate in `slot` that gives `session` all it still wants.
+fn enough(draft: &Draft, session: usize, slot: usize) -> Rate {
+    draft.rate_with(session, slot, draft.missing(session))
+}
+
+/// How much of its next step `session` wished for and did not get.
+fn lost_part(draft: &Draft, session: usize, slot: usize, wish: f64) -> f64 {
+    let rate = draft.rate(session, slot);
+    draft.problem.session(session).choice.above(rate).map_or(0.0, |next| {
+        (wish - rate.value() as f64) / (next.value() - rate.value()) as f64
+    })
+}
+
+/// Gives what is missing: first of what was promised, then class by class, whoever has the smallest share first.
+fn top_up(draft: &mut Draft, order: &[usize]) {
+    let problem = draft.problem;
+    for session in 0..problem.session_count() {
+        let missing = objective::promised_missing(draft, session);
+        top_up_session(draft, session, missing, order);
+    }
+    for class in &problem.classes {
+        let mut members = class.members.clone();
+        members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
+        for session in members {
+            let missing = draft.missing(session);
+            top_up_session(draft, session, missing, order);
+        }
+    }
+}
+
+/// What `session` lacks of what it wants, in millionths.
+fn missing_share(draft: &Draft, session: usize) -> i128 {
+    let wanted = i128::from(draft.problem.wanted(session).watt_seconds()).max(1);
+    i128::from(draft.missing(session).watt_seconds()) * 1_000_000 / wanted
+}
+
+fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, order: &[usize]) {
+    let goal = draft.delivered(session) + missing;
+    if missing == WattSeconds::ZERO || !draft.problem.session(session).interruptible {
+        return;
+    }
+    for slot in order.iter().filter(|slot| draft.problem.is_live(session, **slot)) {
+        let left = goal - draft.delivered(session);
+        if left <= WattSeconds::ZERO {
+            return;
+        }
+        let most = draft.rate_with(session, *slot, left);
+        draft.raise(session, *slot, most);
+    }
+}
+
+/// Lowers the dearest slots while the session keeps all it wants and was promised.
+fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
+    let problem = draft.problem;
+    let session = problem.session(index);
+    for slot in order.iter().rev().filter(|slot| problem.is_live(index, **slot)) {
+        let excess = draft.delivered(index) - problem.wanted(index);
+        let rate = draft.rate(index, *slot);
+        if excess <= WattSeconds::ZERO {
+            return;
+        }
+        // The least rate that keeps the need: never above the rate now.
+        let lower = problem.rate_for(index, *slot, draft.energy(index, *slot) - excess);
+        if session.choice.allows(lower) && lower < rate {
+            draft.set(index, *slot, lower);
+        }
+    }
+}
+
+/// Moves power from dear and late slots to cheap and early ones of the same length, while it fits.
+fn move_forward(draft: &mut Draft, index: usize, order: &[usize]) {
+    let problem = draft.problem;
+    let own: Vec<usize> = order
+        .iter()
+        .copied()
+        .filter(|slot| problem.is_live(index, *slot))
+        .collect();
+    for (position, to) in own.iter().enumerate() {
+        for from in own[position + 1..].iter().rev() {
+            if problem.seconds(*from) == problem.seconds(*to) && !draft.rate(index, *from).is_zero() {
+                shift(draft, index, *from, *to);
+            }
+        }
+    }
+}
+
+/// Moves as much as fits from one slot to another; both rates stay allowed and their sum is kept.
+fn shift(draft: &mut Draft, index: usize, from: usize, to: usize) {
+    let choice = &draft.problem.session(index).choice;
+    let (source, target) = (draft.rate(index, from), draft.rate(index, to));
+    let together = source.value() + target.value();
+    let split = |target: Rate| (target, Rate::new(together - target.value()));
+    let raised = draft.greatest_fitting(index, to, Rate::new(together));
+    // If the rest would be below the minimum, leave the minimum behind.
+    let leaving_minimum = Rate::new(together - choice.minimum.value());
+    for (new_target, new_source) in [split(raised), split(raised.min(leaving_minimum))] {
+        if new_target > target && choice.allows(new_target) && choice.allows(new_source) {
+            draft.set(index, from, new_source);
+            draft.set(index, to, new_target);
+            return;
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The program as people and scripts call it: what it prints, and its exit code.
+
+use laddplan::wire::json::{Layout, from_json, to_json};
+use laddplan::wire::proto;
+use laddplan::wire::proto::site_service_server::{SiteService, SiteServiceServer};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+const DONE: Option<i32> = Some(0);
+const BAD_INPUT: Option<i32> = Some(64);
+const INTERNAL: Option<i32> = Some(70);
+
+/// The program without any setting of the caller's environment.
+fn laddplan(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_laddplan"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LADDPLAN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    laddplan(arguments).output().unwrap()
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn golden(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/ocpi");
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn help_and_version_are_no_mistakes_and_a_wrong_word_is() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["session", "override", "--help"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), DONE, "{arguments:?}");
+        assert!(!out(&output).is_empty() && err(&output).is_empty(), "{arguments:?}");
+    }
+    for arguments in [
+        &[][..],
+        &["serf"],
+        &["plan"],
+        &["check"],
+        &["site", "get", "depot"],
+        &["check", "--kind", "Profile", "x"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), BAD_INPUT, "{arguments:?}");
+        assert!(out(&output).is_empty() && !err(&output).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_says_what_is_wrong_and_exits_by_it() {
+    let right = run(&["check", &golden("right/set_ac_amps_absolute.json")]);
+    assert_eq!(right.status.code(), DONE);
+    assert!(
+        out(&right).ends_with("SetChargingProfile: 0 errors, 1 warning\n"),
+        "{}",
+        out(&right)
+    );
+
+    let wrong = run(&["check", &golden("wrong/negative_limit.json")]);
+    assert_eq!(wrong.status.code(), BAD_INPUT);
+    assert!(out(&wrong).contains("error    $.charging_profile_period[0].limit: is negative; got -3000.0"));
+    assert!(err(&wrong).is_empty());
+
+    let too_many = run(&[
+        "check",
+        &golden("right/set_dc_watts_absolute.json"),
+        "--max-periods",
+        "2",
+    ]);
+    assert_eq!(too_many.status.code(), BAD_INPUT);
+
+    let as_another = run(&[
+        "check",
+        &golden("right/result_set_accepted.json"),
+        "--kind",
+        "ChargingProfileResponse",
+    ]);
+    assert_eq!(as_another.status.code(), BAD_INPUT);
+    assert!(out(&as_another).contains("$.timeout: is required"));
+}
+
+#[test]
+fn check_reads_standard_input_and_answers_machines() {
+    let mut child = laddplan(&["check", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = br#"{"result": "MAYBE", "profile": null}"#;
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), BAD_INPUT);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["kind"], "ActiveChargingProfileResult");
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["errors"][0]["path"], "$.result");
+    assert_eq!(report["warnings"][0]["path"], "$.profile");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_mistake_of_the_caller() {
+    for arguments in [
+        &["check", "no/such/file"][..],
+        &["plan", "no/such/file"],
+        &["serve", "--config", "no/such/file"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), BAD_INPUT, "{arguments:?}");
+        assert!(err(&output).starts_with("no/such/file: "), "{}", err(&output));
+    }
+}
+
+#[test]
+fn three_mistakes_in_the_settings_are_three_lines_and_nothing_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("laddplan.toml");
+    std::fs::write(&config, "reflexion = true\n[planner]\nsolver_threads = 0\n").unwrap();
+    let data = folder.path().join("data");
+    let output = laddplan(&["serve", "--config", config.to_str().unwrap(), "--listen", "0.0.0.0:0"])
+        .env("LADDPLAN_DATA", &data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), BAD_INPUT);
+    let lines: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(
+        lines[0].starts_with("--listen: is reachable from other machines"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("planner.solver_threads: is out of range; got 0"),
+        "{lines:?}"
+    );
+    assert!(lines[2].contains("reflexion: is not a setting"), "{lines:?}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_plan_request_that_is_none_is_refused_by_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    for (text, complaint) in [
+        ("{\"site\": {\"id\": \"x\",}}", "line 1"),
+        ("{\"now\": \"yesterday\"}", "line 1"),
+        ("{\"slotcount\": 1}", "slotcount"),
+        ("{\"budget_iterations\": NaN}", "line 1"),
+    ] {
+        std::fs::write(&request, text).unwrap();
+        let output = run(&["plan", request.to_str().unwrap()]);
+        assert_eq!(output.status.code(), BAD_INPUT, "{text}");
+        assert!(err(&output).contains(complaint), "{text}: {}", err(&output));
+    }
+}
+
+#[test]
+fn the_printed_example_is_a_request() {
+    let output = run(&["plan", "--print-example"]);
+    assert_eq!(output.status.code(), DONE);
+    let request: proto::PlanRequest = from_json(out(&output)).unwrap();
+    assert_eq!(request.sessions.len(), 3);
+}
+
+#[test]
+fn a_service_that_is_not_there_is_no_mistake_of_the_caller() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = format!("http://{address}");
+    let output = run(&["site", "list", "--tenant", "acme", "--server", &server]);
+    assert_eq!(output.status.code(), INTERNAL);
+    assert!(
+        err(&output).starts_with(&format!("no service answers at {server}")),
+        "{}",
+        err(&output)
+    );
+
+    let output = run(&["site", "list", "--tenant", "acme", "--server", "not a url"]);
+    assert_eq!(output.status.code(), BAD_INPUT);
+}
+
+/// Knows two sites of the tenant acme, on two pages, and refuses every new one.
+struct TwoSites;
+
+fn receipt() -> Option<proto::Receipt> {
+    Some(proto::Receipt {
+        sequence: 7,
+        recorded_at: Some(prost_types::Timestamp {
+            seconds: 1_795_362_300,
+            nanos: 0,
+        }),
+        warnings: vec!["the limit is below \u{1b}[2J what cannot be shed".to_owned()],
+    })
+}
+
+#[tonic::async_trait]
+impl SiteService for TwoSites {
+    async fn put_site(
+        &self,
+        request: Request<proto::PutSiteRequest>,
+    ) -> Result<Response<proto::PutSiteResponse>, Status> {
+        let request = request.into_inner();
+        assert_eq!(request.tenant_id, "acme");
+        assert!(!request.meta.unwrap().request_id.is_empty());
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("site.time_zone", "is unknown; got Mars, allowed: an IANA name");
+        details.add_bad_request_violation(
+            "site.nodes",
+            "has no root; got 0 nodes, allowed: one node without parent",
+        );
+        Err(Status::with_error_details(Code::InvalidArgument, "2 faults", details))
+    }
+
+    async fn get_site(
+        &self,
+        request: Request<proto::GetSiteRequest>,
+    ) -> Result<Response<proto::GetSiteResponse>, Status> {
+        Err(Status::not_found(format!(
+            "there is no site {}",
+            request.into_inner().site_id
+        )))
+    }
+
+    async fn list_sites(
+        &self,
+        request: Request<proto::ListSitesRequest>,
+    ) -> Result<Response<proto::ListSitesResponse>, Status> {
+        let request = request.into_inner();
+        assert_eq!(request.tenant_id, "acme");
+        let (id, next) = match request.page.unwrap().page_token.as_str() {
+            "" => ("depot", "second"),
+            "second" => ("harbour", ""),
+            _ => return Err(Status::invalid_argument("no such page")),
+        };
+        let site = proto::Site {
+            id: id.to_owned(),
+            time_zone: "Europe/Stockholm".to_owned(),
+            mode: proto::SiteMode::Control.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(proto::ListSitesResponse {
+            sites: vec![site],
+            next_page_token: next.to_owned(),
+        }))
+    }
+
+    async fn stop_site(
+        &self,
+        request: Request<proto::StopSiteRequest>,
+    ) -> Result<Response<proto::StopSiteResponse>, Status> {
+        assert!(request.into_inner().stopped);
+        Ok(Response::new(proto::StopSiteResponse { receipt: receipt() }))
+    }
+
+    async fn delete_site(
+        &self,
+        _: Request<proto::DeleteSiteRequest>,
+    ) -> Result<Response<proto::DeleteSiteResponse>, Status> {
+        Err(Status::unavailable("the store is full"))
+    }
+
+    async fn set_grid_limit(
+        &self,
+        _: Request<proto::SetGridLimitRequest>,
+    ) -> Result<Response<proto::SetGridLimitResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn list_grid_limits(
+        &self,
+        _: Request<proto::ListGridLimitsRequest>,
+    ) -> Result<Response<proto::ListGridLimitsResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn remove_grid_limit(
+        &self,
+        _: Request<proto::RemoveGridLimitRequest>,
+    ) -> Result<Response<proto::RemoveGridLimitResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn set_prices(
+        &self,
+        _: Request<proto::SetPricesRequest>,
+    ) -> Result<Response<proto::SetPricesResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn set_forecast(
+        &self,
+        _: Request<proto::SetForecastRequest>,
+    ) -> Result<Response<proto::SetForecastResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+}
+
+/// Serves [`TwoSites`] until the test process ends, and tells where.
+fn two_sites() -> String {
+    let (told, address) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            told.send(listener.local_addr().unwrap()).unwrap();
+            tonic::transport::Server::builder()
+                .add_service(SiteServiceServer::new(TwoSites))
+                .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+    });
+    format!("http://{}", address.recv().unwrap())
+}
+
+fn call(server: &str, arguments: &[&str]) -> Output {
+    laddplan(arguments)
+        .env("LADDPLAN_SERVER", server)
+        .env("LADDPLAN_TENANT", "acme")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn clients_tell_what_the_service_said() {
+    let server = two_sites();
+
+    let list = call(&server, &["site", "list"]);
+    assert_eq!(list.status.code(), DONE, "{}", err(&list));
+    assert_eq!(
+        out(&list),
+        "site     mode     time zone         EVSEs  gateway\n\
+         depot    control  Europe/Stockholm      0\n\
+         harbour  control  Europe/Stockholm      0\n"
+    );
+    let list = call(&server, &["site", "list", "--json"]);
+    let sites: proto::ListSitesResponse = from_json(out(&list)).unwrap();
+    assert_eq!(sites.sites.len(), 2);
+
+    let stop = call(&server, &["site", "stop", "depot"]);
+    assert_eq!(stop.status.code(), DONE);
+    assert_eq!(
+        out(&stop),
+        "recorded as entry 7 at 2026-11-22T15:45:00Z\nwarning: the limit is below \\u001b[2J what cannot be shed\n"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.json");
+    std::fs::write(&file, to_json(&sites.sites[0], Layout::Pretty).unwrap()).unwrap();
+    let put = call(&server, &["site", "put", file.to_str().unwrap()]);
+    assert_eq!(put.status.code(), BAD_INPUT);
+    assert_eq!(
+        err(&put),
+        "site.time_zone: is unknown; got Mars, allowed: an IANA name\n\
+         site.nodes: has no root; got 0 nodes, allowed: one node without parent\n"
+    );
+
+    let get = call(&server, &["site", "get", "quay"]);
+    assert_eq!(get.status.code(), BAD_INPUT);
+    assert!(err(&get).ends_with("there is no site quay\n"), "{}", err(&get));
+
+    let delete = call(&server, &["site", "delete", "depot"]);
+    assert_eq!(delete.status.code(), INTERNAL);
+}
