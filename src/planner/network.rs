@@ -40,7 +40,8 @@ pub(super) struct Cells<'p> {
     pub(super) list: Vec<Cell>,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
-    /// By session: its cells, as a range of `list`. `None` where the greedy plan is kept: sessions that may not be interrupted.
+    /// By session: its cells, as a range of `list`. `None` where there is nothing to search for: it cannot be given power, or
+    /// it may not be interrupted and keeps what the greedy plan gives it.
     of_session: Vec<Option<std::ops::Range<usize>>>,
     /// Whether every feasible plan is feasible here. Not so with line-to-line cars, whose limits are cut short by chords.
     pub(super) exact: bool,
@@ -90,7 +91,7 @@ impl<'p> Cells<'p> {
             };
             self.list.push(cell);
         }
-        Some(first..self.list.len())
+        (first < self.list.len()).then(|| first..self.list.len())
     }
 
     fn add_column(&mut self, most: f64) -> usize {

@@ -17,7 +17,7 @@ const MAX_COLUMNS: usize = 150_000;
 /// No sound program of ours has taken half as many iterations.
 const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
 /// How often the smallest share is raised for those whom nothing holds back yet.
-const MAX_FAIRNESS_ROUNDS: usize = 3;
+const MAX_FAIRNESS_ROUNDS: usize = 2;
 /// What a stage may lose of what an earlier one reached, so that the solver has room to move.
 const KEPT: f64 = 1.0 - 1e-6;
 /// A row counts as holding a session back where this much of the objective hangs on it.
