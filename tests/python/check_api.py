@@ -39,10 +39,10 @@ class Api:
 
     def method(self, kind, service, method):
         request, response = self.types(service, method)
-        call = getattr(self.channel, kind)(f"/{PACKAGE}.{service}/{method}",
-                                           request_serializer=lambda fields: json_format.ParseDict(fields, request()).SerializeToString(),
-                                           response_deserializer=response.FromString)
-        return call
+        return getattr(self.channel, kind)(
+            f"/{PACKAGE}.{service}/{method}",
+            request_serializer=lambda fields: json_format.ParseDict(fields, request()).SerializeToString(),
+            response_deserializer=response.FromString)
 
     def call(self, service, method, **fields):
         return as_dict(self.method("unary_unary", service, method)(fields, timeout=DEADLINE))
@@ -122,9 +122,11 @@ def site(**changes):
     def station(number):
         connector = {"id": "1", "star": {"phases": ["PHASE_L1", "PHASE_L2", "PHASE_L3"]}, "nominal_volt": 230, "minimum": amps(6),
                      "maximum": amps(32), "default_rate": amps(0), "step": amps(1)}
-        return {"id": f"station-{number}", "node_id": "grid", "evses": [{"id": f"evse-{number}", "metered": True, "connectors": [connector]}]}
-    return {"id": "yard", "time_zone": "Europe/Stockholm", "currency": "SEK", "mode": "SITE_MODE_CONTROL", "gateway_id": "gateway",
-            "nodes": [{"id": "grid", "limit": {"line_deciampere": 400}}], "stations": [station(1), station(2)], **changes}
+        evse = {"id": f"evse-{number}", "metered": True, "connectors": [connector]}
+        return {"id": f"station-{number}", "node_id": "grid", "evses": [evse]}
+    return {"id": "yard", "time_zone": "Europe/Stockholm", "currency": "SEK", "mode": "SITE_MODE_CONTROL",
+            "gateway_id": "gateway", "nodes": [{"id": "grid", "limit": {"line_deciampere": 400}}],
+            "stations": [station(1), station(2)], **changes}
 
 
 def session(number, **changes):
@@ -133,7 +135,8 @@ def session(number, **changes):
 
 
 def check_health_and_reflection(api):
-    health = api.channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=lambda _: b"", response_deserializer=bytes)
+    health = api.channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=lambda _: b"",
+                                     response_deserializer=bytes)
     assert health(None, timeout=DEADLINE) == b"\x08\x01", "not SERVING"
     ask = [reflection_pb2.ServerReflectionRequest(list_services="")]
     for version in ("v1alpha", "v1"):
@@ -154,7 +157,8 @@ def check_every_fault_of_a_site_is_told(api):
     assert len(faults) >= 5, faults
     for part in ("time_zone", "currency", "lease_seconds", "nodes[2].parent_id", "nodes[3].limit"):
         assert any(part in field for field in faults), f"nothing about {part}: {faults}"
-    cycle = site(nodes=[{"id": "grid", "limit": {"line_deciampere": 400}}, {"id": "a", "parent_id": "b"}, {"id": "b", "parent_id": "a"}])
+    cycle = site(nodes=[{"id": "grid", "limit": {"line_deciampere": 400}}, {"id": "a", "parent_id": "b"},
+                        {"id": "b", "parent_id": "a"}])
     assert api.faults("SiteService", "PutSite", tenant_id=TENANT, site=cycle)
     assert api.call("SiteService", "ListSites", tenant_id=TENANT) == {}, "a refused site was kept"
 
@@ -178,8 +182,8 @@ def check_a_repeated_request_is_done_once(api):
 
 def check_lists_come_in_pages(api):
     for number in range(5):
-        limit = {"id": f"limit-{number}", "node_id": "grid", "source": "LIMIT_SOURCE_SITE_MANAGER", "limit": {"line_deciampere": "300"},
-                 "once": {"from": at(86_400), "until": at(90_000)}}
+        limit = {"id": f"limit-{number}", "node_id": "grid", "source": "LIMIT_SOURCE_SITE_MANAGER",
+                 "limit": {"line_deciampere": "300"}, "once": {"from": at(86_400), "until": at(90_000)}}
         api.change("SiteService", "SetGridLimit", **SITE, grid_limit=limit)
     ids, token = [], ""
     for _ in range(5):
@@ -350,11 +354,12 @@ def check_ended_sessions_stay_listed(api):
 
 
 def check_a_limit_of_zero_is_legal_and_one_below_what_cannot_be_shed_warns(api):
-    limit = {"id": "nothing", "node_id": "grid", "source": "LIMIT_SOURCE_DSO", "limit": {"line_deciampere": "0"}, "once": {"from": at(0)}}
+    limit = {"id": "nothing", "node_id": "grid", "source": "LIMIT_SOURCE_DSO", "limit": {"line_deciampere": "0"},
+             "once": {"from": at(0)}}
     api.change("SiteService", "SetGridLimit", **SITE, grid_limit=limit)
-    stubborn = site(stations=[{"id": "old", "node_id": "grid", "evses": [
-        {"id": "old", "uncontrollable": True, "connectors": [{"id": "1", "star_unknown": {"phase_count": 1}, "nominal_volt": 230,
-                                                              "minimum": amps(6), "maximum": amps(16)}]}]}], id="stubborn")
+    connector = {"id": "1", "star_unknown": {"phase_count": 1}, "nominal_volt": 230, "minimum": amps(6), "maximum": amps(16)}
+    evse = {"id": "old", "uncontrollable": True, "connectors": [connector]}
+    stubborn = site(id="stubborn", stations=[{"id": "old-station", "node_id": "grid", "evses": [evse]}])
     api.change("SiteService", "PutSite", tenant_id=TENANT, site=stubborn)
     receipt = api.change("SiteService", "SetGridLimit", tenant_id=TENANT, site_id="stubborn", grid_limit=limit)["receipt"]
     assert receipt["warnings"], receipt
