@@ -14,6 +14,9 @@ use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Car, OcpiSession, Override, SessionSpec, Stated, Tier};
 use crate::units::{Instant, WattSeconds};
 
+/// Longest token or contract id, in bytes; OCPI's have at most 36 characters.
+const MAX_DRIVER_BYTES: usize = 255;
+
 /// What the caller says; `driver` is the reference that stands for the message's `driver`.
 pub fn session_spec(message: &proto::SessionSpec, driver: Option<PersonRef>) -> Result<SessionSpec, Rejection> {
     read(|faults| read_session(faults, message, driver))
@@ -37,6 +40,13 @@ pub(crate) fn read_session(
         number => faults.field("tier", Tier::from_caller(number.into())),
     };
     let group = optional_id(faults, "group_id", &message.group_id, GroupId::parse);
+    faults.require(
+        message.driver.len() <= MAX_DRIVER_BYTES,
+        "driver",
+        "is too long",
+        format_args!("{} bytes", message.driver.len()),
+        format_args!("at most {MAX_DRIVER_BYTES} bytes"),
+    );
     let car = message.car.as_ref().map(car);
     let car = car.map_or(Some(Car::default()), |car| faults.part("car", car));
     Some(SessionSpec {
