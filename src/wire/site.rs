@@ -14,7 +14,7 @@ use crate::domain::event::ForecastKind;
 use crate::domain::ids::{ConnectorId, EvseId, GatewayId, GridLimitId, NodeId, SiteId, StationId, TenantId};
 use crate::domain::limits::{GridLimit, LimitSource, LimitWindow};
 use crate::domain::rejection::{Faults, Rejection};
-use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, SiteSpec, Station, Steps, check_node_limit};
+use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps, check_node_limit};
 use crate::domain::timeline::Timeline;
 use crate::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, Volts, Watts};
 use prost_types::Timestamp;
@@ -54,7 +54,7 @@ pub fn site_spec(tenant: &TenantId, site: &proto::Site) -> Result<SiteSpec, Reje
         let gateway = optional_id(faults, "gateway_id", &site.gateway_id, GatewayId::parse);
         let nodes = list(faults, "nodes", &site.nodes, node);
         let stations = list(faults, "stations", &site.stations, station);
-        Some(SiteSpec {
+        let spec = SiteSpec {
             tenant: tenant.clone(),
             id: id?,
             time_zone: site.time_zone.clone(),
@@ -71,7 +71,13 @@ pub fn site_spec(tenant: &TenantId, site: &proto::Site) -> Result<SiteSpec, Reje
             gateway,
             nodes,
             stations,
-        })
+        };
+        // What is refused anyway is told all that is wrong with it, unless parts are missing that others refer to.
+        let whole = spec.nodes.len() == site.nodes.len() && spec.stations.len() == site.stations.len();
+        if !faults.is_empty() && whole {
+            faults.part("", Site::new(spec.clone()));
+        }
+        Some(spec)
     })
 }
 

@@ -71,8 +71,9 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
     let played = play.play_out(&mut progress).await;
     progress.finish();
     let (figures, counts) = (play.yard.finish(), play.gateway.counts().clone());
-    running.shut_down().await;
+    let stopped = running.shut_down().await;
     played?;
+    stopped?;
     if let [first, ..] = counts.refused.as_slice() {
         bail!(
             "the service refused {} of the gateway's messages, first: {first}",
@@ -115,7 +116,10 @@ fn fresh_store(folder: &Path) -> anyhow::Result<PathBuf> {
 fn configuration(store: &Path) -> anyhow::Result<Config> {
     let flags = [
         ("listen", "127.0.0.1:0".to_owned()),
-        ("data", store.to_str().context("the store's path is not Unicode")?.to_owned()),
+        (
+            "data",
+            store.to_str().context("the store's path is not Unicode")?.to_owned(),
+        ),
     ];
     let sources = Sources {
         flags: BTreeMap::from(flags),
