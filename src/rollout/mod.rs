@@ -34,6 +34,18 @@
 //! pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) -> Decision;
 //! ```
 
+mod entry;
+mod headroom;
+mod history;
+pub mod invariants;
+mod ledger;
+mod may_follow;
+mod step;
+
+pub use ledger::{Ledger, UnknownCommand};
+pub use may_follow::MAX_OPEN_ENTRIES;
+pub use step::step;
+
 use crate::domain::conversion::Rate;
 use crate::domain::ids::{ConnectorId, EvseId, SessionId};
 use crate::domain::limits::Capacity;

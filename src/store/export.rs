@@ -4,6 +4,9 @@
 //! are left out because they can be made again, persons because an export would outlive their being forgotten.
 //! Streams: memory is bounded by a page, whatever the store holds.
 
+#[cfg(test)]
+mod tests;
+
 use crate::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
 use crate::domain::rejection::Rejection;
 use crate::engine::ports::{Batch, Durability, Store, StoreError};

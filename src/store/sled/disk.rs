@@ -1,8 +1,11 @@
 //! The folder on disk: who may use it, whether it can be read, and how its contents reach the platter.
 //!
-//! Decides what is said when a folder cannot be opened. Never repairs, moves or deletes anything.
+//! Decides what is said when a folder cannot be opened. Never repairs, moves or deletes anything; sled itself may trim a damaged
+//! file when it opens it, which is why the message asks to keep the folder and to restore into another one.
 
 use super::super::keys;
+use super::high_water::HighWater;
+use super::reader::Reader;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +74,6 @@ pub struct FolderLock {
     _file: File,
 }
 
-#[derive(Debug)]
 pub struct Opened {
     pub db: sled::Db,
     pub lock: FolderLock,
@@ -149,6 +151,20 @@ fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
         }
         None => Err(OpenError::damaged(folder, "it does not say which layout it has")),
     }
+}
+
+/// Compares how many journal entries are there, which it returns, with how many were noted when they were synced.
+pub fn check_nothing_lost(folder: &Path, reader: &Reader) -> Result<(HighWater, u64), OpenError> {
+    let high_water = HighWater::open(folder).map_err(|error| OpenError::io(folder, error))?;
+    let there = reader
+        .count_entries()
+        .map_err(|error| OpenError::damaged(folder, error))?;
+    let noted = high_water.read();
+    if there < noted {
+        let why = format!("it has {there} journal entries, but {noted} or more were written");
+        return Err(OpenError::damaged(folder, why));
+    }
+    Ok((high_water, there))
 }
 
 /// A new file is only there after a power cut if its folder was synced.

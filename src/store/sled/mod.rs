@@ -5,6 +5,7 @@
 //! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
 
 mod disk;
+mod high_water;
 mod reader;
 mod writer;
 
@@ -39,18 +40,28 @@ pub struct SledStore {
 impl SledStore {
     /// Opens the store in `folder`, which is made if it is not there. sled keeps up to `cache_bytes` of it in memory.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
-        let opened = disk::open(folder, cache_bytes)?;
-        let sync = disk::DbFile::open(folder)?;
-        Ok(Self::start(opened, Box::new(sync)))
+        Self::open_with(folder, cache_bytes, |folder| Ok(Box::new(disk::DbFile::open(folder)?)))
     }
 
-    fn start(opened: disk::Opened, sync: Box<dyn DiskSync>) -> Self {
+    fn open_with(
+        folder: &Path,
+        cache_bytes: u64,
+        sync: impl FnOnce(&Path) -> Result<Box<dyn DiskSync>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let opened = disk::open(folder, cache_bytes)?;
         let reader = Reader::new((*opened.db).clone());
-        Self {
-            writer: Writer::start(opened.db, reader.clone(), sync),
+        let (high_water, entries) = disk::check_nothing_lost(folder, &reader)?;
+        let disk = writer::Disk {
+            db: opened.db,
+            sync: sync(folder)?,
+            high_water,
+            entries,
+        };
+        Ok(Self {
+            writer: Writer::start(disk, reader.clone()),
             reader,
             _lock: opened.lock,
-        }
+        })
     }
 
     /// Reads on a thread that may block.

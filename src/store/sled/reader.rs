@@ -14,11 +14,19 @@ use crate::wire::journal_proto as proto;
 use keys::{Kind, Owner};
 use prost::Message;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// Reads; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reader {
     tree: sled::Tree,
+}
+
+impl fmt::Debug for Reader {
+    /// sled's own would print everything that is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
 }
 
 /// A record put together from its chunks.
@@ -90,6 +98,14 @@ impl Reader {
             }
         }
         Ok(sites.into_iter().collect())
+    }
+
+    /// The entries of all journals, by their last sequences.
+    pub fn count_entries(&self) -> Result<u64, StoreError> {
+        self.sites()?
+            .iter()
+            .map(|site| self.last_sequence(site))
+            .try_fold(0_u64, |sum, last| Ok(sum.saturating_add(last?)))
     }
 
     /// The sequences of a site's snapshots, ascending.

@@ -5,6 +5,7 @@
 
 use super::super::{KEPT_SNAPSHOTS, check_continues, keys, new_person};
 use super::disk::DiskSync;
+use super::high_water::HighWater;
 use super::push_record;
 use super::reader::Reader;
 use crate::domain::ids::{PersonRef, SiteKey};
@@ -59,12 +60,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn start(db: sled::Db, reader: Reader, sync: Box<dyn DiskSync>) -> Self {
+    pub fn start(disk: Disk, reader: Reader) -> Self {
         let (commands, mut queue) = mpsc::channel(MAX_QUEUED);
         let mut state = State {
-            db,
+            disk,
             reader,
-            sync,
             last_sequences: HashMap::new(),
             unsynced: false,
             stopped: None,
@@ -96,10 +96,18 @@ impl Drop for Writer {
     }
 }
 
+/// What is written to.
+pub struct Disk {
+    pub db: sled::Db,
+    pub sync: Box<dyn DiskSync>,
+    pub high_water: HighWater,
+    /// In all journals, with the group at hand.
+    pub entries: u64,
+}
+
 struct State {
-    db: sled::Db,
+    disk: Disk,
     reader: Reader,
-    sync: Box<dyn DiskSync>,
     /// What is known of the ends of journals, applied or in the group at hand.
     last_sequences: HashMap<SiteKey, u64>,
     /// Whether something buffered was applied since the last sync.
@@ -208,6 +216,7 @@ impl State {
             };
             check_continues(&append.key, found, first)?;
             self.last_sequences.insert(append.key, last);
+            self.disk.entries += last + 1 - first;
         }
         group.put(append.writes);
         group.synced |= append.synced;
@@ -301,7 +310,7 @@ impl State {
                     None => batch.remove(key),
                 }
             }
-            let applied = self.db.apply_batch(batch);
+            let applied = self.disk.db.apply_batch(batch);
             applied.map_err(|error| format!("a write failed: {error}"))?;
             self.unsynced = true;
         }
@@ -309,9 +318,19 @@ impl State {
     }
 
     fn sync(&mut self) -> Result<(), String> {
-        self.db.flush().map_err(|error| format!("a flush failed: {error}"))?;
-        self.sync.sync().map_err(|error| format!("a sync failed: {error}"))?;
+        self.disk
+            .db
+            .flush()
+            .map_err(|error| format!("a flush failed: {error}"))?;
+        self.disk
+            .sync
+            .sync()
+            .map_err(|error| format!("a sync failed: {error}"))?;
         self.unsynced = false;
+        // Only the check at the next start suffers.
+        if let Err(error) = self.disk.high_water.write(self.disk.entries) {
+            tracing::warn!(%error, "could not note how many entries were synced");
+        }
         Ok(())
     }
 

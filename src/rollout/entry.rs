@@ -1,0 +1,290 @@
+//! One revision that was sent to an EVSE and may have effect there, with every transmission of it and what came back.
+//!
+//! Decides what answers mean: which transmissions are resolved, and in what order things must have happened. Knows one entry only;
+//! what an entry means beside others is decided in [`super::may_follow`].
+
+use crate::domain::conversion::Load;
+use crate::domain::profile::{Answer, Attempt, Instruction, ProfileCommand};
+use crate::domain::session::MeterSample;
+use crate::domain::timeline::Timeline;
+use crate::units::{Instant, Seconds};
+
+/// Position in the sequence of what the ledger was told. Finer than seconds, and the same whenever it is told the same.
+pub(super) type Order = u64;
+
+/// Stands for transmissions of entries that were merged. No answer names it, so it stays open.
+const MERGED_ATTEMPT: Attempt = 0;
+/// Transmissions of one revision that are told apart; the oldest of more become one that stays open.
+const MAX_TRANSMISSIONS: usize = 16;
+
+/// What came back for one transmission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Nothing,
+    /// Says nothing about the effect, so it resolves nothing.
+    Forwarded,
+    Accepted,
+    Rejected {
+        reason: String,
+    },
+    /// Both accepted and rejected. Nobody knows what it did or will do.
+    Contradicted,
+}
+
+impl Reply {
+    /// What is known once `answer` came after this reply.
+    fn then(&self, answer: &Answer) -> Self {
+        match (self, answer) {
+            (Self::Nothing | Self::Forwarded, Answer::Forwarded) => Self::Forwarded,
+            (Self::Nothing | Self::Forwarded | Self::Accepted, Answer::Accepted) => Self::Accepted,
+            (Self::Nothing | Self::Forwarded, Answer::Rejected { reason }) => Self::Rejected { reason: reason.clone() },
+            (Self::Accepted, Answer::Rejected { .. }) | (Self::Rejected { .. }, Answer::Accepted) => Self::Contradicted,
+            (known, _) => known.clone(),
+        }
+    }
+
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self, Self::Rejected { .. })
+    }
+}
+
+/// One attempt to bring a revision to a station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Transmission {
+    pub command: ProfileCommand,
+    pub sent: Order,
+    /// Whether the gateway refused older revisions durably when this was sent.
+    pub fenced: bool,
+    pub reply: Reply,
+    pub replied: Order,
+    pub replied_at: Instant,
+}
+
+impl Transmission {
+    fn is_resolved(&self) -> bool {
+        self.reply == Reply::Accepted || self.reply.is_rejection()
+    }
+}
+
+/// A meter reading that showed the EVSE drawing as it was told, long enough after it said it would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Obedience {
+    /// The last reading above the ceiling since acceptance.
+    last_above: Option<Instant>,
+    confirmed: bool,
+}
+
+/// A revision and everything known about it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// As it was first sent.
+    pub command: ProfileCommand,
+    /// The most it can make the EVSE draw at each instant, clocks being wrong by as much as they may.
+    pub load: Timeline<Load>,
+    pub transmissions: Vec<Transmission>,
+    /// When the station was seen following it: as good as an acceptance.
+    pub seen_active: Option<(Order, Instant)>,
+    accepted_at: Option<Instant>,
+    obedience: Obedience,
+}
+
+impl Entry {
+    pub fn new(command: &ProfileCommand, load: Timeline<Load>) -> Self {
+        Self {
+            command: command.clone(),
+            load,
+            transmissions: Vec::new(),
+            seen_active: None,
+            accepted_at: None,
+            obedience: Obedience::default(),
+        }
+    }
+
+    pub fn transmitted(&mut self, command: &ProfileCommand, fenced: bool, order: Order) {
+        if self.transmission(command.attempt).is_some() {
+            return;
+        }
+        self.transmissions.push(Transmission {
+            command: command.clone(),
+            sent: order,
+            fenced,
+            reply: Reply::Nothing,
+            replied: order,
+            replied_at: command.sent_at,
+        });
+        if self.transmissions.len() > MAX_TRANSMISSIONS {
+            self.transmissions.remove(0);
+            self.leave_open();
+        }
+    }
+
+    /// From here on it counts as if one more transmission had no answer and never will have one.
+    fn leave_open(&mut self) {
+        if let Some(oldest) = self.transmissions.first_mut() {
+            oldest.command.attempt = MERGED_ATTEMPT;
+            oldest.reply = Reply::Nothing;
+        }
+    }
+
+    pub fn transmission(&self, attempt: Attempt) -> Option<&Transmission> {
+        self.transmissions.iter().find(|sent| sent.command.attempt == attempt)
+    }
+
+    pub fn last_attempt(&self) -> Attempt {
+        self.transmissions
+            .iter()
+            .map(|sent| sent.command.attempt)
+            .max()
+            .unwrap_or_default()
+    }
+
+    pub fn last_transmission(&self) -> Option<&Transmission> {
+        self.transmissions.iter().max_by_key(|sent| sent.sent)
+    }
+
+    /// Returns true if an acceptance was taken back: then nobody knows what the station follows.
+    pub fn answered(&mut self, attempt: Attempt, answer: &Answer, order: Order, now: Instant) -> bool {
+        let Some(sent) = self
+            .transmissions
+            .iter_mut()
+            .find(|sent| sent.command.attempt == attempt)
+        else {
+            return false;
+        };
+        let reply = sent.reply.then(answer);
+        if reply == sent.reply {
+            return false;
+        }
+        let was_accepted = sent.reply == Reply::Accepted;
+        sent.reply = reply;
+        sent.replied = order;
+        sent.replied_at = now;
+        if !self.is_accepted() {
+            self.accepted_at = None;
+            self.obedience = Obedience::default();
+        } else if self.accepted_at.is_none() {
+            self.accepted_at = Some(now);
+        }
+        was_accepted
+    }
+
+    pub fn reported_active(&mut self, order: Order, now: Instant) {
+        self.seen_active.get_or_insert((order, now));
+        self.accepted_at.get_or_insert(now);
+    }
+
+    /// The station said that it follows it.
+    pub fn is_accepted(&self) -> bool {
+        self.seen_active.is_some() || self.transmissions.iter().any(|sent| sent.reply == Reply::Accepted)
+    }
+
+    /// The station refused every transmission, so none had or will have effect.
+    pub fn is_rejected(&self) -> bool {
+        self.seen_active.is_none() && self.transmissions.iter().all(|sent| sent.reply.is_rejection())
+    }
+
+    /// No answer that says anything about the effect.
+    pub fn is_unanswered(&self) -> bool {
+        !self.is_accepted() && !self.is_rejected()
+    }
+
+    pub fn open_attempts(&self) -> usize {
+        self.transmissions.iter().filter(|sent| !sent.is_resolved()).count()
+    }
+
+    /// Since when every transmission has a definite answer, so that none of them can take effect any more.
+    fn resolved(&self) -> Option<Order> {
+        let resolved = self.transmissions.iter().all(Transmission::is_resolved);
+        resolved.then(|| {
+            self.transmissions
+                .iter()
+                .map(|sent| sent.replied)
+                .max()
+                .unwrap_or_default()
+        })
+    }
+
+    /// True if this revision, which the station has said it follows, must have come after every effect of `older`: either the
+    /// gateway refuses older revisions, or the last of `older` was over before the accepted transmission of this one began.
+    pub fn surely_replaced(&self, older: &Self, gateway_fences: bool) -> bool {
+        let mut accepted = self.transmissions.iter().filter(|sent| sent.reply == Reply::Accepted);
+        let fenced = gateway_fences
+            && older.transmissions.iter().all(|sent| sent.fenced)
+            && self.transmissions.iter().all(|sent| sent.fenced)
+            && self.is_accepted();
+        let sent_after = |resolved: Order| {
+            let seen = self.seen_active.and(self.transmissions.first());
+            accepted.any(|sent| sent.sent > resolved) || seen.is_some_and(|first| first.sent > resolved)
+        };
+        fenced || older.resolved().is_some_and(sent_after)
+    }
+
+    /// From when on only its tail holds; `None` if that never comes, as after a clear.
+    pub fn lease_end(&self) -> Option<Instant> {
+        match &self.command.instruction {
+            Instruction::Set(profile) => Some(profile.lease_end()),
+            Instruction::Clear => None,
+        }
+    }
+
+    /// Whether its lease has run out, by whatever clock.
+    pub fn lease_is_over(&self, skew: Seconds, now: Instant) -> bool {
+        self.lease_end().is_some_and(|end| end + skew < now)
+    }
+
+    /// The first instant at which its lease will be over, if that is still to come.
+    pub fn expires(&self, skew: Seconds, now: Instant) -> Option<Instant> {
+        let over = self.lease_end()? + skew + Seconds::from_secs(1);
+        (over > now).then_some(over)
+    }
+
+    /// True once a meter showed the ceiling kept since it was accepted.
+    pub fn is_confirmed(&self) -> bool {
+        self.obedience.confirmed
+    }
+
+    pub fn metered(&mut self, sample: &MeterSample, above: bool, settling: Seconds) {
+        let Some(accepted_at) = self.accepted_at else { return };
+        if sample.at < accepted_at || self.obedience.confirmed {
+            return;
+        }
+        if above {
+            self.obedience.last_above = Some(sample.at);
+            return;
+        }
+        let quiet_since = self
+            .obedience
+            .last_above
+            .map_or(accepted_at, |last| last.max(accepted_at));
+        self.obedience.confirmed = sample.at - quiet_since >= settling;
+    }
+
+    /// Takes `older` in: from here on this entry stands for both, worst case in everything. `command` covers the instructions of
+    /// both, `load` what they may draw.
+    pub fn absorb(&mut self, older: &Self, command: ProfileCommand, load: Timeline<Load>) {
+        self.command = command;
+        self.load = load;
+        // Obedience to both at once cannot be told by a meter.
+        self.accepted_at = None;
+        self.obedience = Obedience::default();
+        let fenced = older.transmissions.iter().all(|sent| sent.fenced);
+        for sent in &mut self.transmissions {
+            sent.fenced &= fenced;
+        }
+        match (older.resolved(), older.transmissions.first()) {
+            (Some(resolved), _) => {
+                for sent in &mut self.transmissions {
+                    sent.replied = sent.replied.max(resolved);
+                }
+            }
+            (None, Some(first)) => {
+                self.transmissions.insert(0, first.clone());
+                self.leave_open();
+                if self.transmissions.len() > MAX_TRANSMISSIONS {
+                    self.transmissions.remove(1);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+}

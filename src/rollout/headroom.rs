@@ -1,0 +1,297 @@
+//! Sums of what may be drawn at each place, and how far one EVSE may be raised beside everyone else.
+//!
+//! Decides the ceiling that fits. A place where others already may draw too much gives nothing and takes nothing away: what an EVSE
+//! may be following anyway always fits.
+
+use super::invariants;
+use crate::domain::conversion::{Conversion, Load, Rate};
+use crate::domain::limits::Capacity;
+use crate::domain::site::RateChoice;
+use crate::domain::timeline::Timeline;
+use crate::units::{Instant, Seconds};
+
+/// What may be drawn at one place over time, from some instant on. The first stretch begins there, the last never ends.
+#[derive(Clone, Debug)]
+pub(super) struct LoadSum {
+    points: Vec<(Instant, Load)>,
+}
+
+impl LoadSum {
+    /// Sums over a tree: `loads[place]` are those that hang directly under a place, and count there and at every place above.
+    /// Parents come before children.
+    pub fn over_tree(parents: &[Option<usize>], loads: &[Vec<&Timeline<Load>>], from: Instant) -> Vec<Self> {
+        let mut changes: Vec<Vec<(Instant, Load)>> = vec![Vec::new(); parents.len()];
+        for (own, loads) in changes.iter_mut().zip(loads) {
+            for load in loads {
+                let mut before = Load::ZERO;
+                for (start, load) in stretches(load, from) {
+                    own.push((start, load - before));
+                    before = load;
+                }
+            }
+        }
+        let mut sums: Vec<Self> = Vec::with_capacity(parents.len());
+        for place in (0..parents.len()).rev() {
+            let mut own = std::mem::take(&mut changes[place]);
+            compress(&mut own);
+            if let Some(parent) = parents[place] {
+                changes[parent].extend_from_slice(&own);
+            }
+            sums.push(Self::from_changes(own, from));
+        }
+        sums.reverse();
+        sums
+    }
+
+    /// `changes` are in order of time.
+    fn from_changes(changes: Vec<(Instant, Load)>, from: Instant) -> Self {
+        let mut points = vec![(from, Load::ZERO)];
+        let mut sum = Load::ZERO;
+        for (at, change) in changes {
+            sum += change;
+            match points.last_mut() {
+                Some((last, load)) if *last == at => *load = sum,
+                _ => points.push((at, sum)),
+            }
+        }
+        Self { points }
+    }
+
+    pub fn into_timeline(self) -> Timeline<Load> {
+        Timeline::from_points(self.points)
+    }
+}
+
+/// The values of `timeline` from `from` on, each with its start.
+fn stretches<T: Clone + PartialEq>(timeline: &Timeline<T>, from: Instant) -> impl Iterator<Item = (Instant, T)> {
+    let points = timeline.points();
+    let first = points.partition_point(|(start, _)| *start <= from).saturating_sub(1);
+    points[first..]
+        .iter()
+        .map(move |(start, value)| ((*start).max(from), value.clone()))
+        .enumerate()
+        .map(
+            // The first value also holds before its instant.
+            move |(index, (start, value))| if index == 0 { (from, value) } else { (start, value) },
+        )
+}
+
+fn compress(changes: &mut Vec<(Instant, Load)>) {
+    changes.sort_unstable_by_key(|(at, _)| *at);
+    changes.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            kept.1 += later.1;
+        }
+        same
+    });
+}
+
+/// A stretch of time at one place, until the next one begins.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: Instant,
+    /// What may be drawn there.
+    load: Load,
+    available: Capacity,
+}
+
+/// The room at every place of a site, from one instant on.
+#[derive(Debug)]
+pub(super) struct Headroom {
+    places: Vec<Vec<Stretch>>,
+}
+
+/// For a span of time at one place: the highest rate that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clip {
+    pub from: Instant,
+    pub until: Instant,
+    pub rate: Rate,
+    pub place: usize,
+}
+
+/// The EVSE that asks for room.
+pub(super) struct Asking<'a> {
+    /// Places above it, up to the grid connection.
+    pub path: &'a [usize],
+    /// What it may be drawing anyway, and so is in the sums.
+    pub own: &'a Timeline<Load>,
+    pub conversion: &'a Conversion,
+    pub choice: &'a RateChoice,
+    /// Nothing may be added to what it may draw anyway.
+    pub frozen: bool,
+}
+
+impl Headroom {
+    pub fn new(sums: Vec<LoadSum>, available: &[Timeline<Capacity>], from: Instant) -> Self {
+        let places = sums
+            .into_iter()
+            .zip(available)
+            .map(|(sum, available)| {
+                let sum = sum.into_timeline();
+                let joined = sum.zip(available, |load, available| (*load, *available));
+                stretches(&joined, from)
+                    .map(|(from, (load, available))| Stretch { from, load, available })
+                    .collect()
+            })
+            .collect();
+        Self { places }
+    }
+
+    /// Where the rates in `wanted`, clocks and all, are more than what fits beside the others: the most that does.
+    pub fn clips(&self, asking: &Asking<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
+        let mut clips: Vec<Clip> = Vec::new();
+        let from = self
+            .places
+            .first()
+            .map_or(Instant::FAR_PAST, |stretches| stretches[0].from);
+        let both = asking.own.zip(wanted, |own, rate| (*own, *rate));
+        let spans: Vec<(Instant, (Load, Rate))> = stretches(&both, from).collect();
+        for (index, (start, (own, rate))) in spans.iter().enumerate() {
+            let added = own.max(asking.conversion.load(*rate)) - *own;
+            if added == Load::ZERO {
+                continue;
+            }
+            let until = spans.get(index + 1).map_or(Instant::FAR_FUTURE, |(next, _)| *next);
+            for place in asking.path {
+                self.clip_at(asking, *place, [*start, until], *own, *rate, &mut clips);
+            }
+        }
+        clips
+    }
+
+    fn clip_at(
+        &self,
+        asking: &Asking<'_>,
+        place: usize,
+        [from, until]: [Instant; 2],
+        own: Load,
+        rate: Rate,
+        clips: &mut Vec<Clip>,
+    ) {
+        let added = |rate: Rate| own.max(asking.conversion.load(rate)) - own;
+        let wanted = added(rate);
+        let stretches = &self.places[place];
+        let first = stretches
+            .partition_point(|stretch| stretch.from <= from)
+            .saturating_sub(1);
+        for (index, stretch) in stretches.iter().enumerate().skip(first) {
+            if stretch.from >= until {
+                break;
+            }
+            if !asking.frozen && stretch.takes(&wanted) {
+                continue;
+            }
+            let fits = |rate: Rate| {
+                let added = added(rate);
+                added == Load::ZERO || (!asking.frozen && stretch.takes(&added))
+            };
+            let clip = Clip {
+                from: stretch.from.max(from),
+                until: stretches
+                    .get(index + 1)
+                    .map_or(Instant::FAR_FUTURE, |next| next.from)
+                    .min(until),
+                rate: most_that_fits(asking.choice, rate, fits),
+                place,
+            };
+            match clips.last_mut() {
+                Some(last) if last.until == clip.from && last.rate == clip.rate && last.place == place => {
+                    last.until = clip.until;
+                }
+                _ => clips.push(clip),
+            }
+        }
+    }
+
+    /// An EVSE may now draw `new` where it could draw `old`, at each place of `path`.
+    pub fn raise(&mut self, path: &[usize], old: &Timeline<Load>, new: &Timeline<Load>) {
+        let from = self
+            .places
+            .first()
+            .map_or(Instant::FAR_PAST, |stretches| stretches[0].from);
+        let change = new.zip(old, |new, old| *new - *old);
+        let spans: Vec<(Instant, Load)> = stretches(&change, from).collect();
+        for place in path {
+            for (index, (start, change)) in spans.iter().enumerate() {
+                if *change == Load::ZERO {
+                    continue;
+                }
+                let until = spans.get(index + 1).map(|(next, _)| *next);
+                self.add(*place, *start, until, *change);
+            }
+        }
+    }
+
+    fn add(&mut self, place: usize, from: Instant, until: Option<Instant>, change: Load) {
+        let stretches = &mut self.places[place];
+        let first = split(stretches, from);
+        let end = until.map_or(stretches.len(), |until| split(stretches, until));
+        for stretch in &mut stretches[first..end] {
+            stretch.load += change;
+        }
+    }
+}
+
+/// Makes a stretch begin at `at`, and returns its index.
+fn split(stretches: &mut Vec<Stretch>, at: Instant) -> usize {
+    let index = stretches.partition_point(|stretch| stretch.from < at);
+    if stretches.get(index).is_none_or(|stretch| stretch.from != at) {
+        let before = stretches[index.saturating_sub(1)];
+        stretches.insert(index, Stretch { from: at, ..before });
+    }
+    index
+}
+
+impl Stretch {
+    fn takes(&self, added: &Load) -> bool {
+        invariants::raise_excess(&self.load, &(self.load + *added), &self.available).is_none()
+    }
+}
+
+/// The highest allowed rate at or below `wanted` that fits. Zero always does: it is never more than the EVSE's default.
+fn most_that_fits(choice: &RateChoice, wanted: Rate, fits: impl Fn(Rate) -> bool) -> Rate {
+    let (mut fitting, mut too_much) = (0, wanted.value());
+    while too_much - fitting > 1 {
+        let middle = fitting + (too_much - fitting) / 2;
+        if fits(Rate::new(middle)) {
+            fitting = middle
+        } else {
+            too_much = middle
+        }
+    }
+    choice.floor(Rate::new(fitting))
+}
+
+/// `wanted` cut to the clips, each reaching `skew` beyond its span: by the station's clock it may be that much earlier or later.
+pub(super) fn clipped(wanted: &Timeline<Rate>, clips: &[Clip], skew: Seconds) -> Timeline<Rate> {
+    if clips.is_empty() {
+        return wanted.clone();
+    }
+    let spans: Vec<(Instant, Instant, Rate)> = clips
+        .iter()
+        .map(|clip| (clip.from - skew, clip.until + skew, clip.rate))
+        .collect();
+    let begin = wanted.start();
+    let mut starts: Vec<Instant> = wanted
+        .points()
+        .iter()
+        .map(|(start, _)| *start)
+        .chain(
+            spans
+                .iter()
+                .flat_map(|(from, until, _)| [*from, *until])
+                .filter(|start| *start > begin),
+        )
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    Timeline::from_points(starts.into_iter().map(|start| {
+        let covering = spans.iter().filter(|(from, until, _)| *from <= start && start < *until);
+        (
+            start,
+            covering.map(|(_, _, rate)| *rate).fold(*wanted.at(start), Rate::min),
+        )
+    }))
+}

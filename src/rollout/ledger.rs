@@ -1,0 +1,426 @@
+//! What every EVSE of a site may be following: the part of the roll-out that remembers.
+//!
+//! Decides what counts at each place, and what events teach about it. Total: nonsense (unknown EVSEs, answers given twice or to
+//! nothing) changes nothing or counts as the worst case; only [`Ledger::answered`] tells, so that the caller can refuse it. Told the
+//! same in the same order it always holds the same.
+
+use super::Trust;
+use super::entry::{Entry, Order};
+use super::headroom::LoadSum;
+use super::may_follow::{MayFollow, Terms};
+use crate::domain::conversion::{Load, Rate};
+use crate::domain::ids::{EvseId, GatewayId, NodeId, SessionId};
+use crate::domain::profile::{Answer, Attempt, ProfileCommand, Revision};
+use crate::domain::session::MeterSample;
+use crate::domain::site::Site;
+use crate::domain::timeline::Timeline;
+use crate::units::Instant;
+use std::collections::HashMap;
+
+/// Records of EVSEs that the site no longer has, kept beside those it has.
+const MAX_FORMER_EVSES: usize = 1_000;
+/// A station that reports a revision further ahead than this of what we sent reports nonsense.
+const MAX_REVISION_AHEAD: u64 = 1 << 32;
+
+/// An answer that belongs to no command of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no command with revision {} and attempt {attempt} was sent to {evse}", revision.number())]
+pub struct UnknownCommand {
+    pub evse: EvseId,
+    pub revision: Revision,
+    pub attempt: Attempt,
+}
+
+/// Whether commands can reach the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// It has never said hello, as a gateway that we call never does.
+    Unheard,
+    Up {
+        since: Order,
+    },
+    Down,
+}
+
+/// What each EVSE may be following. See the [module](super) for the rule.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    terms: Terms,
+    gateway: Option<GatewayId>,
+    link: Link,
+    /// Of each place of the site.
+    parents: Vec<Option<usize>>,
+    records: Vec<MayFollow>,
+    index: HashMap<EvseId, usize>,
+    order: Order,
+}
+
+impl Ledger {
+    /// Nothing was ever sent: every EVSE does what it does by default.
+    pub fn new(site: &Site) -> Self {
+        let spec = site.spec();
+        let mut ledger = Self {
+            terms: Terms {
+                skew: spec.clock_skew,
+                lease: spec.lease,
+                trust_unmetered: spec.trust_unmetered,
+                gateway_fences: false,
+                #[cfg(test)]
+                wrong: None,
+            },
+            gateway: None,
+            link: Link::Unheard,
+            parents: Vec::new(),
+            records: Vec::new(),
+            index: HashMap::new(),
+            order: 0,
+        };
+        ledger.describe(site, Instant::FAR_PAST);
+        ledger
+    }
+
+    /// Nobody knows what was sent, as after the loss of a store: for one lease every EVSE may do anything.
+    pub fn unknown(site: &Site, now: Instant) -> Self {
+        let mut ledger = Self::new(site);
+        for record in &mut ledger.records {
+            record.unknown_until = Some(now + ledger.terms.lease + ledger.terms.skew);
+            record.recount(&ledger.terms, now);
+        }
+        ledger
+    }
+
+    /// The site was described anew. EVSEs that are no longer part of it keep what is reserved for them, at the nearest place above
+    /// that is still there, until that is resolved.
+    pub fn site_changed(&mut self, site: &Site, now: Instant) {
+        self.describe(site, now);
+    }
+
+    fn describe(&mut self, site: &Site, now: Instant) {
+        let spec = site.spec();
+        self.terms = Terms {
+            skew: spec.clock_skew,
+            lease: spec.lease,
+            trust_unmetered: spec.trust_unmetered,
+            ..self.terms
+        };
+        if self.gateway != spec.gateway {
+            // Whatever the old one promised, the new one has not.
+            self.terms.gateway_fences = false;
+            self.gateway = spec.gateway.clone();
+        }
+        self.parents = site.places().iter().map(|place| place.parent).collect();
+        for record in &mut self.records {
+            record.in_site = false;
+        }
+        for (place, evse) in site.evses() {
+            let path: Vec<NodeId> = site
+                .path_to_root(place)
+                .map(|place| site.places()[place].id.clone())
+                .collect();
+            match self.index.get(&evse.id) {
+                Some(index) => self.records[*index].described(evse, place, path, &self.terms, now),
+                None => {
+                    self.index.insert(evse.id.clone(), self.records.len());
+                    self.records.push(MayFollow::new(evse, place, path, &self.terms));
+                }
+            }
+        }
+        self.keep_former_evses(site, now);
+    }
+
+    fn keep_former_evses(&mut self, site: &Site, now: Instant) {
+        let place_of: HashMap<&NodeId, usize> = site
+            .places()
+            .iter()
+            .enumerate()
+            .map(|(place, described)| (&described.id, place))
+            .collect();
+        for record in self.records.iter_mut().filter(|record| !record.in_site) {
+            record.place = record.path.iter().find_map(|id| place_of.get(id).copied()).unwrap_or(0);
+            record.recount(&self.terms, now);
+        }
+        let mut spare = self
+            .records
+            .iter()
+            .filter(|record| !record.in_site)
+            .count()
+            .saturating_sub(MAX_FORMER_EVSES);
+        self.records.retain(|record| {
+            let drop = spare > 0 && !record.in_site && !record.is_reserved();
+            spare -= usize::from(drop);
+            !drop
+        });
+        self.index = self
+            .records
+            .iter()
+            .enumerate()
+            .map(|(index, record)| (record.evse.id.clone(), index))
+            .collect();
+    }
+
+    /// A command is about to be sent, and is already durable.
+    pub fn issued(&mut self, command: &ProfileCommand) {
+        let (order, terms) = (self.next_order(), self.terms);
+        let Some(record) = self.record_mut(&command.evse) else {
+            return;
+        };
+        let Some(load) = record.load_of(command, &terms) else {
+            return;
+        };
+        if record.entry_mut(command.revision).is_none() {
+            record.insert(Entry::new(command, load));
+        }
+        if let Some(entry) = record.entry_mut(command.revision) {
+            entry.transmitted(command, terms.gateway_fences, order);
+        }
+        record.lost_profile = None;
+        record.recount(&terms, command.sent_at);
+    }
+
+    /// Whether such a command was ever sent. For refusing an answer before it is recorded.
+    pub fn was_sent(&self, evse: &EvseId, revision: Revision, attempt: Attempt) -> Result<(), UnknownCommand> {
+        let known = self.record(evse).is_some_and(|record| {
+            let newest = record
+                .entries()
+                .last()
+                .map_or(Revision::NONE, |newest| newest.command.revision);
+            let entry = record.entries().iter().find(|entry| entry.command.revision == revision);
+            // Of what is forgotten only the revision is known.
+            let attempts = entry.map_or(Attempt::MAX, Entry::last_attempt);
+            Revision::NONE < revision && revision <= newest && (1..=attempts).contains(&attempt)
+        });
+        if known {
+            return Ok(());
+        }
+        Err(UnknownCommand {
+            evse: evse.clone(),
+            revision,
+            attempt,
+        })
+    }
+
+    /// An answer came. Late, repeated and contradictory ones are fine; one to nothing we sent is an error and changes nothing.
+    pub fn answered(
+        &mut self,
+        evse: &EvseId,
+        revision: Revision,
+        attempt: Attempt,
+        answer: &Answer,
+        now: Instant,
+    ) -> Result<(), UnknownCommand> {
+        self.was_sent(evse, revision, attempt)?;
+        let (order, terms) = (self.next_order(), self.terms);
+        let Some(record) = self.record_mut(evse) else {
+            return Ok(());
+        };
+        let Some(entry) = record.entry_mut(revision) else {
+            return Ok(());
+        };
+        let taken_back = entry.answered(attempt, answer, order, now);
+        if taken_back {
+            // Room may have been given away on the strength of it.
+            record.unknown_until = Some(now + terms.lease + terms.skew);
+        }
+        record.recount(&terms, now);
+        Ok(())
+    }
+
+    /// The station said which of our profiles it follows; `None` is none of them.
+    pub fn active_reported(&mut self, evse: &EvseId, revision: Option<Revision>, now: Instant) {
+        let (order, terms) = (self.next_order(), self.terms);
+        let Some(record) = self.record_mut(evse) else { return };
+        match revision.filter(|revision| *revision > Revision::NONE) {
+            None => record.lost_profile = Some((order, now)),
+            Some(revision) if revision > record.last_revision() => {
+                if revision.number() - record.last_revision().number() <= MAX_REVISION_AHEAD {
+                    // It follows something of which nothing is known here: our store has lost it.
+                    record.foreign_revision = Some((revision, order, now));
+                    record.unknown_until = Some(now + terms.lease + terms.skew);
+                }
+            }
+            Some(revision) => {
+                if let Some(entry) = record.entry_mut(revision) {
+                    entry.reported_active(order, now);
+                }
+                record.lost_profile = None;
+            }
+        }
+        record.recount(&terms, now);
+    }
+
+    /// A meter was read. It shows whether a ceiling is kept; what is drawn is never counted.
+    pub fn metered(&mut self, sample: &MeterSample, now: Instant) {
+        let (order, terms) = (self.next_order(), self.terms);
+        if let Some(record) = self.record_mut(&sample.evse) {
+            record.metered(sample, &terms, order, now);
+        }
+    }
+
+    /// The gateway said hello. `fences`: it refuses revisions at or below one it has applied, even after a restart.
+    pub fn gateway_connected(&mut self, fences: bool, now: Instant) {
+        self.link = Link::Up {
+            since: self.next_order(),
+        };
+        self.terms.gateway_fences = fences;
+        for record in &mut self.records {
+            record.recount(&self.terms, now);
+        }
+    }
+
+    /// The gateway is gone; nothing can be sent until it is back. What was sent may still arrive.
+    pub fn gateway_disconnected(&mut self, now: Instant) {
+        let _ = now;
+        self.next_order();
+        self.link = Link::Down;
+    }
+
+    /// Another car: nothing is known yet of how it obeys.
+    pub fn session_started(&mut self, evse: &EvseId, session: &SessionId, now: Instant) {
+        let _ = now;
+        self.next_order();
+        if let Some(record) = self.record_mut(evse) {
+            record.session = Some(session.clone());
+            if record.trust == Trust::Obeys {
+                record.trust = Trust::Unknown;
+            }
+        }
+    }
+
+    /// What was sent for the session stays until it is resolved.
+    pub fn session_ended(&mut self, evse: &EvseId, session: &SessionId, now: Instant) {
+        let _ = now;
+        self.next_order();
+        if let Some(record) = self.record_mut(evse)
+            && record.session.as_ref() == Some(session)
+        {
+            record.session = None;
+        }
+    }
+
+    /// Lets go of what time has ended. Call it before every step.
+    pub fn forget_expired(&mut self, now: Instant) {
+        for record in &mut self.records {
+            if record.next_expiry.is_some_and(|expiry| expiry <= now) {
+                record.recount(&self.terms, now);
+            }
+        }
+    }
+
+    /// The most that may be drawn at each place of the site, from `now` on.
+    pub fn worst_cases(&self, now: Instant) -> Vec<Timeline<Load>> {
+        self.sums(now).into_iter().map(LoadSum::into_timeline).collect()
+    }
+
+    pub(super) fn sums(&self, now: Instant) -> Vec<LoadSum> {
+        self.sums_of(|record| record.worst(), now)
+    }
+
+    /// The same, once `commands` are sent as well.
+    pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<Timeline<Load>> {
+        let mut then: HashMap<&EvseId, Timeline<Load>> = HashMap::new();
+        for command in commands {
+            if let Some(record) = self.record(&command.evse)
+                && let Some(load) = record.load_of(command, &self.terms)
+            {
+                let follows = then.entry(&command.evse).or_insert_with(|| record.worst().clone());
+                *follows = follows.zip(&load, |a, b| a.max(*b));
+            }
+        }
+        let sums = self.sums_of(
+            |record| then.get(&record.evse.id).unwrap_or_else(|| record.worst()),
+            now,
+        );
+        sums.into_iter().map(LoadSum::into_timeline).collect()
+    }
+
+    fn sums_of<'a>(&'a self, load_of: impl Fn(&'a MayFollow) -> &'a Timeline<Load>, now: Instant) -> Vec<LoadSum> {
+        let mut loads: Vec<Vec<&Timeline<Load>>> = vec![Vec::new(); self.parents.len()];
+        for record in &self.records {
+            loads[record.place].push(load_of(record));
+        }
+        LoadSum::over_tree(&self.parents, &loads, now)
+    }
+
+    pub fn worst_case(&self, place: usize, now: Instant) -> Timeline<Load> {
+        self.worst_cases(now)
+            .into_iter()
+            .nth(place)
+            .unwrap_or_else(|| Timeline::constant(Load::ZERO))
+    }
+
+    /// What has to be left free over time for one EVSE. Snapshots deduct it for every EVSE that carries no session of the planner's.
+    pub fn held(&self, evse: &EvseId, now: Instant) -> Timeline<Load> {
+        self.record(evse)
+            .map_or_else(|| Timeline::constant(Load::ZERO), |record| record.worst().since(now))
+    }
+
+    /// The ceiling by the latest profile of the running session, or the default where it has none. Zero for an unknown EVSE.
+    pub fn ceiling_now(&self, evse: &EvseId, now: Instant) -> Rate {
+        self.record(evse).map_or(Rate::ZERO, |record| record.ceiling_now(now))
+    }
+
+    /// The highest revision known; the next command takes the one after it.
+    pub fn last_revision(&self, evse: &EvseId) -> Revision {
+        self.record(evse).map_or(Revision::NONE, MayFollow::last_revision)
+    }
+
+    pub fn trust(&self, evse: &EvseId) -> Trust {
+        self.record(evse).map_or(Trust::Unknown, |record| record.trust)
+    }
+
+    /// Transmissions that still matter and have no definite answer.
+    pub fn open_attempts(&self, evse: &EvseId) -> usize {
+        self.record(evse)
+            .map_or(0, |record| record.entries().iter().map(Entry::open_attempts).sum())
+    }
+
+    pub(super) fn record(&self, evse: &EvseId) -> Option<&MayFollow> {
+        self.index.get(evse).map(|index| &self.records[*index])
+    }
+
+    fn record_mut(&mut self, evse: &EvseId) -> Option<&mut MayFollow> {
+        self.index.get(evse).map(|index| &mut self.records[*index])
+    }
+
+    pub(super) fn records(&self) -> &[MayFollow] {
+        &self.records
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub(super) fn gateway(&self) -> Option<&GatewayId> {
+        self.gateway.as_ref()
+    }
+
+    pub(super) fn link(&self) -> Link {
+        self.link
+    }
+
+    pub(super) fn parents(&self) -> &[Option<usize>] {
+        &self.parents
+    }
+
+    /// When time alone next changes what counts.
+    pub(super) fn next_expiry(&self, now: Instant) -> Option<Instant> {
+        self.records
+            .iter()
+            .filter_map(|record| record.next_expiry)
+            .filter(|expiry| *expiry > now)
+            .min()
+    }
+
+    #[cfg(test)]
+    pub(super) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
+        self.terms.wrong = Some(rule);
+        for record in &mut self.records {
+            record.recount(&self.terms, Instant::FAR_PAST);
+        }
+    }
+
+    fn next_order(&mut self) -> Order {
+        self.order += 1;
+        self.order
+    }
+}

@@ -1,0 +1,464 @@
+//! One step of the roll-out: from what is wanted to what is sent now.
+//!
+//! Decides which commands go out and with what content: the plan cut to the lease, clipped to what surely fits beside everything
+//! that others may be following, and a tail. What lowers goes first and always; what raises goes in the order of the targets, each
+//! seeing those before it. Pure: asks no clock, remembers nothing, and checks its own output before it lets it go.
+
+use super::entry::Entry;
+use super::headroom::{Asking, Clip, Headroom, clipped};
+use super::ledger::{Ledger, Link};
+use super::may_follow::MayFollow;
+use super::{Decision, Room, TailWish, Target, Wish, invariants};
+use crate::domain::conversion::{Conversion, Load, Rate};
+use crate::domain::ids::EvseId;
+use crate::domain::plan::Note;
+use crate::domain::profile::{Cause, ChargingProfile, Instruction, ProfileCommand};
+use crate::domain::site::{Connector, RateChoice};
+use crate::domain::timeline::Timeline;
+use crate::units::{Instant, Seconds};
+use std::collections::HashSet;
+
+/// A command without an answer is sent again after this long, then after twice as long, and so on.
+const RETRY_AFTER: Seconds = Seconds::from_secs(30);
+/// A refused command is made anew no sooner than this, then twice as long, and so on.
+const ANEW_AFTER_REFUSAL: Seconds = Seconds::from_secs(15);
+/// Neither wait grows beyond this.
+const LONGEST_WAIT: Seconds = Seconds::from_mins(4);
+/// Transmissions of one revision. After that the renewal is the next attempt.
+const MAX_ATTEMPTS: u32 = 8;
+/// Lease ends are rounded down to this share of the lease, so that the sums over a site have few steps.
+const LEASE_GRAINS: i64 = 30;
+
+/// What to send now. See the [module](super).
+pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) -> Decision {
+    assert_eq!(
+        ledger.parents().len(),
+        room.site.places().len(),
+        "the ledger knows the site as it is"
+    );
+    assert_eq!(
+        room.available.len(),
+        room.site.places().len(),
+        "every place has its room"
+    );
+    let mut step = Step {
+        ledger,
+        room,
+        now,
+        headroom: None,
+        lowering: Vec::new(),
+        raising: Vec::new(),
+        notes: Vec::new(),
+        wake_at: ledger.next_expiry(now).unwrap_or(Instant::FAR_FUTURE),
+    };
+    if ledger.link() != Link::Down {
+        let mut seen: HashSet<&EvseId> = HashSet::new();
+        for target in targets.iter().filter(|target| seen.insert(&target.evse)) {
+            step.serve(target);
+        }
+    }
+    step.finish()
+}
+
+struct Step<'a> {
+    ledger: &'a Ledger,
+    room: &'a Room<'a>,
+    now: Instant,
+    /// Made when first needed: in most steps nobody asks for more.
+    headroom: Option<Headroom>,
+    lowering: Vec<ProfileCommand>,
+    raising: Vec<ProfileCommand>,
+    notes: Vec<Note>,
+    wake_at: Instant,
+}
+
+/// A target with what is known of its EVSE.
+struct Case<'a> {
+    target: &'a Target,
+    record: &'a MayFollow,
+    connector: &'a Connector,
+    conversion: Conversion,
+    choice: RateChoice,
+    /// Places above it, up to the grid connection.
+    path: Vec<usize>,
+    /// The newest revision sent for this session and not refused.
+    current: Option<&'a Entry>,
+}
+
+impl<'a> Case<'a> {
+    /// The profile in force, unless the station has said that it has none.
+    fn profile(&self, now: Instant) -> Option<&'a ChargingProfile> {
+        let current = self.current?;
+        let sent_at = current
+            .last_transmission()
+            .map_or(Instant::FAR_PAST, |sent| sent.command.sent_at);
+        let lost = self.record.lost_profile.is_some() && sent_at + RETRY_AFTER <= now;
+        match &current.command.instruction {
+            Instruction::Set(profile) if !lost && current.command.connector == self.connector.id => Some(profile),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Step<'a> {
+    fn serve(&mut self, target: &'a Target) {
+        let evse = self.room.site.evse(&target.evse);
+        let connector = evse.and_then(|evse| evse.connector(&target.connector));
+        let (Some(record), Some(evse), Some(connector)) = (self.ledger.record(&target.evse), evse, connector) else {
+            return self.withhold(target, "the site has no such connector".to_owned());
+        };
+        if !evse.controllable {
+            return self.withhold(target, "the EVSE cannot be controlled".to_owned());
+        }
+        let case = Case {
+            target,
+            record,
+            connector,
+            conversion: connector.conversion(),
+            choice: connector.choice(),
+            path: self.room.site.path_to_root(record.place).collect(),
+            current: record.current(&target.session),
+        };
+        match &target.wish {
+            Wish::HandBack => self.hand_back(&case),
+            Wish::Follow { rates, tail } => self.follow(&case, rates, *tail),
+        }
+    }
+
+    fn hand_back(&mut self, case: &Case<'_>) {
+        if let Some(current) = case
+            .current
+            .filter(|current| current.command.instruction == Instruction::Clear)
+        {
+            return self.retry_if_due(case, current);
+        }
+        if let Some(until) = self.waits_after_refusal(case) {
+            return self.wake(until);
+        }
+        let anything = Timeline::constant(case.record.evse.maximum_load());
+        let maximum = Timeline::constant(case.connector.maximum);
+        if let Some(clip) = self.clips(case, &maximum).first() {
+            let what = format!(
+                "handing back needs its maximum, which does not fit at {} yet",
+                self.place_name(clip.place)
+            );
+            return self.withhold(case.target, what);
+        }
+        self.issue(case, Cause::Change, Instruction::Clear, anything);
+    }
+
+    fn follow(&mut self, case: &Case<'_>, rates: &Timeline<Rate>, tail: TailWish) {
+        let rates = rates.since(self.now).map(|rate| case.choice.floor(*rate));
+        if self.is_quiet(case, &rates) {
+            return;
+        }
+        let shape = self.shape(case, &rates, tail);
+        let due = case.profile(self.now).map(|profile| (profile, renewal_due(profile)));
+        let cause = match due {
+            Some((profile, _)) if profile.lease_end() <= self.now => {
+                let leased = *profile.limits().at(profile.lease_end() - Seconds::from_secs(1));
+                if *shape.rates.at(self.now) == leased {
+                    Cause::Renewal
+                } else {
+                    Cause::Change
+                }
+            }
+            Some((profile, _)) if self.differs(case, profile, &shape.rates) => Cause::Change,
+            Some((_, due)) if due <= self.now => Cause::Renewal,
+            Some((_, due)) => {
+                self.wake(due);
+                if let Some(current) = case.current {
+                    self.retry_if_due(case, current);
+                }
+                return self.note_clips(case, &shape);
+            }
+            None => Cause::Change,
+        };
+        self.note_clips(case, &shape);
+        if let Some(until) = self.waits_after_refusal(case)
+            && !lowers_refused(case, &shape.rates, self.now)
+        {
+            return self.wake(until);
+        }
+        self.wake(renewal_due(&shape.profile));
+        let conversion = &case.conversion;
+        let load = shape
+            .profile
+            .limits()
+            .widen(self.skew())
+            .map(|rate| conversion.load(*rate));
+        self.issue(case, cause, Instruction::Set(shape.profile), load);
+    }
+
+    /// True if what was sent last is just what is wanted and needs no renewal: nothing to send, and no room to ask for.
+    fn is_quiet(&mut self, case: &Case<'_>, rates: &Timeline<Rate>) -> bool {
+        let Some(profile) = case.profile(self.now) else {
+            return false;
+        };
+        let due = renewal_due(profile);
+        let same = || {
+            let kept = |timeline: &Timeline<Rate>| {
+                let from_now = timeline.since(self.now);
+                let before_end = from_now
+                    .points()
+                    .iter()
+                    .copied()
+                    .filter(|(at, _)| *at < profile.lease_end());
+                before_end.collect::<Vec<_>>()
+            };
+            kept(profile.limits()) == kept(rates)
+        };
+        if due <= self.now || !same() {
+            return false;
+        }
+        self.wake(due);
+        if let Some(current) = case.current {
+            self.retry_if_due(case, current);
+        }
+        true
+    }
+
+    /// The profile that would be sent now.
+    fn shape(&mut self, case: &Case<'_>, rates: &Timeline<Rate>, tail: TailWish) -> Shape {
+        let lease = self.room.site.spec().lease;
+        let grain = Seconds::from_secs((lease.secs() / LEASE_GRAINS).max(1));
+        let lease_end = (self.now + lease).floor_to(grain);
+        let now = self.now;
+        let cut = |rates: &Timeline<Rate>, tail: Rate| {
+            ChargingProfile::cut(case.conversion.unit, rates, now, lease_end, tail)
+        };
+        let wanted_tail = match tail {
+            TailWish::Zero => Rate::ZERO,
+            TailWish::Minimum => case.choice.above(Rate::ZERO).unwrap_or(Rate::ZERO),
+        };
+        let wanted = cut(rates, wanted_tail);
+        let skew = self.skew();
+        let clips = self.clips(case, &wanted.limits().widen(skew));
+        let tail_fits = clips
+            .iter()
+            .all(|clip| clip.until + skew <= lease_end || clip.rate >= wanted_tail);
+        let tail = if tail_fits { wanted_tail } else { Rate::ZERO };
+        let rates = clipped(rates, &clips, skew);
+        let most_periods = usize::from(case.connector.max_profile_periods);
+        Shape {
+            profile: cut(&rates, tail).with_at_most(most_periods),
+            rates,
+            withheld: clips.into_iter().find(|clip| clip.from <= lease_end),
+            tail_fits,
+        }
+    }
+
+    /// Whether the rates that `profile` still has differ from what would be sent now.
+    ///
+    /// What the profile reaches by itself within the clocks' skew is no difference: there the edge of the room moves with `now`. Nor
+    /// is what was lost where periods had to be merged: that would come and go with the periods that have passed.
+    fn differs(&self, case: &Case<'_>, profile: &ChargingProfile, rates: &Timeline<Rate>) -> bool {
+        let end = profile.lease_end();
+        let limits = profile.limits().since(self.now);
+        let lowered = limits.zip(rates, |sent, wanted| wanted < sent);
+        if lowered.during(self.now, end).any(|lowered| *lowered) {
+            return true;
+        }
+        let maybe_merged = profile.limits().points().len() >= usize::from(case.connector.max_profile_periods);
+        let reach = Seconds::from_secs(2 * self.skew().secs());
+        let nearby = limits.widen(reach);
+        if !maybe_merged {
+            let raised = nearby.zip(rates, |sent, wanted| wanted > sent);
+            return raised.during(self.now, end).any(|raised| *raised);
+        }
+        let periods = limits.points();
+        periods
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter(|(_, (start, _))| *start < end)
+            .any(|(index, (start, _))| {
+                let until = periods.get(index + 1).map_or(end, |(next, _)| *next).min(end);
+                rates.during(*start, until).min() > nearby.during(*start, until).max()
+            })
+    }
+
+    fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
+        let (ledger, room, now) = (self.ledger, self.room, self.now);
+        let headroom = self
+            .headroom
+            .get_or_insert_with(|| Headroom::new(ledger.sums(now), room.available, now));
+        let asking = Asking {
+            path: &case.path,
+            own: case.record.worst(),
+            conversion: &case.conversion,
+            choice: &case.choice,
+            frozen: case.record.is_full(),
+        };
+        headroom.clips(&asking, wanted)
+    }
+
+    fn issue(&mut self, case: &Case<'_>, cause: Cause, instruction: Instruction, load: Timeline<Load>) {
+        let own = case.record.worst();
+        let follows = own.zip(&load, |own, load| own.max(*load));
+        let raises = follows.since(self.now) != own.since(self.now);
+        if let Some(headroom) = self.headroom.as_mut() {
+            headroom.raise(&case.path, own, &follows);
+        }
+        let command = ProfileCommand {
+            evse: case.target.evse.clone(),
+            session: case.target.session.clone(),
+            connector: case.connector.id.clone(),
+            revision: case.record.last_revision().next(),
+            attempt: 1,
+            sent_at: self.now,
+            cause,
+            instruction,
+        };
+        self.wake(self.now + RETRY_AFTER);
+        if raises { &mut self.raising } else { &mut self.lowering }.push(command);
+    }
+
+    fn retry_if_due(&mut self, case: &Case<'_>, current: &Entry) {
+        let attempts = current.last_attempt();
+        let Some(last) = current.last_transmission() else {
+            return;
+        };
+        if !current.is_unanswered() || attempts >= MAX_ATTEMPTS {
+            return;
+        }
+        let gateway_is_new = matches!(self.ledger.link(), Link::Up { since } if since > last.sent);
+        let due = if gateway_is_new {
+            self.now
+        } else {
+            last.command.sent_at + wait(RETRY_AFTER, attempts)
+        };
+        if due > self.now {
+            return self.wake(due);
+        }
+        self.wake(self.now + wait(RETRY_AFTER, attempts + 1));
+        let retry = ProfileCommand {
+            attempt: attempts + 1,
+            sent_at: self.now,
+            cause: Cause::Retry,
+            ..current.command.clone()
+        };
+        debug_assert_eq!(retry.evse, case.target.evse, "a retry is for the same EVSE");
+        // It adds nothing to what may be followed.
+        self.lowering.push(retry);
+    }
+
+    /// Until when nothing new is sent because the last was refused.
+    fn waits_after_refusal(&self, case: &Case<'_>) -> Option<Instant> {
+        let refused: Vec<&Entry> = case
+            .record
+            .refused()
+            .filter(|entry| entry.command.session == case.target.session)
+            .collect();
+        let replied_at = refused
+            .first()?
+            .transmissions
+            .iter()
+            .map(|sent| sent.replied_at)
+            .max()?;
+        let until = replied_at + wait(ANEW_AFTER_REFUSAL, refused.len() as u32);
+        (until > self.now).then_some(until)
+    }
+
+    fn note_clips(&mut self, case: &Case<'_>, shape: &Shape) {
+        if let Some(clip) = &shape.withheld {
+            let place = self.place_name(clip.place);
+            let what = format!(
+                "room at {place} is not free yet from {}: {} of its plan fits",
+                clip.from, clip.rate
+            );
+            self.withhold(case.target, what);
+        } else if !shape.tail_fits {
+            self.withhold(case.target, "its minimum does not fit as the tail".to_owned());
+        }
+    }
+
+    fn withhold(&mut self, target: &Target, reason: String) {
+        self.notes.push(Note::Withheld {
+            session: target.session.clone(),
+            reason,
+        });
+    }
+
+    fn place_name(&self, place: usize) -> &'a str {
+        self.room.site.places()[place].id.as_str()
+    }
+
+    fn skew(&self) -> Seconds {
+        self.ledger.terms().reach()
+    }
+
+    fn wake(&mut self, at: Instant) {
+        self.wake_at = self.wake_at.min(at);
+    }
+
+    fn finish(self) -> Decision {
+        let mut commands = self.lowering;
+        commands.extend(self.raising);
+        if !commands.is_empty() {
+            self.ledger.assert_allowed(self.room, self.now, &commands);
+        }
+        Decision {
+            commands,
+            notes: self.notes,
+            wake_at: self.wake_at.max(self.now + Seconds::from_secs(1)),
+        }
+    }
+}
+
+/// What would be sent to one EVSE now.
+struct Shape {
+    profile: ChargingProfile,
+    /// The plan as far as it fits, before its periods are counted.
+    rates: Timeline<Rate>,
+    withheld: Option<Clip>,
+    tail_fits: bool,
+}
+
+fn renewal_due(profile: &ChargingProfile) -> Instant {
+    let half = (profile.lease_end() - profile.start()).secs() / 2;
+    profile.start() + Seconds::from_secs(half)
+}
+
+fn wait(first: Seconds, times: u32) -> Seconds {
+    let doubled = first.secs() << times.saturating_sub(1).min(8);
+    Seconds::from_secs(doubled).min(LONGEST_WAIT)
+}
+
+/// True if `rates` are below what was refused last: that is a new wish, and it cannot wait.
+fn lowers_refused(case: &Case<'_>, rates: &Timeline<Rate>, now: Instant) -> bool {
+    let Some(refused) = case.record.refused().next() else {
+        return true;
+    };
+    let Instruction::Set(profile) = &refused.command.instruction else {
+        return true;
+    };
+    let lower = profile
+        .limits()
+        .since(now)
+        .zip(rates, |refused, wanted| wanted < refused);
+    lower.during(now, profile.lease_end()).any(|lower| *lower)
+}
+
+impl Ledger {
+    /// The promises, checked by their own code on what is about to leave.
+    fn assert_allowed(&self, room: &Room<'_>, now: Instant, commands: &[ProfileCommand]) {
+        let mut checks = vec![invariants::inv_profile_can_be_followed(room.site, commands)];
+        let revisions = commands
+            .iter()
+            .map(|command| (self.last_revision(&command.evse), command));
+        checks.extend(revisions.map(|(last, command)| invariants::inv_revision_counts_up(last, command)));
+        let (before, after) = (self.worst_cases(now), self.worst_cases_if(commands, now));
+        checks.push(invariants::inv_1_nothing_is_raised_too_far(
+            &before,
+            &after,
+            room.available,
+            now,
+        ));
+        for check in checks {
+            if let Err(breach) = check {
+                panic!("the roll-out would break its promise: {breach}");
+            }
+        }
+    }
+}
