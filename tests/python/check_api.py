@@ -171,8 +171,8 @@ def check_a_site_is_kept_as_it_was_put(api):
 
 
 def check_a_repeated_request_is_done_once(api):
-    request = {"request_id": "prices-1", **SITE, "prices": [{"from": at(0), "micros_per_kwh": "800000"},
-                                                            {"from": at(7200), "micros_per_kwh": "200000"}]}
+    request = {"request_id": "prices-1", **SITE, "prices": [{"from": at(0), "micros_per_kwh": "200000"},
+                                                            {"from": at(7200), "micros_per_kwh": "800000"}]}
     first = api.change("SiteService", "SetPrices", **request)
     assert api.change("SiteService", "SetPrices", **request) == first
     error = api.refused(grpc.StatusCode.ALREADY_EXISTS, "SiteService", "SetPrices",
@@ -204,7 +204,7 @@ def check_absurd_sessions_change_nothing(api):
                            ({"arrival_time": "1999-01-01T00:00:00Z"}, "arrival")]:
         faults = api.faults("SessionService", "StartSession", **SITE, session=session(1, **changes))
         assert any(field in fault for fault in faults), f"{changes}: {faults}"
-    both = api.faults("SessionService", "StartSession", **SITE, session=session(1, evse_id="evse-9", need_watt_hour="-1"))
+    both = api.faults("SessionService", "StartSession", **SITE, session=session(1, evse_id="evse-9", departure_time=at(-60)))
     assert len(both) >= 2, both
     assert api.call("SessionService", "ListSessions", **SITE) == {}
     missing = {"tenant_id": TENANT, "site_id": "elsewhere"}
