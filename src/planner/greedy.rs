@@ -103,7 +103,7 @@ fn time_left(problem: &Problem, session: usize, slot: usize) -> Seconds {
 }
 
 /// How long `session` could wait before it has to charge at full rate, to get `energy`.
-fn laxity(problem: &Problem, index: usize, slot: usize, energy: WattSeconds) -> Seconds {
+pub(super) fn laxity(problem: &Problem, index: usize, slot: usize, energy: WattSeconds) -> Seconds {
     let session = problem.session(index);
     let stay = Seconds::from_secs(
         (slot.max(session.first_slot)..session.end_slot)

@@ -7,6 +7,7 @@ use good_lp::{
     Constraint, DualValues, Expression, ProblemVariables, ResolutionError, Solution, SolutionWithDual, SolverModel,
     Variable, constraint, variable,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A bounded variable and what one unit of it costs.
 #[derive(Clone, Debug)]
@@ -72,9 +73,16 @@ pub(super) enum Failure {
 /// Solves with the solver this build prefers: HiGHS where it is compiled in, else clarabel.
 pub(super) fn minimise(program: &Program, most_iterations: u32) -> Result<Solved, Failure> {
     #[cfg(feature = "highs")]
-    return with_highs(program, most_iterations);
+    let solver = with_highs;
     #[cfg(not(feature = "highs"))]
-    with_clarabel(program, most_iterations)
+    let solver = with_clarabel;
+    if program.columns.is_empty() {
+        // Solvers are not made for this.
+        return finish(program, Vec::new(), vec![0.0; program.rows.len()], 0);
+    }
+    // A solver that trips over a program must not take the site's plan with it.
+    catch_unwind(AssertUnwindSafe(|| solver(program, most_iterations)))
+        .unwrap_or_else(|_| Err(Failure::GaveUp("the solver panicked".to_owned())))
 }
 
 /// An interior point method in Rust.

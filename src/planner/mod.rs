@@ -7,6 +7,7 @@
 //! be kept; what had to give way is in the notes.
 
 mod draft;
+mod exchange;
 mod greedy;
 mod lp;
 mod network;
@@ -34,17 +35,14 @@ pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
         return objective::plan_of(&greedy);
     }
     let relaxed = relax::relax(&problem, &greedy, budget.iterations);
-    let mut best = greedy.clone();
-    repair::polish(&mut best);
-    let mut candidates = vec![greedy.clone()];
-    if !relaxed.rates.is_empty() {
-        candidates.push(repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
-    }
-    for candidate in candidates {
-        if Figures::of(&candidate) < Figures::of(&best) {
-            best = candidate;
-        }
-    }
+    let mut polished = greedy.clone();
+    repair::polish(&mut polished);
+    let repaired = (!relaxed.rates.is_empty()).then(|| repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
+    let best = repaired
+        .into_iter()
+        .chain([polished, greedy])
+        .min_by_key(Figures::of)
+        .expect("there is a greedy plan");
     let mut plan = objective::plan_of(&best);
     plan.notes.extend(relaxed.stopped);
     plan.stats.outcome = relaxed.outcome;
