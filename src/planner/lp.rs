@@ -197,3 +197,78 @@ fn constraints_of<'a>(program: &'a Program, columns: &'a [Variable]) -> impl Ite
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two goods, two resources: 3 x + 2 y is most 12 at (2, 3), where both resources are used up.
+    fn textbook() -> Program {
+        let mut program = Program::default();
+        let x = program.column(0.0, f64::INFINITY, -3.0);
+        let y = program.column(0.0, 5.0, -2.0);
+        program.row(vec![(x, 1.0), (y, 1.0)], Relation::AtMost, 5.0);
+        program.row(vec![(x, 2.0), (y, 1.0)], Relation::AtMost, 7.0);
+        program
+    }
+
+    #[test]
+    fn a_textbook_program_is_solved_with_its_prices() {
+        let solved = minimise(&textbook(), 100).unwrap();
+        assert!((solved.cost + 12.0).abs() < 1e-6, "{solved:?}");
+        assert!((solved.values[0] - 2.0).abs() < 1e-6 && (solved.values[1] - 3.0).abs() < 1e-6);
+        assert!(
+            solved.duals.iter().all(|dual| (dual.abs() - 1.0).abs() < 1e-6),
+            "{:?}",
+            solved.duals
+        );
+    }
+
+    #[test]
+    fn too_few_iterations_are_told_apart_from_a_program_without_solution() {
+        assert_eq!(minimise(&textbook(), 1).unwrap_err(), Failure::OutOfIterations);
+        let mut impossible = textbook();
+        impossible.row(vec![(0, 1.0)], Relation::AtLeast, 9.0);
+        assert!(matches!(minimise(&impossible, 100), Err(Failure::GaveUp(_))));
+    }
+
+    #[test]
+    fn a_program_without_columns_has_nothing_to_solve() {
+        assert_eq!(minimise(&Program::default(), 1).unwrap().cost, 0.0);
+    }
+
+    /// Cars that share a connection: what they need in each slot's price, from a formula.
+    #[cfg(feature = "highs")]
+    #[test]
+    fn both_solvers_find_the_same_cost() {
+        const CARS: usize = 30;
+        const SLOTS: usize = 24;
+        let mut program = Program::default();
+        let price = |slot: usize| ((slot * 7919) % 31) as f64 / 100.0;
+        let cells: Vec<Vec<usize>> = (0..CARS)
+            .map(|car| {
+                (0..SLOTS)
+                    .map(|slot| program.column(0.0, 3.0 + (car % 5) as f64, price(slot)))
+                    .collect()
+            })
+            .collect();
+        for (car, own) in cells.iter().enumerate() {
+            let terms = own[car % 10..].iter().map(|cell| (*cell, 1.0)).collect();
+            program.row(terms, Relation::Equal, 5.0 + (car % 7) as f64);
+        }
+        for slot in 0..SLOTS {
+            let terms = cells.iter().map(|own| (own[slot], 1.0)).collect();
+            program.row(terms, Relation::AtMost, 25.0);
+        }
+        let (ours, theirs) = (
+            with_clarabel(&program, 100).unwrap(),
+            with_highs(&program, 100).unwrap(),
+        );
+        assert!(
+            (ours.cost - theirs.cost).abs() < 1e-6 * theirs.cost.abs(),
+            "{} and {}",
+            ours.cost,
+            theirs.cost
+        );
+    }
+}
