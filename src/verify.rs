@@ -227,7 +227,7 @@ fn check_session(snapshot: &Snapshot, session: &SnapshotSession, rates: &[Rate],
                 rate,
             });
         }
-        if !rate.is_zero() && !(session.first_slot <= slot && slot < session.end_slot) {
+        if !rate.is_zero() && (slot < session.first_slot || slot >= session.end_slot) {
             violations.push(Violation::OutsideStay {
                 session: id(),
                 slot,

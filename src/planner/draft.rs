@@ -97,9 +97,7 @@ impl<'p> Draft<'p> {
         while too_much - fitting > 1 {
             let middle = (fitting + too_much) / 2;
             let stepped = choice.floor(Rate::new(middle));
-            if stepped.value() <= fitting {
-                fitting = middle;
-            } else if self.fits(index, slot, stepped) {
+            if stepped.value() <= fitting || self.fits(index, slot, stepped) {
                 fitting = middle;
             } else {
                 too_much = stepped.value();

@@ -92,7 +92,7 @@ impl<'p> Cells<'p> {
             };
             self.list.push(cell);
         }
-        (first < self.list.len()).then(|| first..self.list.len())
+        (first < self.list.len()).then_some(first..self.list.len())
     }
 
     fn add_column(&mut self, most: f64) -> usize {
@@ -310,7 +310,8 @@ fn kilowatts_per_rate(session: &SnapshotSession) -> f64 {
 /// The limits of one slot, each kind of sum once with the tightest bound. Sums are scaled so that their first factor is one.
 #[derive(Default)]
 struct SlotRows {
-    bounds: BTreeMap<Vec<(usize, u32)>, (Vec<(usize, f64)>, f64)>,
+    /// By columns and factors.
+    tightest: BTreeMap<Vec<(usize, u32)>, Row>,
 }
 
 impl SlotRows {
@@ -330,23 +331,25 @@ impl SlotRows {
             .iter()
             .map(|(column, factor)| (*column, (*factor as f32).to_bits()))
             .collect();
-        self.bounds
+        self.tightest
             .entry(key)
-            .and_modify(|(_, tightest)| *tightest = tightest.min(bound))
-            .or_insert((terms, bound));
+            .and_modify(|row| row.bound = row.bound.min(bound))
+            .or_insert(Row {
+                terms,
+                relation: Relation::AtMost,
+                bound,
+            });
     }
 
-    /// A limit on a single column becomes its bound, any other a row.
+    /// A limit on a single column becomes its bound, one that leaves nothing closes its columns, any other becomes a row.
     fn pour_into(self, columns: &mut [Column], rows: &mut Vec<Row>) {
-        for (terms, bound) in self.bounds.into_values() {
-            if let [(column, _)] = terms[..] {
-                columns[column].most = columns[column].most.min(bound);
-            } else {
-                rows.push(Row {
-                    terms,
-                    relation: Relation::AtMost,
-                    bound,
-                });
+        for row in self.tightest.into_values() {
+            if row.terms.len() > 1 && row.bound > 0.0 {
+                rows.push(row);
+                continue;
+            }
+            for (column, _) in row.terms {
+                columns[column].most = columns[column].most.min(row.bound);
             }
         }
     }
