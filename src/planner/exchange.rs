@@ -8,35 +8,42 @@ use super::repair::top_up_session;
 use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
 
-/// Moves that may fail for one session that lacks energy, and in all. Work is bounded by these, whatever the size of the site.
-const MAX_FAILURES_PER_SESSION: usize = 600;
-const MAX_FAILURES: usize = 3_000;
+/// Moves tried for one session that lacks energy, and in all. Work is bounded by these, whatever the size of the site.
+const MAX_TRIES_PER_SESSION: usize = 1_000;
+const MAX_TRIES: usize = 4_000;
 
 /// Gives the sessions that lack energy what moving others allows. `members` in order of service.
 pub(super) fn make_room(draft: &mut Draft, members: impl Iterator<Item = usize>, order: &[usize]) {
-    let mut failures_left = MAX_FAILURES;
+    let mut tries_left = MAX_TRIES;
     for session in members.filter(|session| draft.problem.session(*session).interruptible) {
-        let allowed = failures_left.min(MAX_FAILURES_PER_SESSION);
-        failures_left -= make_room_for(draft, session, order, allowed);
+        let allowed = tries_left.min(MAX_TRIES_PER_SESSION);
+        tries_left -= make_room_for(draft, session, order, allowed);
     }
 }
 
-/// Tells how many moves failed.
-fn make_room_for(draft: &mut Draft, session: usize, order: &[usize], most_failures: usize) -> usize {
+/// Tells how many moves were tried.
+fn make_room_for(draft: &mut Draft, session: usize, order: &[usize], most_tries: usize) -> usize {
     let problem = draft.problem;
-    let mut failures = 0;
+    let mut tries = 0;
     for slot in order.iter().copied().filter(|slot| problem.is_live(session, *slot)) {
         for other in 0..problem.session_count() {
-            if draft.missing(session) == WattSeconds::ZERO || failures == most_failures {
-                return failures;
+            if draft.missing(session) == WattSeconds::ZERO || tries == most_tries {
+                return tries;
             }
             let movable = other != session && problem.session(other).interruptible;
-            if movable && !draft.rate(other, slot).is_zero() && may_help(draft, other, session) {
-                failures += usize::from(!give_way(draft, other, session, slot, order));
+            if !movable || draft.rate(other, slot).is_zero() || !may_help(draft, other, session) {
+                continue;
             }
+            tries += 1;
+            // All that is missing at once, or else a step.
+            let choice = &problem.session(session).choice;
+            let all = draft.rate_with(session, slot, draft.missing(session));
+            let step = choice.above(draft.rate(session, slot)).unwrap_or(all);
+            let _gave_way =
+                give_way(draft, other, session, slot, all, order) || give_way(draft, other, session, slot, step, order);
         }
     }
-    failures
+    tries
 }
 
 /// Whether the two share a limit.
@@ -45,34 +52,32 @@ fn may_help(draft: &Draft, other: usize, session: usize) -> bool {
     draft.peak_allowed.is_some() || draft.problem.path(other).iter().any(|watched| path.contains(watched))
 }
 
-/// Lowers `other` in `slot` by what the next step of `session` needs, or to zero, if it can make that up elsewhere.
-/// Tells whether it could.
-fn give_way(draft: &mut Draft, other: usize, session: usize, slot: usize, order: &[usize]) -> bool {
+/// Lowers `other` in `slot` by what `session` needs to go to `target`, or to zero, if it can make that up elsewhere. Tells whether
+/// it could.
+fn give_way(draft: &mut Draft, other: usize, session: usize, slot: usize, target: Rate, order: &[usize]) -> bool {
     let problem = draft.problem;
-    let Some(next) = problem.session(session).choice.above(draft.rate(session, slot)) else {
+    let was = draft.rate(session, slot);
+    if target <= was {
         return false;
-    };
-    if draft.fits(session, slot, next) {
-        draft.set(session, slot, next);
+    }
+    if draft.fits(session, slot, target) {
+        draft.set(session, slot, target);
         return true;
     }
-    let step = next.value() - draft.rate(session, slot).value();
+    let needed = target.value() - was.value();
     let lowered = problem
         .session(other)
         .choice
-        .floor(Rate::new(draft.rate(other, slot).value() - step));
+        .floor(Rate::new(draft.rate(other, slot).value() - needed));
     let before: Vec<Rate> = draft.rates(other).to_vec();
     let entitled = draft.delivered(other).min(problem.wanted(other));
     for rate in [lowered, Rate::ZERO] {
         draft.set(other, slot, rate);
-        if draft.fits(session, slot, next) {
-            let was = draft.rate(session, slot);
-            draft.set(session, slot, next);
+        if draft.fits(session, slot, target) {
+            draft.set(session, slot, target);
             let lost = (entitled - draft.delivered(other)).or_zero();
             top_up_session(draft, other, lost, order);
             if draft.delivered(other) >= entitled {
-                let most = draft.rate_with(session, slot, draft.missing(session));
-                draft.raise(session, slot, most);
                 return true;
             }
             draft.set(session, slot, was);
@@ -82,4 +87,38 @@ fn give_way(draft: &mut Draft, other: usize, session: usize, slot: usize, order:
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::Problem;
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_car_with_time_makes_room_for_one_without() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        let lax = car(&mut snapshot, on_l1(), 20);
+        let pressed = car(&mut snapshot, on_l1(), 16);
+        snapshot.sessions[pressed].end_slot = 1;
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(lax, 0, Rate::new(200));
+        make_room(&mut draft, [pressed].into_iter(), &[0, 1]);
+        assert_eq!(in_amperes(draft.rates(pressed)), [16, 0]);
+        assert_eq!(draft.missing(lax), WattSeconds::ZERO);
+    }
+
+    #[test]
+    fn no_one_gives_way_to_his_own_loss() {
+        let mut snapshot = site(vec![amperes(20)]);
+        let served = car(&mut snapshot, on_l1(), 20);
+        let other = car(&mut snapshot, on_l1(), 20);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(served, 0, Rate::new(200));
+        make_room(&mut draft, [other].into_iter(), &[0]);
+        assert_eq!(in_amperes(draft.rates(served)), [20]);
+        assert_eq!(in_amperes(draft.rates(other)), [0]);
+    }
 }

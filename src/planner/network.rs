@@ -92,7 +92,7 @@ impl<'p> Cells<'p> {
             };
             self.list.push(cell);
         }
-        (first < self.list.len()).then(|| first..self.list.len())
+        (first < self.list.len()).then_some(first..self.list.len())
     }
 
     fn add_column(&mut self, most: f64) -> usize {
@@ -310,7 +310,8 @@ fn kilowatts_per_rate(session: &SnapshotSession) -> f64 {
 /// The limits of one slot, each kind of sum once with the tightest bound. Sums are scaled so that their first factor is one.
 #[derive(Default)]
 struct SlotRows {
-    bounds: BTreeMap<Vec<(usize, u32)>, (Vec<(usize, f64)>, f64)>,
+    /// By columns and factors.
+    tightest: BTreeMap<Vec<(usize, u32)>, Row>,
 }
 
 impl SlotRows {
@@ -330,24 +331,100 @@ impl SlotRows {
             .iter()
             .map(|(column, factor)| (*column, (*factor as f32).to_bits()))
             .collect();
-        self.bounds
+        self.tightest
             .entry(key)
-            .and_modify(|(_, tightest)| *tightest = tightest.min(bound))
-            .or_insert((terms, bound));
+            .and_modify(|row| row.bound = row.bound.min(bound))
+            .or_insert(Row {
+                terms,
+                relation: Relation::AtMost,
+                bound,
+            });
     }
 
-    /// A limit on a single column becomes its bound, any other a row.
+    /// A limit on a single column becomes its bound, one that leaves nothing closes its columns, any other becomes a row.
     fn pour_into(self, columns: &mut [Column], rows: &mut Vec<Row>) {
-        for (terms, bound) in self.bounds.into_values() {
-            if let [(column, _)] = terms[..] {
-                columns[column].most = columns[column].most.min(bound);
-            } else {
-                rows.push(Row {
-                    terms,
-                    relation: Relation::AtMost,
-                    bound,
-                });
+        for row in self.tightest.into_values() {
+            if row.terms.len() > 1 && row.bound > 0.0 {
+                rows.push(row);
+                continue;
             }
+            for (column, _) in row.terms {
+                columns[column].most = columns[column].most.min(row.bound);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::greedy;
+    use super::super::testing::*;
+    use super::*;
+    use crate::domain::conversion::{Rate, Wiring, delta_line_current};
+    use crate::domain::snapshot::Snapshot;
+    use crate::units::DeciAmps;
+
+    fn rows_of(snapshot: &Snapshot) -> (usize, Vec<f64>, bool) {
+        let problem = Problem::new(snapshot);
+        let draft = greedy::fill(&problem);
+        let cells = Cells::new(&problem, &draft);
+        let bounds = cells.columns.iter().map(|column| column.most).collect();
+        (cells.rows.len(), bounds, cells.exact)
+    }
+
+    fn three_phase() -> Wiring {
+        Wiring::Star(Phase::ALL.to_vec())
+    }
+
+    #[test]
+    fn limits_that_say_the_same_become_one_row() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, three_phase(), 50);
+        car(&mut snapshot, three_phase(), 50);
+        snapshot.nodes[0].available[0].total = Some(Watts::from_watts(14_000));
+        assert_eq!(rows_of(&snapshot).0, 1);
+    }
+
+    #[test]
+    fn a_limit_on_one_car_becomes_its_bound() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, on_l1(), 50);
+        let (rows, bounds, _) = rows_of(&snapshot);
+        assert_eq!(rows, 0);
+        assert!((bounds[0] - 4.6).abs() < 1e-9, "{bounds:?}");
+    }
+
+    #[test]
+    fn what_an_evse_draws_on_its_own_is_free_and_counted_once() {
+        let mut snapshot = site(vec![amperes(20)]);
+        let car = car(&mut snapshot, on_l1(), 50);
+        snapshot.sessions[car].default = Rate::new(80);
+        let (_, bounds, _) = rows_of(&snapshot);
+        // 8 A free, then 12 A up to the fuse.
+        assert!(
+            (bounds[0] - 1.84).abs() < 1e-9 && (bounds[1] - 2.76).abs() < 1e-9,
+            "{bounds:?}"
+        );
+    }
+
+    #[test]
+    fn only_line_to_line_cars_are_cut_short() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, on_l1(), 50);
+        assert!(rows_of(&snapshot).2);
+        car(&mut snapshot, line_to_line(), 50);
+        assert!(!rows_of(&snapshot).2);
+    }
+
+    #[test]
+    fn the_chords_lie_inside_the_limit() {
+        const LIMIT: f64 = 1_000.0;
+        for x in 0..=1_000_i64 {
+            let by_first = (LIMIT - x as f64) / CHORD;
+            let by_second = LIMIT - CHORD * x as f64;
+            let y = by_first.min(by_second).floor() as i64;
+            let current = delta_line_current(DeciAmps::from_deciamps(x), DeciAmps::from_deciamps(y));
+            assert!(current <= DeciAmps::from_deciamps(1_000), "{x} and {y} make {current}");
         }
     }
 }

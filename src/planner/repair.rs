@@ -263,3 +263,58 @@ fn shift(draft: &mut Draft, index: usize, from: usize, to: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::units::MicrosPerKwh;
+
+    #[test]
+    fn wishes_below_the_minimum_are_gathered_into_slots_that_can_have_them() {
+        let mut snapshot = site(vec![amperes(32); 4]);
+        car(&mut snapshot, on_l1(), 16);
+        let problem = Problem::new(&snapshot);
+        let draft = repair(&problem, &Draft::new(&problem), &[40.0; 4], None);
+        assert_eq!(draft.missing(0), WattSeconds::ZERO);
+        assert_eq!(in_amperes(draft.rates(0)), [16, 0, 0, 0]);
+    }
+
+    #[test]
+    fn power_moves_to_cheaper_slots_and_leaves_no_rate_below_the_minimum() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 24);
+        snapshot.prices[1] = MicrosPerKwh::from_micros_per_kwh(1);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(160));
+        draft.set(0, 1, Rate::new(80));
+        polish(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [6, 18]);
+    }
+
+    #[test]
+    fn what_is_above_the_need_is_dropped_where_it_costs_most() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 20);
+        snapshot.prices[1] = MicrosPerKwh::from_micros_per_kwh(1);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(60));
+        draft.set(0, 1, Rate::new(200));
+        polish(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [0, 20]);
+    }
+
+    #[test]
+    fn topping_up_raises_the_peak_no_more_than_it_must() {
+        let mut snapshot = site(vec![amperes(63); 2]);
+        car(&mut snapshot, on_l1(), 20);
+        car(&mut snapshot, on_l1(), 20);
+        let problem = Problem::new(&snapshot);
+        let order = slots_by_price(&problem);
+        let draft = top_up_under(Draft::new(&problem), Watts::from_watts(1), &order);
+        assert_eq!(draft.missing(0) + draft.missing(1), WattSeconds::ZERO);
+        assert!(draft.peak() <= Watts::from_watts(22 * 230), "{}", draft.peak());
+    }
+}
