@@ -80,9 +80,14 @@ impl Ledger {
     }
 
     /// Nobody knows what was sent, as after the loss of a store: for one lease every EVSE may do anything.
+    ///
+    /// Revisions go on from the unix time, so that no answer to what was sent before can be taken for one to what is sent from here
+    /// on, and gateways that refuse old revisions take the new ones: no EVSE gets a revision a second for long.
     pub fn unknown(site: &Site, now: Instant) -> Self {
         let mut ledger = Self::new(site);
+        let beyond_all = Revision::new(now.unix_secs().try_into().unwrap_or_default());
         for record in &mut ledger.records {
+            record.foreign_revision = Some((beyond_all, 0, now));
             record.unknown_until = Some(now + ledger.terms.lease + ledger.terms.skew);
             record.recount(&ledger.terms, now);
         }
