@@ -116,7 +116,10 @@ fn fresh_store(folder: &Path) -> anyhow::Result<PathBuf> {
 fn configuration(store: &Path) -> anyhow::Result<Config> {
     let flags = [
         ("listen", "127.0.0.1:0".to_owned()),
-        ("data", store.to_str().context("the store's path is not Unicode")?.to_owned()),
+        (
+            "data",
+            store.to_str().context("the store's path is not Unicode")?.to_owned(),
+        ),
     ];
     let sources = Sources {
         flags: BTreeMap::from(flags),
