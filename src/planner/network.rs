@@ -1,12 +1,13 @@
 //! Cells and limits as columns and rows of a linear program.
 //!
 //! Decides which limits a program needs: one that can never bind, or that says what another one says, is left out. Columns are
-//! kilowatts taken by a car in a slot; rows are kilowatts or amperes.
+//! kilowatts taken by a car in a slot; rows are limits, scaled.
 
 use super::draft::Draft;
 use super::lp::{Column, Program, Relation, Row};
 use super::problem::Problem;
-use crate::domain::conversion::{Load, Phase, PhasePair};
+use crate::domain::conversion::{Conversion, Load, Phase, PhasePair};
+use crate::domain::limits::Capacity;
 use crate::domain::snapshot::SnapshotSession;
 use crate::units::{MoneyMicros, WattSeconds, Watts};
 use std::collections::BTreeMap;
@@ -118,24 +119,27 @@ impl<'p> Cells<'p> {
     fn add_limits(&mut self) {
         let problem = self.problem;
         let slots = problem.slots;
-        // By watched node and slot: the cells that load it, and what the settled sessions load it with.
+        // By watched node and slot: the columns that load it, and what it carries when they are all zero.
         let mut members: Vec<Vec<(usize, usize)>> = vec![Vec::new(); problem.watched_count() * slots];
-        let mut settled: Vec<Load> = (0..problem.watched_count() * slots)
-            .map(|at| problem.least_load(at / slots))
-            .collect();
+        let mut carried = vec![Carried::default(); problem.watched_count() * slots];
         for cell in &self.list {
             for watched in problem.path(cell.session) {
                 members[watched * slots + cell.slot].extend(cell.loading.map(|column| (column, cell.session)));
             }
         }
-        for index in (0..problem.session_count()).filter(|session| !self.is_searched(*session)) {
+        for index in 0..problem.session_count() {
             let session = problem.session(index);
-            for slot in session.slots() {
-                let more = session.load(self.greedy.rate(index, slot)) - session.load(Default::default());
+            let idle = Carried::when_idle(session);
+            for slot in 0..slots {
+                let load = if self.is_searched(index) {
+                    idle
+                } else {
+                    Carried::from(session.load(self.greedy.rate(index, slot)))
+                };
                 problem
                     .path(index)
                     .iter()
-                    .for_each(|watched| settled[watched * slots + slot] += more);
+                    .for_each(|watched| carried[watched * slots + slot].add(&load));
             }
         }
         for slot in 0..slots {
@@ -143,7 +147,8 @@ impl<'p> Cells<'p> {
             for watched in 0..problem.watched_count() {
                 let at = watched * slots + slot;
                 if !members[at].is_empty() {
-                    self.exact &= !self.limits_of(watched, slot, &members[at], &settled[at], &mut rows);
+                    self.exact &=
+                        !self.limits_of(problem.capacity(watched, slot), &members[at], &carried[at], &mut rows);
                 }
             }
             rows.pour_into(&mut self.columns, &mut self.rows);
@@ -153,61 +158,45 @@ impl<'p> Cells<'p> {
     /// Adds the limits of one node in one slot; tells whether line-to-line loads are among them.
     fn limits_of(
         &self,
-        watched: usize,
-        slot: usize,
+        capacity: &Capacity,
         members: &[(usize, usize)],
-        settled: &Load,
+        carried: &Carried,
         rows: &mut SlotRows,
     ) -> bool {
-        let capacity = self.problem.capacity(watched, slot);
-        let terms = |factor: &dyn Fn(&SnapshotSession) -> f64| -> Vec<(usize, f64)> {
+        let terms = |factor: &dyn Fn(&Conversion) -> f64| -> Vec<(usize, f64)> {
             members
                 .iter()
                 .filter_map(|(column, session)| {
                     let session = self.problem.session(*session);
-                    let factor = factor(session);
+                    let factor = factor(&session.conversion);
                     (factor > 0.0).then(|| (*column, factor / kilowatts_per_rate(session)))
                 })
                 .collect()
         };
         if let Some(limit) = capacity.total {
-            let left = (limit - settled.total).watts() as f64 / 1000.0;
-            rows.add(
-                terms(&|session| session.conversion.total.as_f64() / 1000.0),
-                left,
-                &self.columns,
-            );
+            let left = limit.watts() as f64 - carried.total;
+            rows.add(terms(&|conversion| conversion.total.as_f64()), left, &self.columns);
         }
         let mut has_delta = false;
         for phase in Phase::ALL {
             let Some(limit) = capacity.line[phase.index()] else {
                 continue;
             };
-            let left = (limit - settled.star[phase.index()]).deciamps() as f64 / 10.0;
-            let pairs = PhasePair::meeting_in(phase);
-            let meets = members.iter().any(|(_, session)| {
-                let conversion = &self.problem.session(*session).conversion;
-                pairs.iter().any(|pair| conversion.delta[pair.index()].as_f64() > 0.0)
+            let pairs = PhasePair::meeting_in(phase).map(PhasePair::index);
+            has_delta |= members.iter().any(|(_, session)| {
+                let delta = &self.problem.session(*session).conversion.delta;
+                pairs.iter().any(|pair| delta[*pair].as_f64() > 0.0)
             });
-            has_delta |= meets;
-            let settled_delta = pairs.map(|pair| settled.delta[pair.index()].deciamps() as f64 / 10.0);
-            if !meets {
-                let carried = settled.line_currents()[phase.index()].deciamps() as f64 / 10.0
-                    - settled.star[phase.index()].deciamps() as f64 / 10.0;
-                let star = terms(&|session| session.conversion.star[phase.index()].as_f64() / 10.0);
-                rows.add(star, left - carried, &self.columns);
-                continue;
-            }
             for chord in [[1.0, CHORD], [CHORD, 1.0]] {
-                let carried = chord[0] * settled_delta[0] + chord[1] * settled_delta[1];
-                let line = terms(&|session| {
-                    let conversion = &session.conversion;
-                    let delta: f64 = (0..2)
-                        .map(|side| chord[side] * conversion.delta[pairs[side].index()].as_f64())
-                        .sum();
-                    (conversion.star[phase.index()].as_f64() + delta) / 10.0
-                });
-                rows.add(line, left - carried, &self.columns);
+                let line = |star: f64, delta: [f64; 2]| star + chord[0] * delta[0] + chord[1] * delta[1];
+                let line_of = |conversion: &Conversion| {
+                    line(
+                        conversion.star[phase.index()].as_f64(),
+                        pairs.map(|pair| conversion.delta[pair].as_f64()),
+                    )
+                };
+                let carried = line(carried.star[phase.index()], pairs.map(|pair| carried.delta[pair]));
+                rows.add(terms(&line_of), limit.deciamps() as f64 - carried, &self.columns);
             }
         }
         has_delta
@@ -271,6 +260,46 @@ impl<'p> Cells<'p> {
                 kilowatts / kilowatts_per_rate(self.problem.session(cell.session));
         }
         rates
+    }
+}
+
+/// A load that is searched with: never more than the one that decides, which is rounded up.
+#[derive(Clone, Copy, Default)]
+struct Carried {
+    star: [f64; 3],
+    delta: [f64; 3],
+    total: f64,
+}
+
+impl Carried {
+    /// What `session` loads the supply with when all its columns are zero: its EVSE's default.
+    fn when_idle(session: &SnapshotSession) -> Self {
+        let default = session.default.value() as f64;
+        let mut carried = Self::from(session.conversion.standby);
+        carried.add(&Self {
+            star: session.conversion.star.map(|per_rate| per_rate.as_f64() * default),
+            delta: session.conversion.delta.map(|per_rate| per_rate.as_f64() * default),
+            total: session.conversion.total.as_f64() * default,
+        });
+        carried
+    }
+
+    fn add(&mut self, other: &Self) {
+        for index in 0..3 {
+            self.star[index] += other.star[index];
+            self.delta[index] += other.delta[index];
+        }
+        self.total += other.total;
+    }
+}
+
+impl From<Load> for Carried {
+    fn from(load: Load) -> Self {
+        Self {
+            star: load.star.map(|current| current.deciamps() as f64),
+            delta: load.delta.map(|current| current.deciamps() as f64),
+            total: load.total.watts() as f64,
+        }
     }
 }
 

@@ -18,8 +18,9 @@ const MAX_COLUMNS: usize = 150_000;
 const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
 /// How often the smallest share is raised for those whom nothing holds back yet.
 const MAX_FAIRNESS_ROUNDS: usize = 2;
-/// What a stage may lose of what an earlier one reached, so that the solver has room to move.
-const KEPT: f64 = 1.0 - 1e-6;
+/// What a stage may lose of what an earlier one reached, so that the solver has room to move: a millionth and 0.01 Wh.
+const LOST_PART: f64 = 1e-6;
+const LOST_KWH: f64 = 1e-5;
 /// A row counts as holding a session back where this much of the objective hangs on it.
 const HELD_BACK: f64 = 1e-6;
 
@@ -175,7 +176,7 @@ impl<'p> Search<'p> {
         if promised.is_empty() || (self.cells.exact && greedy_keeps_all) {
             promised
                 .into_iter()
-                .for_each(|(session, promise)| self.kept.least[session] = promise);
+                .for_each(|(session, promise)| self.kept.least[session] = kept_of(promise));
             return Ok(());
         }
         let mut stage = self.stage();
@@ -193,7 +194,7 @@ impl<'p> Search<'p> {
             .collect();
         let solved = self.solve("guarantees", &stage.program)?;
         for (session, kept) in kept {
-            self.kept.least[session] = (solved.values[kept] * KEPT).max(0.0);
+            self.kept.least[session] = kept_of(solved.values[kept]);
         }
         self.last = Some(solved);
         Ok(())
@@ -220,7 +221,7 @@ impl<'p> Search<'p> {
             .sum::<f64>()
             .max(0.0);
         self.most[index] = Some(most);
-        self.kept.class_least[index] = Some(most * KEPT);
+        self.kept.class_least[index] = Some(kept_of(most));
         self.last = Some(solved);
         Ok(())
     }
@@ -254,14 +255,14 @@ impl<'p> Search<'p> {
             let reached = solved.values[share];
             open.clear();
             for (session, wanted, row) in rows {
-                let least = (reached * wanted * KEPT).max(self.kept.least[session]);
+                let least = kept_of(reached * wanted).max(self.kept.least[session]);
                 self.kept.least[session] = least.min(kwh(self.reachable(session)));
                 if solved.duals[row].abs() * wanted < HELD_BACK {
                     open.push(session);
                 }
             }
             self.last = Some(solved);
-            if reached >= KEPT {
+            if reached >= 1.0 - LOST_PART {
                 return Ok(());
             }
         }
@@ -386,6 +387,11 @@ impl<'p> Search<'p> {
             }),
         }
     }
+}
+
+/// What later stages must keep of `reached`.
+fn kept_of(reached: f64) -> f64 {
+    (reached * (1.0 - LOST_PART) - LOST_KWH).max(0.0)
 }
 
 fn kwh(energy: WattSeconds) -> f64 {
