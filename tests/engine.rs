@@ -123,8 +123,11 @@ async fn an_increase_waits_for_the_decrease_it_needs() {
         "the second waits until that is confirmed"
     );
     accept_all(&world).await;
+    // Cars are given time to follow.
+    world.advance(Seconds::from_secs(11)).await;
     let after = world.gateway.sent();
-    let [first, second] = [1, 2].map(|number| ceiling(&after, number, MORNING).unwrap());
+    let soon = MORNING + Seconds::from_mins(2);
+    let [first, second] = [1, 2].map(|number| ceiling(&after, number, soon).unwrap());
     assert!(second > 0 && first + second <= 320, "{first} and {second}");
 }
 
@@ -389,9 +392,11 @@ async fn a_new_car_ends_the_session_that_was_still_open_on_its_evse() {
 async fn operators_pause_boost_stop_and_hand_back() {
     let world = site_with_two_cars().await;
     accept_all(&world).await;
+    // Answers come, and cars are given time to follow.
     let settle_answers = async || {
         world.settle().await;
         accept_all(&world).await;
+        world.advance(Seconds::from_secs(11)).await;
     };
     world
         .submit(Event::SessionOverridden {
@@ -400,7 +405,8 @@ async fn operators_pause_boost_stop_and_hand_back() {
         })
         .await;
     settle_answers().await;
-    assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(0), "paused");
+    let soon = MORNING + Seconds::from_mins(2);
+    assert_eq!(ceiling(&world.gateway.sent(), 1, soon), Some(0), "paused");
     world
         .submit(Event::SessionOverridden {
             session: session_id(1),
@@ -409,12 +415,12 @@ async fn operators_pause_boost_stop_and_hand_back() {
         .await;
     settle_answers().await;
     settle_answers().await;
-    assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(320), "boosted");
+    assert_eq!(ceiling(&world.gateway.sent(), 1, soon), Some(320), "boosted");
     world.submit(Event::SiteStopped { stopped: true }).await;
     settle_answers().await;
     let sent = world.gateway.sent();
     assert_eq!(
-        [ceiling(&sent, 1, MORNING), ceiling(&sent, 2, MORNING)],
+        [ceiling(&sent, 1, soon), ceiling(&sent, 2, soon)],
         [Some(0), Some(0)],
         "stopped"
     );
@@ -440,7 +446,7 @@ async fn operators_pause_boost_stop_and_hand_back() {
         Instruction::Clear,
         "handed back once its maximum fits"
     );
-    let other = ceiling(&world.gateway.sent(), 2, MORNING).unwrap();
+    let other = ceiling(&world.gateway.sent(), 2, soon).unwrap();
     assert!(
         other <= 80,
         "its maximum of 320 dA is reserved; the other has {other} dA"

@@ -95,6 +95,8 @@ pub(super) struct MayFollow {
     obeys_since: Option<Instant>,
     /// Until then it may follow anything.
     pub unknown_until: Option<Instant>,
+    /// Nobody has said yet what it followed before this ledger began.
+    pub unheard: bool,
     /// Since the last command the station said that it follows no profile of ours.
     pub lost_profile: Option<(Order, Instant)>,
     /// The most that its default and what we sent can make it draw.
@@ -122,6 +124,7 @@ impl MayFollow {
             disobeyed: None,
             obeys_since: None,
             unknown_until: None,
+            unheard: false,
             lost_profile: None,
             told: Timeline::constant(Load::ZERO),
             possible: Timeline::constant(Load::ZERO),
@@ -192,14 +195,17 @@ impl MayFollow {
         self.worst().points().iter().any(|(_, load)| *load != Load::ZERO)
     }
 
+    /// The revision after which ours begin.
+    pub fn revision_before(&self) -> Revision {
+        self.foreign_revision
+            .map_or(Revision::NONE, |(revision, _, _)| revision)
+    }
+
     pub fn last_revision(&self) -> Revision {
-        let foreign = self
-            .foreign_revision
-            .map_or(Revision::NONE, |(revision, _, _)| revision);
         self.entries
             .last()
             .map_or(Revision::NONE, |newest| newest.command.revision)
-            .max(foreign)
+            .max(self.revision_before())
     }
 
     pub fn entry_mut(&mut self, revision: Revision) -> Option<&mut Entry> {
