@@ -10,6 +10,7 @@ use laddplan::domain::session::{MeterSample, Override};
 use laddplan::domain::site::Mode;
 use laddplan::engine::Refusal;
 use laddplan::engine::ports::OutgoingCommand;
+use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::units::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -234,9 +235,15 @@ async fn a_burst_of_arrivals_makes_few_plans() {
 async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blocks_intake() {
     let mut settings = SETTINGS;
     settings.solver_threads = 1;
-    settings.watchdog = Duration::ZERO;
-    settings.cut_watchdog = Duration::ZERO;
+    settings.watchdog = Duration::from_millis(1);
+    settings.cut_watchdog = Duration::from_millis(1);
     let world = World::start_with(settings).await;
+    // The only solver is busy with a large problem of someone else's.
+    let engine = world.engine.clone();
+    let large = tokio::spawn(async move { engine.plan_once(large_problem()).await });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
     world.put_site(site_spec(40, 2)).await;
     world
         .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
@@ -247,6 +254,28 @@ async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blo
         |entry| matches!(&entry.event, Event::PlanMade(numbered) if numbered.provenance.watchdog_fallback && !numbered.plan.schedules.is_empty()),
     );
     assert!(fallback, "the journal says that the greedy plan stood in");
+    large.await.unwrap().expect("the large problem has its plan");
+}
+
+/// A problem that keeps a solver busy for much longer than a few milliseconds.
+fn large_problem() -> OnceRequest {
+    OnceRequest {
+        site: site_spec(400, 60),
+        now: MORNING,
+        slot_count: None,
+        grid_limits: Vec::new(),
+        prices: None,
+        base_load: None,
+        solar: None,
+        sessions: (1..=60)
+            .map(|number| OnceSession {
+                spec: session(number, MORNING, Seconds::from_hours(12), 60),
+                delivered: WattSeconds::ZERO,
+                overridden: Override::None,
+            })
+            .collect(),
+        budget: SETTINGS.budget,
+    }
 }
 
 #[tokio::test]
