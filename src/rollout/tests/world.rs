@@ -654,6 +654,29 @@ impl World {
         self.told = vec![Told::Event(Event::SiteDeleted, at(self.now))];
         self.ledger = Ledger::unknown(&self.site, at(self.now));
         self.follow_rule();
+        // A hello tells the highest revision that was applied or is on its way to the station.
+        for number in 0..self.stations.len() {
+            let evse = self
+                .site
+                .evses()
+                .nth(number)
+                .expect("each station is an EVSE")
+                .1
+                .id
+                .clone();
+            let under_way = self.network.iter().filter_map(|(_, message)| match message {
+                Message::Command(command) if command.evse == evse => Some(command.revision),
+                _ => None,
+            });
+            let applied = under_way.max().unwrap_or_default().max(self.stations[number].fence);
+            if applied > Revision::NONE {
+                let revision = Some(applied);
+                self.tell(Told::Event(
+                    Event::ActiveProfileReported { evse, revision },
+                    at(self.now),
+                ));
+            }
+        }
         let gateway = self.site.spec().gateway.clone().unwrap();
         self.link_up = true;
         self.tell(Told::Event(
