@@ -414,7 +414,7 @@ fn leftovers(source: &Source<'_>) -> Vec<String> {
 }
 
 fn length(source: &Source<'_>) -> Vec<String> {
-    let most = match source.path.as_str() {
+    let most = match source.path {
         "src/main.rs" => MAX_MAIN_LINES,
         _ if source.is_test() => return Vec::new(),
         _ => MAX_LINES,
