@@ -239,9 +239,8 @@ impl<'a> Step<'a> {
             .all(|clip| clip.until + skew <= lease_end || clip.rate >= wanted_tail);
         let tail = if tail_fits { wanted_tail } else { Rate::ZERO };
         let rates = clipped(rates, &clips, skew);
-        let most_periods = usize::from(case.connector.max_profile_periods);
         Shape {
-            profile: cut(&rates, tail).with_at_most(most_periods),
+            profile: at_most(most_periods(case), &rates, |rates| cut(rates, tail)),
             rates,
             withheld: clips.into_iter().find(|clip| clip.from <= lease_end),
             tail_fits,
@@ -251,31 +250,25 @@ impl<'a> Step<'a> {
     /// Whether the rates that `profile` still has differ from what would be sent now.
     ///
     /// What the profile reaches by itself within the clocks' skew is no difference: there the edge of the room moves with `now`. Nor
-    /// is what was lost where periods had to be merged: that would come and go with the periods that have passed.
+    /// is what its last period may have lost where periods were too many: that would come and go as others pass.
     fn differs(&self, case: &Case<'_>, profile: &ChargingProfile, rates: &Timeline<Rate>) -> bool {
-        let end = profile.lease_end();
         let limits = profile.limits().since(self.now);
+        let end = profile.lease_end();
         let lowered = limits.zip(rates, |sent, wanted| wanted < sent);
         if lowered.during(self.now, end).any(|lowered| *lowered) {
             return true;
         }
-        let maybe_merged = profile.limits().points().len() >= usize::from(case.connector.max_profile_periods);
         let reach = Seconds::from_secs(2 * self.skew().secs());
         let nearby = limits.widen(reach);
-        if !maybe_merged {
-            let raised = nearby.zip(rates, |sent, wanted| wanted > sent);
-            return raised.during(self.now, end).any(|raised| *raised);
+        let raised = nearby.zip(rates, |sent, wanted| wanted > sent);
+        let raised_before = |until: Instant| self.now < until && raised.during(self.now, until).any(|raised| *raised);
+        if profile.limits().points().len() + 1 < most_periods(case) {
+            return raised_before(end);
         }
-        let periods = limits.points();
-        periods
-            .iter()
-            .enumerate()
-            .skip(1)
-            .filter(|(_, (start, _))| *start < end)
-            .any(|(index, (start, _))| {
-                let until = periods.get(index + 1).map_or(end, |(next, _)| *next).min(end);
-                rates.during(*start, until).min() > nearby.during(*start, until).max()
-            })
+        let begun = profile.limits().points().iter().rev().map(|(start, _)| *start);
+        let last = begun.into_iter().find(|start| *start < end).unwrap_or(end);
+        let raised_throughout = || rates.during(last, end).min() > nearby.during(last, end).max();
+        raised_before(last - reach) || (self.now < last && raised_throughout())
     }
 
     fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
@@ -415,6 +408,40 @@ struct Shape {
     rates: Timeline<Rate>,
     withheld: Option<Clip>,
     tail_fits: bool,
+}
+
+fn most_periods(case: &Case<'_>) -> usize {
+    usize::from(case.connector.max_profile_periods)
+}
+
+/// The profile that `cut` makes of `rates`, with at most `most` periods: as many as can be are kept as they are, and the rest of the
+/// lease gets the lowest of its rates. The next renewal comes long before most of that rest.
+///
+/// Either nothing is lost, or the profile has `most` periods, or one less where two of them are equal.
+fn at_most(most: usize, rates: &Timeline<Rate>, cut: impl Fn(&Timeline<Rate>) -> ChargingProfile) -> ChargingProfile {
+    let whole = cut(rates);
+    if whole.limits().points().len() <= most {
+        return whole;
+    }
+    let periods: Vec<(Instant, Rate)> = rates
+        .points()
+        .iter()
+        .copied()
+        .filter(|(start, _)| *start < whole.lease_end())
+        .collect();
+    (0..periods.len().min(most))
+        .rev()
+        .map(|kept| {
+            let lowest = periods[kept..]
+                .iter()
+                .map(|(_, rate)| *rate)
+                .min()
+                .unwrap_or(Rate::ZERO);
+            let rest = (periods[kept].0, lowest);
+            cut(&Timeline::from_points(periods[..kept].iter().copied().chain([rest])))
+        })
+        .find(|profile| profile.limits().points().len() <= most)
+        .expect("one period and a tail are few enough for any station")
 }
 
 fn renewal_due(profile: &ChargingProfile) -> Instant {

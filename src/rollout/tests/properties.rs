@@ -18,9 +18,6 @@ fn nothing_that_goes_wrong_makes_us_overload_the_site() {
     let (mut sent, mut energy) = ([0; 3], 0);
     for seed in 1..=SEEDS {
         let world = run(seed, None);
-        if world.overload.is_some() {
-            world.dump();
-        }
         assert_eq!(world.overload, None, "seed {seed}");
         faults.add(&world.faults);
         energy += world.energy / 3600;

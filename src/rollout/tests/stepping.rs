@@ -1,1 +1,479 @@
-//! x
+//! What a step sends, when, and with what content.
+
+use super::build::*;
+use super::world::World;
+use crate::domain::conversion::Rate;
+use crate::domain::limits::Capacity;
+use crate::domain::plan::Note;
+use crate::domain::profile::{Answer, Attempt, Cause, Instruction, ProfileCommand, Revision};
+use crate::domain::site::Site;
+use crate::domain::timeline::Timeline;
+use crate::rollout::{Decision, Ledger, MAX_OPEN_ENTRIES, Room, TailWish, Target, Wish, step};
+use crate::units::{Instant, Seconds};
+
+/// A service whose gateway answers when the test says so.
+struct Desk {
+    site: Site,
+    ledger: Ledger,
+    available: Vec<Timeline<Capacity>>,
+}
+
+impl Desk {
+    /// `count` EVSEs behind `deciamps` per line.
+    fn new(count: usize, deciamps: i64) -> Self {
+        Self::of(spec((0..count).map(evse).collect()), deciamps)
+    }
+
+    fn of(spec: crate::domain::site::SiteSpec, deciamps: i64) -> Self {
+        let site = site(spec);
+        Self {
+            ledger: Ledger::new(&site),
+            available: room_of(&site, deciamps),
+            site,
+        }
+    }
+
+    fn ask(&mut self, now: i64, targets: &[Target]) -> Decision {
+        self.ledger.forget_expired(at(now));
+        let room = Room {
+            site: &self.site,
+            available: &self.available,
+        };
+        step(&self.ledger, &room, at(now), targets)
+    }
+
+    /// Asks, and records what is to be sent.
+    fn send(&mut self, now: i64, targets: &[Target]) -> Vec<ProfileCommand> {
+        let commands = self.ask(now, targets).commands;
+        commands.iter().for_each(|command| self.ledger.issued(command));
+        commands
+    }
+
+    fn accept(&mut self, commands: &[ProfileCommand], now: i64) {
+        for command in commands {
+            self.ledger
+                .answered(
+                    &command.evse,
+                    command.revision,
+                    command.attempt,
+                    &Answer::Accepted,
+                    at(now),
+                )
+                .unwrap();
+        }
+    }
+
+    fn refuse(&mut self, command: &ProfileCommand, now: i64) {
+        self.ledger
+            .answered(&command.evse, command.revision, command.attempt, &rejected(), at(now))
+            .unwrap();
+    }
+}
+
+/// The first rate of each command, by EVSE.
+fn first_rates(commands: &[ProfileCommand]) -> Vec<(String, i64)> {
+    let mut rates: Vec<_> = commands
+        .iter()
+        .map(|command| (command.evse.to_string(), points(command)[0].1))
+        .collect();
+    rates.sort();
+    rates
+}
+
+fn points(command: &ProfileCommand) -> Vec<(i64, i64)> {
+    let Instruction::Set(profile) = &command.instruction else {
+        panic!("{command:?} sets no profile")
+    };
+    let since = |instant: &Instant| (*instant - at(0)).secs();
+    profile
+        .limits()
+        .points()
+        .iter()
+        .map(|(start, rate)| (since(start), rate.value()))
+        .collect()
+}
+
+/// EVSE, revision, attempt and cause of each command.
+fn outline(commands: &[ProfileCommand]) -> Vec<(String, u64, Attempt, Cause)> {
+    commands
+        .iter()
+        .map(|command| {
+            (
+                command.evse.to_string(),
+                command.revision.number(),
+                command.attempt,
+                command.cause,
+            )
+        })
+        .collect()
+}
+
+fn sent(evse: &str, revision: u64, attempt: Attempt, cause: Cause) -> (String, u64, Attempt, Cause) {
+    (evse.to_owned(), revision, attempt, cause)
+}
+
+#[test]
+fn the_plan_is_cut_to_the_lease_and_to_rates_that_the_connector_takes() {
+    let mut desk = Desk::new(1, 1_000);
+    let commands = desk.send(7, &[target(0, &[(0, 165), (300, 59), (600, 400), (900, 100)])]);
+    // Lease ends fall on thirtieths of a lease: 907 s becomes 900 s, counted from the epoch 1 000 000.
+    assert_eq!(points(&commands[0]), [(7, 165), (300, 0), (600, 320), (890, 0)]);
+    assert_eq!(outline(&commands), [sent("e0", 1, 1, Cause::Change)]);
+}
+
+#[test]
+fn room_is_given_in_the_order_of_the_targets() {
+    let mut desk = Desk::new(3, 400);
+    let commands = desk.send(
+        0,
+        &[target(2, &[(0, 320)]), target(0, &[(0, 320)]), target(1, &[(0, 160)])],
+    );
+    let expected = [("e0", 80), ("e1", 0), ("e2", 320)].map(|(evse, rate)| (evse.to_owned(), rate));
+    assert_eq!(first_rates(&commands), expected);
+}
+
+#[test]
+fn what_lowers_goes_first_and_what_raises_waits_for_the_answer() {
+    let mut desk = Desk::new(2, 320);
+    let first = desk.send(0, &[target(0, &[(0, 0)]), target(1, &[(0, 320)])]);
+    desk.accept(&first, 1);
+    let swapped = [target(0, &[(0, 200)]), target(1, &[(0, 120)])];
+    let decision = desk.ask(60, &swapped);
+    assert_eq!(outline(&decision.commands)[0], sent("e1", 2, 1, Cause::Change));
+    assert!(
+        matches!(&decision.notes[..], [Note::Withheld { reason, .. }] if reason.contains("grid")),
+        "{:?}",
+        decision.notes
+    );
+    let second = desk.send(60, &swapped);
+    assert!(
+        second
+            .iter()
+            .all(|command| command.evse != evse_id(0) || points(command)[0].1 == 0),
+        "no room yet: {second:?}"
+    );
+    desk.accept(&second, 61);
+    let third = desk.send(66, &swapped);
+    assert_eq!(points(&third[0])[0], (66, 200));
+    assert_eq!(third.len(), 1);
+}
+
+#[test]
+fn an_increase_beside_a_planned_decrease_waits_for_every_clock() {
+    let mut desk = Desk::new(2, 320);
+    let commands = desk.send(
+        0,
+        &[target(0, &[(0, 220), (300, 100)]), target(1, &[(0, 100), (300, 220)])],
+    );
+    assert_eq!(points(&commands[0])[..2], [(0, 220), (300, 100)]);
+    assert_eq!(points(&commands[1])[..2], [(0, 100), (310, 220)]);
+}
+
+#[test]
+fn with_the_ledger_following_the_plan_nothing_but_renewals_is_sent() {
+    let rate = |number: i64, slot: i64| [160, 0, 220, 60, 160, 100, 320][((slot + 3 * number) % 7) as usize];
+    let plan = |number: i64| {
+        target(
+            number as usize,
+            &(0..60).map(|slot| (slot * 200, rate(number, slot))).collect::<Vec<_>>(),
+        )
+    };
+    let targets = [plan(0), plan(1), plan(2)];
+    let just_enough = (0..60).map(|slot| (at(slot * 200), amperes((0..3).map(|number| rate(number, slot)).sum())));
+    let tight = Timeline::from_points(just_enough);
+    let ample = Timeline::constant(amperes(640));
+    for (skew, most_periods) in [
+        (0, 24),
+        (5, 24),
+        (30, 24),
+        (5, 6),
+        (30, 5),
+        (5, 4),
+        (5, 3),
+        (0, 3),
+        (5, 2),
+    ] {
+        for available in [&ample, &tight] {
+            let mut evses: Vec<_> = (0..3).map(evse).collect();
+            for evse in &mut evses {
+                evse.connectors[0].max_profile_periods = most_periods;
+            }
+            let mut spec = spec(evses);
+            spec.clock_skew = Seconds::from_secs(skew);
+            let mut desk = Desk::of(spec, 640);
+            desk.available[0] = available.clone();
+            let renewals = count_renewals(&mut desk, &targets);
+            assert!(
+                (3 * 7_000 / 450 - 6..=3 * 7_000 / 400).contains(&renewals),
+                "{renewals} renewals, skew {skew}"
+            );
+        }
+    }
+}
+
+/// Renewals from second 1000, when everyone's first profile has long found its room, to 8000. Nothing else is sent.
+fn count_renewals(desk: &mut Desk, targets: &[Target]) -> usize {
+    let mut renewals = 0;
+    for now in (0..8_000).step_by(7) {
+        let commands = desk.send(now, targets);
+        desk.accept(&commands, now);
+        for command in commands.iter().filter(|_| now >= 1_000) {
+            assert_eq!(
+                command.cause,
+                Cause::Renewal,
+                "at {now}: {} {:?}",
+                command.evse,
+                points(command)
+            );
+            renewals += 1;
+        }
+    }
+    renewals
+}
+
+#[test]
+fn another_plan_is_a_change_and_only_for_whom_it_changes() {
+    let mut desk = Desk::new(2, 640);
+    let first = desk.send(0, &[target(0, &[(0, 160)]), target(1, &[(0, 160)])]);
+    desk.accept(&first, 1);
+    let dearer_later = [target(0, &[(0, 160), (600, 0)]), target(1, &[(0, 160)])];
+    assert_eq!(
+        outline(&desk.send(60, &dearer_later)),
+        [sent("e0", 2, 1, Cause::Change)]
+    );
+    let cheaper_later = [target(0, &[(0, 160), (600, 0)]), target(1, &[(0, 160), (600, 320)])];
+    assert_eq!(
+        outline(&desk.send(61, &cheaper_later)),
+        [sent("e1", 2, 1, Cause::Change)]
+    );
+}
+
+#[test]
+fn a_renewal_comes_at_half_the_lease_and_the_step_says_when() {
+    let mut desk = Desk::new(1, 640);
+    let targets = [target(0, &[(0, 160)])];
+    let commands = desk.send(0, &targets);
+    desk.accept(&commands, 1);
+    let wake_at = desk.ask(100, &targets).wake_at;
+    assert_eq!((wake_at - at(0)).secs(), 445);
+    assert!(desk.send(444, &targets).is_empty());
+    assert_eq!(outline(&desk.send(445, &targets)), [sent("e0", 2, 1, Cause::Renewal)]);
+}
+
+#[test]
+fn after_a_cut_decreases_leave_at_once_and_nothing_is_raised() {
+    let mut desk = Desk::new(3, 640);
+    let first = desk.send(0, &[target(0, &[(0, 320)]), target(1, &[(0, 320)])]);
+    desk.accept(&first, 1);
+    desk.available = room_of(&desk.site, 200);
+    let commands = desk.send(
+        60,
+        &[target(2, &[(0, 100)]), target(0, &[(0, 100)]), target(1, &[(0, 0)])],
+    );
+    // Nothing yet for the one that has nothing: until the answers, far more than the limit is possible.
+    let expected = [("e0", 100), ("e1", 0), ("e2", 0)].map(|(evse, rate)| (evse.to_owned(), rate));
+    assert_eq!(first_rates(&commands), expected);
+}
+
+#[test]
+fn no_answer_is_tried_again_ever_less_often_while_it_is_still_wanted() {
+    let mut desk = Desk::new(1, 640);
+    let targets = [target(0, &[(0, 160)])];
+    let first = desk.send(0, &targets);
+    let mut retries = Vec::new();
+    for now in 1..445 {
+        for command in desk.send(now, &targets) {
+            assert_eq!(
+                (command.cause, &command.instruction),
+                (Cause::Retry, &first[0].instruction)
+            );
+            retries.push((now, command.attempt));
+        }
+    }
+    assert_eq!(retries, [(30, 2), (90, 3), (210, 4)]);
+    // The gateway is back: at once.
+    desk.ledger.gateway_disconnected(at(445));
+    assert!(desk.send(445, &targets).is_empty());
+    desk.ledger.gateway_connected(false, at(446));
+    assert_eq!(outline(&desk.send(446, &targets)), [sent("e0", 2, 1, Cause::Renewal)]);
+    desk.ledger.gateway_connected(false, at(447));
+    assert_eq!(outline(&desk.send(447, &targets)), [sent("e0", 2, 2, Cause::Retry)]);
+    // Another wish is another revision.
+    assert_eq!(
+        outline(&desk.send(448, &[target(0, &[(0, 100)])])),
+        [sent("e0", 3, 1, Cause::Change)]
+    );
+}
+
+#[test]
+fn what_was_refused_waits_but_a_decrease_does_not() {
+    let mut desk = Desk::new(1, 640);
+    let refused = desk.send(0, &[target(0, &[(0, 160)])]);
+    desk.refuse(&refused[0], 1);
+    let decision = desk.ask(2, &[target(0, &[(0, 160)])]);
+    assert!(decision.commands.is_empty());
+    assert_eq!(decision.wake_at, at(16));
+    assert_eq!(
+        outline(&desk.ask(2, &[target(0, &[(0, 60)])]).commands),
+        [sent("e0", 2, 1, Cause::Change)]
+    );
+    let again = desk.send(16, &[target(0, &[(0, 160)])]);
+    assert_eq!(outline(&again), [sent("e0", 2, 1, Cause::Change)]);
+    desk.refuse(&again[0], 17);
+    assert!(desk.send(46, &[target(0, &[(0, 160)])]).is_empty());
+    assert_eq!(desk.send(47, &[target(0, &[(0, 160)])]).len(), 1);
+}
+
+#[test]
+fn handing_back_waits_for_the_maximum_to_fit_and_is_sent_once() {
+    let mut desk = Desk::new(2, 400);
+    let first = desk.send(0, &[target(0, &[(0, 100)]), target(1, &[(0, 100)])]);
+    desk.accept(&first, 1);
+    let hand_back = Target {
+        wish: Wish::HandBack,
+        ..target(0, &[(0, 0)])
+    };
+    let targets = [hand_back.clone(), target(1, &[(0, 80)])];
+    let lowered = desk.ask(10, &targets);
+    assert_eq!(outline(&lowered.commands), [sent("e1", 2, 1, Cause::Change)]);
+    assert_eq!(lowered.notes.len(), 1);
+    let lowered = desk.send(10, &targets);
+    desk.accept(&lowered, 11);
+    let cleared = desk.send(16, &targets);
+    assert_eq!(cleared[0].instruction, Instruction::Clear);
+    desk.accept(&cleared, 17);
+    assert!(desk.send(100, &targets).is_empty());
+    // Taken back.
+    let taken = desk.send(110, &[target(0, &[(0, 60)]), target(1, &[(0, 80)])]);
+    assert_eq!(outline(&taken), [sent("e0", 3, 1, Cause::Change)]);
+}
+
+#[test]
+fn a_tail_at_the_minimum_is_given_while_it_fits() {
+    let mut desk = Desk::new(2, 100);
+    let with_tail = |number| Target {
+        wish: Wish::Follow {
+            rates: rates(&[(0, 80), (300, 0)]),
+            tail: TailWish::Minimum,
+        },
+        ..target(number, &[(0, 0)])
+    };
+    let decision = desk.ask(0, &[with_tail(0), with_tail(1)]);
+    let tail = |command: &ProfileCommand| points(command).last().unwrap().1;
+    let mut tails: Vec<_> = decision
+        .commands
+        .iter()
+        .map(|command| (command.evse.to_string(), tail(command)))
+        .collect();
+    tails.sort();
+    assert_eq!(tails, [("e0".to_owned(), 60), ("e1".to_owned(), 0)]);
+    assert_eq!(decision.notes.len(), 1);
+    // A limit far beyond the lease counts for a tail.
+    desk.available[0] = Timeline::from_points([(at(0), amperes(1_000)), (at(50_000), amperes(0))]);
+    let decision = desk.ask(0, &[with_tail(0)]);
+    assert_eq!(points(&decision.commands[0]), [(0, 80), (300, 0)]);
+}
+
+#[test]
+fn where_too_much_is_open_nothing_is_raised_but_decreases_go() {
+    let mut desk = Desk::new(1, 1_000);
+    for revision in 1..=MAX_OPEN_ENTRIES as u64 {
+        desk.ledger.issued(&set(0, revision, 0, 100, 0));
+    }
+    let raised = desk.ask(10, &[target(0, &[(0, 320)])]);
+    assert!(
+        raised
+            .commands
+            .iter()
+            .all(|command| points(command).iter().all(|(_, rate)| *rate <= 100))
+    );
+    assert_eq!(raised.notes.len(), 1);
+    let lowered = desk.send(10, &[target(0, &[(0, 60)])]);
+    assert_eq!(points(&lowered[0])[0], (10, 60));
+}
+
+#[test]
+fn that_an_evse_may_do_anything_is_no_reason_to_tell_it_to() {
+    let mut desk = Desk::new(2, 100);
+    desk.ledger = Ledger::unknown(&desk.site, at(0));
+    let commands = desk.send(10, &[target(0, &[(0, 320)])]);
+    assert_eq!(points(&commands[0])[0], (10, 0));
+    let mut desk = Desk::new(2, 100);
+    desk.ledger.metered(&drawing(1, 0, 320), at(0));
+    let commands = desk.send(10, &[target(0, &[(0, 60)]), target(1, &[(0, 320)])]);
+    let expected = [("e0", 0), ("e1", 100)].map(|(evse, rate)| (evse.to_owned(), rate));
+    assert_eq!(
+        first_rates(&commands),
+        expected,
+        "what a disobeying car takes is no room for anyone, itself included"
+    );
+}
+
+#[test]
+fn a_profile_that_the_station_lost_is_sent_again() {
+    let mut desk = Desk::new(1, 640);
+    let targets = [target(0, &[(0, 160)])];
+    let first = desk.send(0, &targets);
+    desk.accept(&first, 1);
+    desk.ledger.active_reported(&evse_id(0), None, at(60));
+    assert_eq!(outline(&desk.send(60, &targets)), [sent("e0", 2, 1, Cause::Change)]);
+    assert!(desk.send(61, &targets).is_empty());
+}
+
+#[test]
+fn targets_that_cannot_be_served_are_named_and_do_not_stop_the_others() {
+    let mut fixed = evse(1);
+    fixed.controllable = false;
+    let mut desk = Desk::of(spec(vec![evse(0), fixed]), 1_000);
+    let mut wrong_plug = target(0, &[(0, 100)]);
+    wrong_plug.connector = crate::domain::ids::ConnectorId::parse("9").unwrap();
+    let decision = desk.ask(
+        0,
+        &[
+            target(9, &[(0, 100)]),
+            target(1, &[(0, 100)]),
+            target(0, &[(0, -5)]),
+            target(0, &[(0, 100)]),
+        ],
+    );
+    assert_eq!(
+        points(&decision.commands[0]),
+        [(0, 0)],
+        "the first target of an EVSE is the one"
+    );
+    assert_eq!((decision.commands.len(), decision.notes.len()), (1, 2));
+    assert_eq!(desk.ask(0, &[wrong_plug]).notes.len(), 1);
+}
+
+#[test]
+fn revisions_go_on_from_what_a_station_reports() {
+    let mut desk = Desk::new(1, 640);
+    desk.ledger.active_reported(&evse_id(0), Some(Revision::new(41)), at(0));
+    assert_eq!(desk.send(1, &[target(0, &[(0, 0)])])[0].revision, Revision::new(42));
+}
+
+#[test]
+fn when_faults_end_everyone_gets_the_plan_and_then_only_renewals_are_sent() {
+    let mut reached = 0;
+    for seed in 1..=60 {
+        let mut world = World::new(seed, None);
+        world.run(400);
+        world.end_faults();
+        world.link_is_up();
+        world.give_room_for_all();
+        world.settle_on_equal_shares(60);
+        world.run(3 * 150 + 200);
+        assert_eq!(world.overload, None, "seed {seed}");
+        let allowed = world.allowed_rates();
+        assert!(
+            allowed.iter().all(|rate| *rate == Rate::new(60)),
+            "seed {seed}: {allowed:?}"
+        );
+        let before = world.sent;
+        world.run(300);
+        let [changes, renewals, retries] = [0, 1, 2].map(|cause| world.sent[cause] - before[cause]);
+        assert_eq!((changes, retries), (0, 0), "seed {seed}");
+        reached += usize::from(renewals > 0);
+    }
+    assert_eq!(reached, 60);
+}

@@ -483,6 +483,8 @@ impl World {
                     }
                     self.tell(Told::SessionEnded(evse, session, at(self.now)));
                 }
+                // News of a session that has already ended again is too late for anyone to act on.
+                Message::SessionStarted { evse, session } if self.stations[evse].running != session => {}
                 Message::SessionStarted { evse, session } => {
                     self.known[evse] = Some(session.clone());
                     self.tell(Told::SessionStarted(evse, session, at(self.now)));
@@ -615,6 +617,17 @@ impl World {
         self.tell(Told::Event(event, at(self.now)));
     }
 
+    /// More than everyone together can draw.
+    pub fn give_room_for_all(&mut self) {
+        let most = Capacity {
+            line: [Some(DeciAmps::from_deciamps(10_000)); 3],
+            total: None,
+        };
+        self.available = vec![Timeline::constant(most); self.available.len()];
+        self.excused = self.available.iter().map(|room| room.map(Bound::of_capacity)).collect();
+        self.wake_at = self.now;
+    }
+
     pub fn link_is_up(&mut self) {
         if !self.link_up {
             self.link_changes();
@@ -638,6 +651,7 @@ impl World {
             .told
             .iter()
             .position(|told| matches!(told, Told::Event(Event::SiteDeleted, _)));
+        let before = std::mem::replace(&mut self.ledger, Ledger::new(&self.site));
         self.ledger = match start.map(|index| &self.told[index]) {
             Some(Told::Event(_, at)) => Ledger::unknown(&self.site, *at),
             _ => Ledger::new(&self.site),
@@ -645,6 +659,15 @@ impl World {
         self.follow_rule();
         for told in &self.told[start.map_or(0, |index| index + 1)..] {
             tell(&mut self.ledger, told);
+        }
+        if self.wrong.is_none() {
+            let lax = invariants::inv_1_nothing_is_raised_too_far(
+                &self.ledger.worst_cases(at(self.now)),
+                &before.worst_cases(at(self.now)),
+                &vec![Timeline::constant(amperes(0)); self.available.len()],
+                at(self.now),
+            );
+            lax.expect("what is made again is never laxer than it was");
         }
         self.wake_at = self.now;
     }
@@ -700,7 +723,7 @@ impl World {
                 .evses()
                 .filter(|(at, _)| self.site.path_to_root(*at).any(|above| above == place))
                 .count() as i64;
-            let mut capacity = |dice: &mut Dice| Capacity {
+            let capacity = |dice: &mut Dice| Capacity {
                 line: least
                     .line
                     .map(|line| Some(DeciAmps::from_deciamps(line + dice.roll(0, 200 * below)))),
@@ -871,98 +894,4 @@ fn random_site(dice: &mut Dice) -> Site {
         }
     }
     site(spec)
-}
-impl World {
-    pub fn dump(&self) {
-        println!(
-            "now {} skew {:?} fences {} amn {:?}",
-            self.now,
-            self.site.spec().clock_skew,
-            self.fences,
-            self.faults
-        );
-        for (n, s) in self.stations.iter().enumerate() {
-            let r = self.ledger.record(&evse_id(n)).unwrap();
-            println!(
-                "e{n} place {} running {} clock {} lag {} recent {:?} metered {} ctl {} default {:?} trust {:?}",
-                r.place,
-                s.running,
-                s.clock,
-                s.lag,
-                s.recent,
-                r.evse.metered,
-                r.evse.controllable,
-                r.evse.connectors[0].default,
-                r.trust
-            );
-            println!(
-                "   follows {:?}",
-                s.follows.as_ref().map(|(r, i)| (
-                    r,
-                    match i {
-                        Instruction::Set(p) => format!(
-                            "{:?} end {}",
-                            p.limits()
-                                .points()
-                                .iter()
-                                .map(|(a, r)| (a.unix_secs() - 1000000, r.value()))
-                                .collect::<Vec<_>>(),
-                            p.lease_end().unix_secs() - 1000000
-                        ),
-                        _ => "clear".into(),
-                    }
-                ))
-            );
-            for e in r.entries() {
-                println!(
-                    "   entry {:?} {} {:?} load {:?}",
-                    e.command.revision,
-                    e.command.session,
-                    e.transmissions
-                        .iter()
-                        .map(|t| (
-                            t.command.attempt,
-                            t.command.sent_at.unix_secs() - 1000000,
-                            t.sent,
-                            t.fenced,
-                            &t.reply,
-                            t.replied,
-                            t.replied_at.unix_secs() - 1000000
-                        ))
-                        .collect::<Vec<_>>(),
-                    e.load
-                        .points()
-                        .iter()
-                        .map(|(a, l)| (a.unix_secs() - 1000000, l.line_currents()[0].deciamps()))
-                        .collect::<Vec<_>>()
-                );
-            }
-            println!(
-                "   worst {:?}",
-                r.worst()
-                    .points()
-                    .iter()
-                    .map(|(a, l)| (a.unix_secs() - 1000000, l.line_currents()[0].deciamps()))
-                    .collect::<Vec<_>>()
-            );
-        }
-        for (p, a) in self.available.iter().enumerate() {
-            println!(
-                "avail {p} {:?} excused {:?}",
-                a.points()
-                    .iter()
-                    .map(|(a, c)| (
-                        a.unix_secs() - 1000000,
-                        c.line[0].unwrap().deciamps(),
-                        c.total.map(|t| t.watts())
-                    ))
-                    .collect::<Vec<_>>(),
-                self.excused[p]
-                    .points()
-                    .iter()
-                    .map(|(a, c)| (a.unix_secs() - 1000000, c.line[0], c.total))
-                    .collect::<Vec<_>>()
-            );
-        }
-    }
 }
