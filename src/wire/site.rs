@@ -73,8 +73,8 @@ pub fn site_spec(tenant: &TenantId, site: &proto::Site) -> Result<SiteSpec, Reje
             stations,
         };
         // What is refused anyway is told all that is wrong with it, unless parts are missing that others refer to.
-        let whole = spec.nodes.len() == site.nodes.len() && spec.stations.len() == site.stations.len();
-        if !faults.is_empty() && whole {
+        let complete = spec.nodes.len() == site.nodes.len() && spec.stations.len() == site.stations.len();
+        if !faults.is_empty() && complete {
             faults.part("", Site::new(spec.clone()));
         }
         Some(spec)
