@@ -168,22 +168,41 @@ fn api_limits(config: &Config) -> api::Limits {
     api::Limits {
         max_request_bytes: limits.request_message_bytes,
         max_response_bytes: limits.response_message_bytes,
+        max_connections: limits.connections,
         max_streams_per_connection: limits.streams_per_connection,
         max_in_flight_per_connection: limits.in_flight_per_connection,
         max_in_flight: limits.in_flight_total,
+        max_long_calls: limits.long_calls,
+        handshake_timeout: limits.handshake_timeout,
         call_timeout: limits.request_timeout,
+        plan_timeout: limits.plan_timeout,
+        meter_idle_timeout: limits.meter_idle_timeout,
+        watch_idle_timeout: limits.watch_idle_timeout,
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
         max_connection_age: limits.connection_age,
         max_header_bytes: limits.header_list_bytes,
         shutdown_grace: limits.drain,
-        ..api::Limits::default()
     }
 }
 
 fn dispatch_limits(config: &Config) -> dispatch::Limits {
     dispatch::Limits {
+        max_streams: config.limits.gateway_streams,
         heartbeat: config.limits.heartbeat,
         ..dispatch::Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn without_settings_the_limits_are_those_of_the_parts() {
+        let config = Config::parse(&Sources::default()).unwrap();
+        assert_eq!(api_limits(&config), api::Limits::default());
+        assert_eq!(dispatch_limits(&config), dispatch::Limits::default());
     }
 }

@@ -77,14 +77,27 @@ pub struct Planner {
 pub struct Limits {
     pub request_message_bytes: usize,
     pub response_message_bytes: usize,
+    pub connections: usize,
+    /// From the start of a connection to its first words.
+    pub handshake_timeout: Duration,
     /// Streams open at once on one connection.
     pub streams_per_connection: u32,
     /// Calls being answered at once, of one connection and of all.
     pub in_flight_per_connection: usize,
     pub in_flight_total: usize,
+    /// Plan watchers and meter streams at once, of all connections.
+    pub long_calls: usize,
+    /// Gateway streams at once, of all tenants.
+    pub gateway_streams: usize,
     /// A unary call that takes longer is answered with DEADLINE_EXCEEDED.
     pub request_timeout: Duration,
-    /// A stream is closed after three of these without a word.
+    /// The same for a stateless plan, which solves a whole problem.
+    pub plan_timeout: Duration,
+    /// A meter stream without a reading for this long is closed.
+    pub meter_idle_timeout: Duration,
+    /// A watched plan that does not change for this long ends its stream.
+    pub watch_idle_timeout: Duration,
+    /// A gateway says something at least this often. Its stream is closed after three of these without a word.
     pub heartbeat: Duration,
     pub keepalive_interval: Duration,
     pub keepalive_timeout: Duration,
@@ -150,13 +163,20 @@ impl Limits {
     fn read(reader: &mut Reader<'_>) -> Self {
         const MIB: i64 = 1 << 20;
         Self {
-            request_message_bytes: reader.number("limits.request_message_bytes", MIB, (1_024, 64 * MIB)),
+            request_message_bytes: reader.number("limits.request_message_bytes", 4 * MIB, (1_024, 64 * MIB)),
             response_message_bytes: reader.number("limits.response_message_bytes", 4 * MIB, (1_024, 256 * MIB)),
+            connections: reader.number("limits.connections", 10_000, (1, 1_000_000)),
+            handshake_timeout: reader.seconds("limits.handshake_timeout_seconds", 5, (1, 600)),
             streams_per_connection: reader.number("limits.streams_per_connection", 100, (1, 10_000)),
             in_flight_per_connection: reader.number("limits.in_flight_per_connection", 64, (1, 10_000)),
             in_flight_total: reader.number("limits.in_flight_total", 1_024, (1, 1_000_000)),
+            long_calls: reader.number("limits.long_calls", 2_000, (1, 1_000_000)),
+            gateway_streams: reader.number("limits.gateway_streams", 5_000, (1, 1_000_000)),
             request_timeout: reader.seconds("limits.request_timeout_seconds", 10, (1, 3_600)),
-            heartbeat: reader.seconds("limits.heartbeat_seconds", 30, (1, 3_600)),
+            plan_timeout: reader.seconds("limits.plan_timeout_seconds", 60, (1, 3_600)),
+            meter_idle_timeout: reader.seconds("limits.meter_idle_timeout_seconds", 60, (1, 86_400)),
+            watch_idle_timeout: reader.seconds("limits.watch_idle_timeout_seconds", 7_200, (3_600, 604_800)),
+            heartbeat: reader.seconds("limits.heartbeat_seconds", 10, (1, 3_600)),
             keepalive_interval: reader.seconds("limits.keepalive_interval_seconds", 30, (1, 3_600)),
             keepalive_timeout: reader.seconds("limits.keepalive_timeout_seconds", 10, (1, 3_600)),
             connection_age: reader.seconds("limits.connection_age_seconds", 1_800, (60, 86_400)),
@@ -437,7 +457,7 @@ mod tests {
         let config = Config::parse(&Sources::default()).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
         assert_eq!(config.store, StoreKind::Sled);
-        assert_eq!(config.limits.request_message_bytes, 1 << 20);
+        assert_eq!(config.limits.request_message_bytes, 4 << 20);
         assert!(config.reflection);
     }
 

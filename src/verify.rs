@@ -227,7 +227,7 @@ fn check_session(snapshot: &Snapshot, session: &SnapshotSession, rates: &[Rate],
                 rate,
             });
         }
-        if !rate.is_zero() && !(session.first_slot <= slot && slot < session.end_slot) {
+        if !rate.is_zero() && (slot < session.first_slot || slot >= session.end_slot) {
             violations.push(Violation::OutsideStay {
                 session: id(),
                 slot,
@@ -404,4 +404,248 @@ fn is_interrupted(snapshot: &Snapshot, session: &SnapshotSession, rates: &[Rate]
         let so_far = energy_of(snapshot, session, &rates[..slot]);
         rates[slot].is_zero() && session.need.is_none_or(|need| so_far < need)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conversion::{Conversion, Phase, Wiring};
+    use crate::domain::ids::EvseId;
+    use crate::domain::limits::Capacity;
+    use crate::domain::plan::{Outcome, PlanStats, Schedule};
+    use crate::domain::session::Tier;
+    use crate::domain::site::{Fairness, RateChoice, Steps};
+    use crate::domain::snapshot::{DemandCharge, SlotGrid, SnapshotNode};
+    use crate::units::{DeciAmps, MicrosPerKwh, Seconds, Volts};
+
+    const HOUR: Seconds = Seconds::from_hours(1);
+
+    /// Two cars on L1 behind 20 A, three slots of an hour; each needs 12 Ah, the second one only in the last two slots.
+    fn facts() -> Snapshot {
+        let conversion = Conversion::new(&Wiring::Star(vec![Phase::L1]), Volts::from_volts(230));
+        let session = |name: &str, first_slot: usize| SnapshotSession {
+            id: SessionId::parse(name).unwrap(),
+            evse: EvseId::parse(name).unwrap(),
+            node: 1,
+            power: conversion.nominal_power(None),
+            conversion: conversion.clone(),
+            default: Rate::ZERO,
+            choice: RateChoice {
+                minimum: Rate::new(60),
+                maximum: Rate::new(160),
+                steps: Steps::Multiple(Rate::new(10)),
+            },
+            first_slot,
+            end_slot: 3,
+            need: Some(WattSeconds::from_watt_hours(12 * 230)),
+            guaranteed: WattSeconds::ZERO,
+            interruptible: true,
+            tier: Tier::NORMAL,
+            current: Rate::ZERO,
+        };
+        let node = |name: &str, parent: Option<usize>, limit: i64| SnapshotNode {
+            id: NodeId::parse(name).unwrap(),
+            parent,
+            available: vec![
+                Capacity {
+                    line: [Some(DeciAmps::from_deciamps(limit)); 3],
+                    total: None
+                };
+                3
+            ],
+        };
+        Snapshot {
+            grid: SlotGrid::new(Instant::from_unix_secs(0), HOUR, 3),
+            nodes: vec![node("grid", None, 400), node("panel", Some(0), 200)],
+            sessions: vec![session("anna", 0), session("bert", 1)],
+            prices: [1, 2, 3]
+                .map(|price| MicrosPerKwh::from_micros_per_kwh(price * 100_000))
+                .to_vec(),
+            demand_charge: Some(DemandCharge {
+                micros_per_kw: 1_000_000,
+                peak_so_far: Watts::from_watts(1_000),
+                expected_base: vec![Watts::from_watts(100); 3],
+            }),
+            fairness: Fairness::MaxMin,
+        }
+    }
+
+    /// A plan with these rates in A; its figures are what they should be.
+    fn plan(snapshot: &Snapshot, amperes: [[i64; 3]; 2]) -> Plan {
+        let mut plan = Plan {
+            grid: snapshot.grid,
+            schedules: snapshot
+                .sessions
+                .iter()
+                .zip(amperes)
+                .map(|(session, amperes)| Schedule {
+                    session: session.id.clone(),
+                    evse: session.evse.clone(),
+                    rates: amperes.map(|amperes| Rate::new(amperes * 10)).to_vec(),
+                })
+                .collect(),
+            notes: Vec::new(),
+            stats: PlanStats {
+                outcome: Outcome::Greedy,
+                delivered: WattSeconds::ZERO,
+                unserved: WattSeconds::ZERO,
+                energy_cost: MoneyMicros::ZERO,
+                demand_cost: MoneyMicros::ZERO,
+                peak: Watts::ZERO,
+                relaxed_delivered: None,
+                relaxed_cost: None,
+                iterations: 0,
+            },
+        };
+        let actual = figures(snapshot, &plan);
+        plan.stats.delivered = actual.delivered;
+        plan.stats.unserved = actual.unserved;
+        plan.stats.energy_cost = actual.energy_cost;
+        plan.stats.demand_cost = actual.demand_cost;
+        plan.stats.peak = actual.peak;
+        for (session, schedule) in snapshot.sessions.iter().zip(&plan.schedules) {
+            plan.notes.extend(session_notes(snapshot, session, &schedule.rates));
+        }
+        plan
+    }
+
+    fn found(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+        check(snapshot, plan).iter().map(ToString::to_string).collect()
+    }
+
+    const GOOD: [[i64; 3]; 2] = [[12, 0, 0], [0, 12, 0]];
+
+    #[test]
+    fn a_good_plan_passes_and_its_figures_are_as_by_hand() {
+        let facts = facts();
+        let plan = plan(&facts, GOOD);
+        assert_eq!(check(&facts, &plan), []);
+        // 2.76 kWh at 0.10 and at 0.20; 2 860 W are 1 860 W above the old peak.
+        assert_eq!(plan.stats.energy_cost, MoneyMicros::from_micros(276_000 + 552_000));
+        assert_eq!(plan.stats.demand_cost, MoneyMicros::from_micros(1_860_000));
+        assert_eq!(plan.stats.peak, Watts::from_watts(2_860));
+    }
+
+    #[test]
+    fn a_broken_limit_is_named_with_node_slot_load_and_limit() {
+        let facts = facts();
+        let plan = plan(&facts, [[0, 12, 0], [0, 9, 0]]);
+        let violations = found(&facts, &plan);
+        assert_eq!(
+            violations,
+            ["node panel in slot 1 from @3600: L1 carries 210 dA of 200 dA"]
+        );
+    }
+
+    #[test]
+    fn a_rate_between_zero_and_the_minimum_or_off_its_steps_is_found() {
+        let facts = facts();
+        for rate in [50, 65, 170, -10] {
+            let mut plan = plan(&facts, GOOD);
+            plan.schedules[0].rates[0] = Rate::new(rate);
+            assert!(
+                check(&facts, &plan)
+                    .iter()
+                    .any(|found| matches!(found, Violation::RateNotAllowed { .. })),
+                "{rate}"
+            );
+        }
+    }
+
+    #[test]
+    fn power_outside_the_stay_is_found() {
+        let facts = facts();
+        let violations = found(&facts, &plan(&facts, [[12, 0, 0], [12, 0, 0]]));
+        assert!(
+            violations[0].contains("session bert has rate 120 in slot 0"),
+            "{violations:?}"
+        );
+    }
+
+    #[test]
+    fn an_overloaded_node_wants_every_session_below_at_its_least() {
+        let mut facts = facts();
+        facts.nodes[1].available[0].line[0] = Some(DeciAmps::from_deciamps(-1));
+        let violations = found(&facts, &plan(&facts, GOOD));
+        assert_eq!(violations.len(), 2, "{violations:?}");
+        assert!(violations[0].contains("node panel is overloaded without it"));
+        assert!(violations[1].starts_with("no note says NodeOverloaded"));
+    }
+
+    #[test]
+    fn one_step_above_the_need_is_allowed_and_two_are_not() {
+        let mut facts = facts();
+        facts.sessions[0].need = Some(WattSeconds::from_watt_hours(11 * 230 + 1));
+        assert_eq!(found(&facts, &plan(&facts, GOOD)), [""; 0]);
+        facts.sessions[0].need = Some(WattSeconds::from_watt_hours(11 * 230));
+        let violations = found(&facts, &plan(&facts, GOOD));
+        assert!(violations[0].starts_with("session anna gets"), "{violations:?}");
+    }
+
+    #[test]
+    fn every_wrong_figure_is_found() {
+        let facts = facts();
+        let wrong: [fn(&mut PlanStats); 5] = [
+            |stats| stats.delivered += WattSeconds::from_watt_seconds(1),
+            |stats| stats.unserved += WattSeconds::from_watt_seconds(1),
+            |stats| stats.energy_cost += MoneyMicros::from_micros(1),
+            |stats| stats.demand_cost += MoneyMicros::from_micros(1),
+            |stats| stats.peak += Watts::from_watts(1),
+        ];
+        for forge in wrong {
+            let mut plan = plan(&facts, GOOD);
+            forge(&mut plan.stats);
+            assert!(matches!(check(&facts, &plan)[..], [Violation::WrongFigure { .. }]));
+        }
+    }
+
+    #[test]
+    fn notes_must_be_there_and_true() {
+        let mut facts = facts();
+        facts.sessions[0].guaranteed = WattSeconds::from_watt_hours(230 * 9);
+        let mut plan = plan(&facts, [[8, 0, 0], [0, 12, 0]]);
+        assert_eq!(plan.notes.len(), 2);
+        assert_eq!(check(&facts, &plan), []);
+        let dropped = plan.notes.pop().unwrap();
+        assert_eq!(check(&facts, &plan), [Violation::NoteMissing { note: dropped }]);
+        plan.schedules[0].rates[0] = Rate::new(120);
+        assert!(
+            check(&facts, &plan)
+                .iter()
+                .any(|found| matches!(found, Violation::NoteFalse { .. }))
+        );
+    }
+
+    #[test]
+    fn a_pause_of_a_session_that_may_not_be_interrupted_needs_a_note() {
+        let mut facts = facts();
+        facts.sessions[0].interruptible = false;
+        assert_eq!(plan(&facts, [[6, 6, 0], [0, 12, 0]]).notes, []);
+        for (rates, running) in [([6, 0, 6], false), ([0, 6, 6], true), ([6, 0, 0], false)] {
+            facts.sessions[0].current = Rate::new(if running { 60 } else { 0 });
+            let mut plan = plan(&facts, [rates, [0, 12, 0]]);
+            plan.notes.retain(|note| !matches!(note, Note::Interrupted { .. }));
+            assert!(
+                matches!(check(&facts, &plan)[..], [Violation::NoteMissing { .. }]),
+                "{rates:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_for_other_sessions_or_slots_is_not_judged_further() {
+        let facts = facts();
+        let mut plan = plan(&facts, GOOD);
+        plan.schedules.swap(0, 1);
+        plan.schedules[0].rates.pop();
+        let violations = check(&facts, &plan);
+        assert!(
+            violations
+                .iter()
+                .all(|found| matches!(found, Violation::Mismatch { .. }))
+        );
+        assert_eq!(violations.len(), 5, "{violations:?}");
+        plan.schedules.pop();
+        assert!(!check(&facts, &plan).is_empty());
+    }
 }

@@ -1,12 +1,13 @@
 //! The program as people and scripts call it: what it prints, and its exit code.
 
+use laddplan::ocpi::check::{Expectation, check};
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::proto;
 use laddplan::wire::proto::site_service_server::{SiteService, SiteServiceServer};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -182,6 +183,59 @@ fn the_printed_example_is_a_request() {
     assert_eq!(output.status.code(), DONE);
     let request: proto::PlanRequest = from_json(out(&output)).unwrap();
     assert_eq!(request.sessions.len(), 3);
+}
+
+#[test]
+fn the_printed_example_is_planned_and_its_profiles_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, run(&["plan", "--print-example"]).stdout).unwrap();
+    let request = request.to_str().unwrap();
+
+    let human = run(&["plan", request]);
+    assert_eq!(human.status.code(), DONE, "{}", err(&human));
+    assert!(
+        out(&human).ends_with("every limit kept, checked independently\n"),
+        "{}",
+        out(&human)
+    );
+
+    let machine = run(&["plan", request, "--json"]);
+    let plan: proto::PlanResponse = from_json(out(&machine)).unwrap();
+    assert_eq!(plan.sessions.len(), 3);
+    assert!(plan.stats.unwrap().delivered_watt_hour > 0);
+    // What the protos print is the OCPI object, field for field.
+    let plan: serde_json::Value = serde_json::from_slice(&machine.stdout).unwrap();
+    for session in plan["sessions"].as_array().unwrap() {
+        let profile = serde_json::to_string(&session["charging_profile"]).unwrap();
+        let report = check(&profile, Expectation::default());
+        assert!(report.is_valid() && report.warnings.is_empty(), "{profile}: {report:?}");
+    }
+}
+
+#[test]
+fn a_problem_with_three_faults_is_refused_with_three_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    let mut problem: serde_json::Value = serde_json::from_slice(&run(&["plan", "--print-example"]).stdout).unwrap();
+    problem["site"]["time_zone"] = "Mars/Olympus".into();
+    problem["sessions"][0]["spec"]["need_watt_hour"] = 10_000_000_000_000_i64.into();
+    problem["sessions"][1]["delivered_watt_hour"] = (-1).into();
+    std::fs::write(&request, problem.to_string()).unwrap();
+    let output = run(&["plan", request.to_str().unwrap()]);
+    assert_eq!(output.status.code(), BAD_INPUT);
+    let fields: Vec<&str> = err(&output)
+        .lines()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "site.time_zone",
+            "sessions[0].spec.need_watt_hour",
+            "sessions[1].delivered_watt_hour"
+        ]
+    );
 }
 
 #[test]
@@ -385,4 +439,84 @@ fn clients_tell_what_the_service_said() {
 
     let delete = call(&server, &["site", "delete", "depot"]);
     assert_eq!(delete.status.code(), INTERNAL);
+}
+
+/// The service, on a free port; killed at the latest when the test ends.
+struct Service {
+    process: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(data: &Path) -> Self {
+        let mut process = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+            .env("LADDPLAN_LOG_FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = log.find_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            Some(event["address"].as_str()?.to_owned())
+        });
+        // Read to its end, so that the service never waits for a reader.
+        std::thread::spawn(move || log.for_each(drop));
+        Self {
+            process,
+            address: format!("http://{}", address.expect("the service says where it listens")),
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn what_the_clients_put_in_survives_a_kill_and_an_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let request: serde_json::Value = serde_json::from_slice(&run(&["plan", "--print-example"]).stdout).unwrap();
+    std::fs::write(at("site.json"), request["site"].to_string()).unwrap();
+    std::fs::write(at("limit.json"), request["grid_limits"][0].to_string()).unwrap();
+    let prices = serde_json::json!({ "prices": request["prices"] });
+    std::fs::write(at("prices.json"), prices.to_string()).unwrap();
+
+    let service = Service::start(&folder.path().join("data"));
+    for arguments in [
+        &["site", "put", &at("site.json")][..],
+        &["limit", "set", &at("limit.json"), "--site", "workplace"],
+        &["prices", "set", &at("prices.json"), "--site", "workplace"],
+        &["site", "stop", "workplace"],
+        &["site", "resume", "workplace"],
+    ] {
+        let output = call(&service.address, arguments);
+        assert_eq!(output.status.code(), DONE, "{arguments:?}: {}", err(&output));
+        assert!(out(&output).starts_with("recorded as entry "), "{}", out(&output));
+    }
+    let repeated = ["site", "stop", "workplace", "--request-id", "once"];
+    assert_eq!(
+        out(&call(&service.address, &repeated)),
+        out(&call(&service.address, &repeated))
+    );
+    let locked = run(&["journal", "export", "--data", &at("data")]);
+    assert_eq!(locked.status.code(), INTERNAL, "{}", err(&locked));
+    drop(service);
+
+    let exported = run(&["journal", "export", "--data", &at("data"), "--out", &at("export")]);
+    assert_eq!(exported.status.code(), DONE, "{}", err(&exported));
+    let restored = run(&["journal", "restore", &at("export"), "--data", &at("again")]);
+    assert_eq!(restored.status.code(), DONE, "{}", err(&restored));
+    let over_another = run(&["journal", "restore", &at("export"), "--data", &at("again")]);
+    assert_eq!(over_another.status.code(), BAD_INPUT, "{}", err(&over_another));
+
+    let service = Service::start(&folder.path().join("again"));
+    let limits = call(&service.address, &["limit", "list", "--site", "workplace"]);
+    assert!(out(&limits).contains("dso-noon"), "{}", out(&limits));
+    let site = call(&service.address, &["site", "get", "workplace"]);
+    assert!(out(&site).contains("STOPPED"), "{}", out(&site));
 }

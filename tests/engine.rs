@@ -10,6 +10,7 @@ use laddplan::domain::session::{MeterSample, Override};
 use laddplan::domain::site::Mode;
 use laddplan::engine::Refusal;
 use laddplan::engine::ports::OutgoingCommand;
+use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::units::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,8 +124,11 @@ async fn an_increase_waits_for_the_decrease_it_needs() {
         "the second waits until that is confirmed"
     );
     accept_all(&world).await;
+    // Cars are given time to follow.
+    world.advance(Seconds::from_secs(11)).await;
     let after = world.gateway.sent();
-    let [first, second] = [1, 2].map(|number| ceiling(&after, number, MORNING).unwrap());
+    let soon = MORNING + Seconds::from_mins(2);
+    let [first, second] = [1, 2].map(|number| ceiling(&after, number, soon).unwrap());
     assert!(second > 0 && first + second <= 320, "{first} and {second}");
 }
 
@@ -231,9 +235,15 @@ async fn a_burst_of_arrivals_makes_few_plans() {
 async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blocks_intake() {
     let mut settings = SETTINGS;
     settings.solver_threads = 1;
-    settings.watchdog = Duration::ZERO;
-    settings.cut_watchdog = Duration::ZERO;
+    settings.watchdog = Duration::from_millis(1);
+    settings.cut_watchdog = Duration::from_millis(1);
     let world = World::start_with(settings).await;
+    // The only solver is busy with a large problem of someone else's.
+    let engine = world.engine.clone();
+    let large = tokio::spawn(async move { engine.plan_once(large_problem()).await });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
     world.put_site(site_spec(40, 2)).await;
     world
         .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
@@ -244,6 +254,28 @@ async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blo
         |entry| matches!(&entry.event, Event::PlanMade(numbered) if numbered.provenance.watchdog_fallback && !numbered.plan.schedules.is_empty()),
     );
     assert!(fallback, "the journal says that the greedy plan stood in");
+    large.await.unwrap().expect("the large problem has its plan");
+}
+
+/// A problem that keeps a solver busy for much longer than a few milliseconds.
+fn large_problem() -> OnceRequest {
+    OnceRequest {
+        site: site_spec(400, 60),
+        now: MORNING,
+        slot_count: None,
+        grid_limits: Vec::new(),
+        prices: None,
+        base_load: None,
+        solar: None,
+        sessions: (1..=60)
+            .map(|number| OnceSession {
+                spec: session(number, MORNING, Seconds::from_hours(12), 60),
+                delivered: WattSeconds::ZERO,
+                overridden: Override::None,
+            })
+            .collect(),
+        budget: SETTINGS.budget,
+    }
 }
 
 #[tokio::test]
@@ -389,9 +421,11 @@ async fn a_new_car_ends_the_session_that_was_still_open_on_its_evse() {
 async fn operators_pause_boost_stop_and_hand_back() {
     let world = site_with_two_cars().await;
     accept_all(&world).await;
+    // Answers come, and cars are given time to follow.
     let settle_answers = async || {
         world.settle().await;
         accept_all(&world).await;
+        world.advance(Seconds::from_secs(11)).await;
     };
     world
         .submit(Event::SessionOverridden {
@@ -400,7 +434,8 @@ async fn operators_pause_boost_stop_and_hand_back() {
         })
         .await;
     settle_answers().await;
-    assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(0), "paused");
+    let soon = MORNING + Seconds::from_mins(2);
+    assert_eq!(ceiling(&world.gateway.sent(), 1, soon), Some(0), "paused");
     world
         .submit(Event::SessionOverridden {
             session: session_id(1),
@@ -409,12 +444,12 @@ async fn operators_pause_boost_stop_and_hand_back() {
         .await;
     settle_answers().await;
     settle_answers().await;
-    assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(320), "boosted");
+    assert_eq!(ceiling(&world.gateway.sent(), 1, soon), Some(320), "boosted");
     world.submit(Event::SiteStopped { stopped: true }).await;
     settle_answers().await;
     let sent = world.gateway.sent();
     assert_eq!(
-        [ceiling(&sent, 1, MORNING), ceiling(&sent, 2, MORNING)],
+        [ceiling(&sent, 1, soon), ceiling(&sent, 2, soon)],
         [Some(0), Some(0)],
         "stopped"
     );
@@ -440,7 +475,7 @@ async fn operators_pause_boost_stop_and_hand_back() {
         Instruction::Clear,
         "handed back once its maximum fits"
     );
-    let other = ceiling(&world.gateway.sent(), 2, MORNING).unwrap();
+    let other = ceiling(&world.gateway.sent(), 2, soon).unwrap();
     assert!(
         other <= 80,
         "its maximum of 320 dA is reserved; the other has {other} dA"

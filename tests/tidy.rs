@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "engine::view",
             "engine::Refusal",
-            "engine::MeterReceipt",
+            "engine::ports::OutgoingCommand",
         ],
     ),
     ("ocpi", &["units", "domain"]),
@@ -99,7 +99,7 @@ const MAY_USE_CRATES: &[(&str, &[&str])] = &[
     ("planner", &[]),
     ("planner::lp", &["good_lp"]),
     ("verify", &[]),
-    ("rollout", &[]),
+    ("rollout", &["thiserror"]),
     (
         "engine",
         &["async_trait", "thiserror", "tokio", "tokio_stream", "tracing", "uuid"],
@@ -162,6 +162,7 @@ impl Source<'_> {
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
             || self.path.ends_with("/samples.rs")
+            || self.path.ends_with("/conformance.rs")
     }
 
     /// The code that ships: without comments, without the contents of strings, without the tests at the end.

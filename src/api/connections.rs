@@ -55,11 +55,19 @@ impl Incoming {
             stream,
             handshake: Some(Handshake {
                 missing: PREFACE_BYTES,
-                deadline: Box::pin(sleep(self.handshake_timeout)),
+                deadline: after(self.handshake_timeout),
             }),
             _room: room,
         }))
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a deadline beside what it limits, and a pause after an error"
+)]
+fn after(time: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(sleep(time))
 }
 
 impl Stream for Incoming {
@@ -77,7 +85,7 @@ impl Stream for Incoming {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
-                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                    self.pause = Some(after(PAUSE));
                 }
             }
         }

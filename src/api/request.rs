@@ -140,7 +140,7 @@ fn token(list: &str, last: &str) -> String {
 }
 
 fn read_token(list: &str, token: &str) -> Option<String> {
-    if !token.is_ascii() || token.len() % 2 != 0 {
+    if !token.is_ascii() || !token.len().is_multiple_of(2) {
         return None;
     }
     let bytes: Option<Vec<u8>> = (0..token.len())

@@ -15,10 +15,11 @@ use proto::plan_service_server::PlanServiceServer;
 use proto::session_service_server::SessionServiceServer;
 use proto::site_service_server::SiteServiceServer;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::transport::Server;
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -87,18 +88,17 @@ pub async fn serve<G: GatewayService>(
         set_not_serving::<G>(&health).await;
         stop.send_replace(true);
     };
-    let cut = async {
-        // The sender is above: this waits for its word.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-        sleep(limits.shutdown_grace).await;
-    };
+    let mut serving = pin!(router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown));
     tokio::select! {
-        served = router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown) => Ok(served?),
-        () = cut => {
-            tracing::warn!("calls were still under way when the grace was over");
-            Ok(())
-        }
+        served = &mut serving => return Ok(served?),
+        // The sender is above, so this is its word.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
     }
+    match timeout(limits.shutdown_grace, serving).await {
+        Ok(served) => served?,
+        Err(_) => tracing::warn!("calls were still under way when the grace was over"),
+    }
+    Ok(())
 }
 
 /// tonic can also cut connections some time after their age, but then never tells them to go away first: so their age alone is set,

@@ -9,12 +9,13 @@ use crate::domain::event::{Event, RequestStamp};
 use crate::domain::ids::{SessionId, SiteKey, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{MeterSample, Session, SessionSpec};
+use crate::engine::view::SiteView;
 use crate::engine::{MeterReceipt, Refusal};
 use crate::units::{Instant, Seconds, WattSeconds};
 use crate::wire::common::{read, required, timestamp, timestamp_message};
 use crate::wire::meter::meter_samples;
 use crate::wire::proto;
-use crate::wire::session::{session_override, session_override_message, session_spec, session_spec_message};
+use crate::wire::session::{read_session, session_override, session_override_message, session_spec_message};
 use crate::wire::status::{exhausted, status};
 use std::collections::BTreeMap;
 use tokio::time::timeout;
@@ -83,28 +84,19 @@ impl proto::session_service_server::SessionService for Api {
     }
 }
 
-/// What is said about a session in a call to start or update one.
+/// A call that says something about a session.
+struct Saying<'call> {
+    tenant_id: &'call str,
+    site_id: &'call str,
+    session: Option<&'call proto::SessionSpec>,
+    driver: &'call str,
+}
+
+/// What was said.
 struct Said {
     stamp: RequestStamp,
     key: SiteKey,
     spec: SessionSpec,
-}
-
-fn said(
-    faults: &mut Faults,
-    tenant_id: &str,
-    site_id: &str,
-    session: Option<&proto::SessionSpec>,
-    stamp: Option<RequestStamp>,
-) -> Option<Said> {
-    let key = site_key(faults, tenant_id, site_id);
-    let session = required(faults, "session", session, "a session");
-    let spec = session.and_then(|session| faults.part("session", session_spec(session, None)));
-    Some(Said {
-        stamp: stamp?,
-        key: key?,
-        spec: spec?,
-    })
 }
 
 /// Takes the driver out of a session, so that it enters neither an event nor the hash of the call, from which it could be guessed.
@@ -126,25 +118,16 @@ fn check_driver(faults: &mut Faults, field: &str, driver: &str) {
 impl Api {
     async fn start(&self, mut message: proto::StartSessionRequest) -> Result<proto::StartSessionResponse, Refusal> {
         let driver = take_driver(message.session.as_mut());
-        let mut said = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), &message);
-            check_driver(faults, "session.driver", &driver);
-            said(
-                faults,
-                &message.tenant_id,
-                &message.site_id,
-                message.session.as_ref(),
-                stamp,
-            )
-        })?;
-        if !driver.is_empty() {
-            let view = self.engine.site(&said.key).await?;
-            // A session that cannot start leaves no trace of its driver. The engine is asked all the same: it says what is wrong,
-            // or knows the call already.
-            if Session::start(said.spec.clone(), &view.site, self.clock.now()).is_ok() {
-                said.spec.driver = Some(self.engine.person(&said.key.tenant, &driver).await?);
-            }
-        }
+        let saying = Saying {
+            tenant_id: &message.tenant_id,
+            site_id: &message.site_id,
+            session: message.session.as_ref(),
+            driver: &driver,
+        };
+        let fits =
+            |spec: &SessionSpec, view: &SiteView, now: Instant| Session::start(spec.clone(), &view.site, now).map(drop);
+        let stamp = |faults: &mut Faults| stamp(faults, message.meta.as_ref(), &message);
+        let said = self.hear(saying, stamp, fits).await?;
         let event = Event::SessionStarted(Box::new(said.spec));
         let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
         Ok(proto::StartSessionResponse { receipt: receipt(done) })
@@ -152,28 +135,61 @@ impl Api {
 
     async fn update(&self, mut message: proto::UpdateSessionRequest) -> Result<proto::UpdateSessionResponse, Refusal> {
         let driver = take_driver(message.session.as_mut());
-        let mut said = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), &message);
-            check_driver(faults, "session.driver", &driver);
-            said(
-                faults,
-                &message.tenant_id,
-                &message.site_id,
-                message.session.as_ref(),
-                stamp,
-            )
-        })?;
-        if !driver.is_empty() {
-            let view = self.engine.site(&said.key).await?;
-            let session = view.sessions.iter().find(|session| session.spec.id == said.spec.id);
-            let update = session.map(|session| session.update(said.spec.clone(), &view.site, self.clock.now()));
-            if update.is_some_and(|update| update.is_ok()) {
-                said.spec.driver = Some(self.engine.person(&said.key.tenant, &driver).await?);
-            }
-        }
+        let saying = Saying {
+            tenant_id: &message.tenant_id,
+            site_id: &message.site_id,
+            session: message.session.as_ref(),
+            driver: &driver,
+        };
+        let fits = |spec: &SessionSpec, view: &SiteView, now: Instant| {
+            let session = view.sessions.iter().find(|session| session.spec.id == spec.id);
+            let session =
+                session.ok_or_else(|| Rejection::one("id", "names no session", &spec.id, "one that is there"))?;
+            session.update(spec.clone(), &view.site, now).map(drop)
+        };
+        let stamp = |faults: &mut Faults| stamp(faults, message.meta.as_ref(), &message);
+        let said = self.hear(saying, stamp, fits).await?;
         let event = Event::SessionUpdated(Box::new(said.spec));
         let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
         Ok(proto::UpdateSessionResponse { receipt: receipt(done) })
+    }
+
+    /// Reads a call and turns its driver into a reference.
+    ///
+    /// `fits` is asked only to tell every fault at once and to keep a driver out of the store whose session is refused. The engine
+    /// decides: it knows more, among others whether the call was made before.
+    async fn hear(
+        &self,
+        saying: Saying<'_>,
+        stamp: impl Fn(&mut Faults) -> Option<RequestStamp>,
+        fits: impl Fn(&SessionSpec, &SiteView, Instant) -> Result<(), Rejection>,
+    ) -> Result<Said, Refusal> {
+        let mut faults = Faults::default();
+        let stamp = stamp(&mut faults);
+        let key = site_key(&mut faults, saying.tenant_id, saying.site_id);
+        check_driver(&mut faults, "session.driver", saying.driver);
+        let mut shape = Faults::default();
+        let session = required(&mut faults, "session", saying.session, "a session");
+        let spec = session.and_then(|session| read_session(&mut shape, session, None));
+        if let Err(mut rejection) = shape.finish(()) {
+            if let (Some(key), Some(spec)) = (&key, &spec)
+                && let Ok(view) = self.engine.site(key).await
+                && let Err(more) = fits(spec, &view, self.clock.now())
+            {
+                rejection = rejection.and(more);
+            }
+            faults.nest("session", rejection);
+        }
+        let (Some(stamp), Some(key), Some(mut spec), true) = (stamp, key, spec, faults.is_empty()) else {
+            return Err(faults.into_rejection().into());
+        };
+        if !saying.driver.is_empty() {
+            let view = self.engine.site(&key).await?;
+            if fits(&spec, &view, self.clock.now()).is_ok() {
+                spec.driver = Some(self.engine.person(&key.tenant, saying.driver).await?);
+            }
+        }
+        Ok(Said { stamp, key, spec })
     }
 
     async fn override_one(

@@ -6,12 +6,12 @@ use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant};
 use super::{Answer, Api, answer, answer_change};
 use crate::domain::event::Event;
 use crate::domain::ids::{GridLimitId, SiteId, SiteKey, TenantId};
-use crate::domain::rejection::Rejection;
-use crate::domain::site::{Site, SiteSpec};
 use crate::engine::Refusal;
 use crate::wire::common::{read, required};
 use crate::wire::proto;
-use crate::wire::site::{forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, site_spec};
+use crate::wire::site::{
+    forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_site_spec,
+};
 use tonic::Request;
 
 #[tonic::async_trait]
@@ -82,7 +82,7 @@ impl Api {
             // The site's own faults are told even where the tenant has one.
             let placeholder = TenantId::parse("unknown").expect("this is an id");
             let owner = tenant.clone().unwrap_or(placeholder);
-            let spec = site.and_then(|site| faults.part("site", valid_site(&owner, site)));
+            let spec = site.and_then(|site| faults.part("site", valid_site_spec(&owner, site)));
             tenant?;
             Some((stamp?, spec?))
         })?;
@@ -231,11 +231,4 @@ impl Api {
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::SetForecastResponse { receipt: receipt(done) })
     }
-}
-
-/// A site whose every rule holds: checked here as well as by the engine, so that all faults of a request are told at once.
-fn valid_site(tenant: &TenantId, message: &proto::Site) -> Result<SiteSpec, Rejection> {
-    let spec = site_spec(tenant, message)?;
-    Site::new(spec.clone())?;
-    Ok(spec)
 }

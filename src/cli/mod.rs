@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod failure;
 mod input;
+mod journal;
 mod limit;
 mod output;
 mod plan;
@@ -52,6 +53,9 @@ enum Command {
     /// Energy prices of a site.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// The journals of a data folder, while no service has it open.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
 }
 
 /// Does what the command line says.
@@ -87,6 +91,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Session(command) => session::run(command),
         Command::Limit(command) => limit::run(command),
         Command::Prices(command) => prices::run(command),
+        Command::Journal(command) => journal::run(command),
     }
 }
 

@@ -6,8 +6,9 @@
 //! - [`Streams`] is the engine's way out: it finds the gateway's stream and never blocks.
 //! - `outbox` holds what waits for one stream: per EVSE only the newest command.
 //! - [`GatewayApi`] is the gRPC service that lets gateways in; `live` is a stream once it is in.
-//! - `upstream` reads messages; `in_order` has many of them recorded at once and acknowledges them in order.
+//! - `upstream` reads messages, `downstream` writes commands; `in_order` has many of them recorded at once and acknowledges them in order.
 
+mod downstream;
 mod in_order;
 mod live;
 mod outbox;

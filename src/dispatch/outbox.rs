@@ -4,10 +4,10 @@
 //! newer command for the same EVSE takes the place of one that waits. Bounded: a gateway that does not read loses its stream.
 
 use super::Limits;
+use super::downstream::profile_command;
 use crate::domain::ids::{EvseId, SiteId};
 use crate::domain::profile::Cause;
 use crate::engine::ports::OutgoingCommand;
-use crate::wire::profile::profile_command;
 use crate::wire::proto;
 use proto::connect_response::Message;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -63,13 +63,9 @@ struct Queue {
     end: Option<Option<Status>>,
 }
 
-/// What comes next on the stream.
+/// Nothing comes after this on the stream. No status is a good end.
 #[derive(Debug)]
-pub(super) enum Next {
-    Message(Message),
-    /// Nothing after this.
-    End(Option<Status>),
-}
+pub(super) struct End(pub(super) Option<Status>);
 
 /// Filled by the engine and the task that reads the stream, emptied by the task that writes it.
 #[derive(Debug)]
@@ -175,7 +171,7 @@ impl Outbox {
     }
 
     /// Waits for what comes next.
-    pub(super) async fn next(&self) -> Next {
+    pub(super) async fn next(&self) -> Result<Message, End> {
         loop {
             if let Some(next) = self.take() {
                 return next;
@@ -184,18 +180,16 @@ impl Outbox {
         }
     }
 
-    fn take(&self) -> Option<Next> {
+    fn take(&self) -> Option<Result<Message, End>> {
         let mut queue = self.queue();
         if let Some(welcome) = queue.welcome.take() {
-            return Some(Next::Message(Message::Welcome(welcome)));
+            return Some(Ok(Message::Welcome(welcome)));
         }
         if let Some(refused) = queue.refused.pop_front() {
-            return Some(Next::Message(Message::Refused(refused)));
+            return Some(Ok(Message::Refused(refused)));
         }
         if let Some(number) = queue.acknowledged.take() {
-            return Some(Next::Message(Message::Acknowledgement(proto::Acknowledgement {
-                number,
-            })));
+            return Some(Ok(Message::Acknowledgement(proto::Acknowledgement { number })));
         }
         if let Some((_, command)) = queue.commands.pop_first() {
             let evse = (command.key.site.clone(), command.command.evse.clone());
@@ -204,9 +198,9 @@ impl Outbox {
             self.counters.written.fetch_add(1, Ordering::SeqCst);
             self.counters.waiting.fetch_sub(1, Ordering::SeqCst);
             drop(queue);
-            return Some(Next::Message(Message::Command(profile_command(&command))));
+            return Some(Ok(Message::Command(profile_command(&command))));
         }
-        queue.end.clone().map(Next::End)
+        queue.end.clone().map(|status| Err(End(status)))
     }
 }
 
@@ -249,13 +243,13 @@ mod tests {
         let mut taken = Vec::new();
         while let Some(next) = outbox.take() {
             match next {
-                Next::Message(Message::Welcome(_)) => taken.push("welcome".to_owned()),
-                Next::Message(Message::Refused(refused)) => taken.push(format!("refused {}", refused.number)),
-                Next::Message(Message::Acknowledgement(ack)) => taken.push(format!("ack {}", ack.number)),
-                Next::Message(Message::Command(command)) => {
+                Ok(Message::Welcome(_)) => taken.push("welcome".to_owned()),
+                Ok(Message::Refused(refused)) => taken.push(format!("refused {}", refused.number)),
+                Ok(Message::Acknowledgement(ack)) => taken.push(format!("ack {}", ack.number)),
+                Ok(Message::Command(command)) => {
                     taken.push(format!("{} r{}", command.evse_id, command.revision));
                 }
-                Next::End(status) => {
+                Err(End(status)) => {
                     taken.push(format!("end {:?}", status.map(|status| status.code())));
                     break;
                 }
@@ -344,7 +338,7 @@ mod tests {
             async move { outbox.next().await }
         });
         outbox.acknowledge(1);
-        assert!(matches!(waiter.await.unwrap(), Next::Message(_)));
+        assert!(waiter.await.unwrap().is_ok());
         outbox.close(None);
         outbox.closed().await;
     }

@@ -3,7 +3,7 @@
 //! Decides who is let in: a gateway that a site names, which says hello first. A second stream of the same gateway ends the first.
 
 use super::live::{FIRST_NUMBER, LiveStream, check_number, unknown_gateway};
-use super::outbox::{Next, Outbox};
+use super::outbox::{End, Outbox};
 use super::upstream::{Hello, hello};
 use super::{Limits, Streams, stopping};
 use crate::domain::rejection::Rejection;
@@ -14,10 +14,11 @@ use crate::wire::common::timestamp;
 use crate::wire::proto;
 use crate::wire::status::{exhausted, rejected, status};
 use proto::connect_request::Message;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Streaming;
 use tonic::{Request, Response, Status};
@@ -152,14 +153,15 @@ async fn write(outbox: Arc<Outbox>, downstream: Downstream, farewell: Duration) 
             next = outbox.next() => next,
         };
         let message = match next {
-            Next::Message(message) => Ok(proto::ConnectResponse { message: Some(message) }),
-            Next::End(Some(status)) => Err(status),
-            Next::End(None) => break,
+            Ok(message) => Ok(proto::ConnectResponse { message: Some(message) }),
+            Err(End(Some(status))) => Err(status),
+            Err(End(None)) => break,
         };
         let last = message.is_err();
+        let mut sending = pin!(downstream.send(message));
         let sent = tokio::select! {
-            sent = downstream.send(message) => sent.is_ok(),
-            () = async { outbox.closed().await; sleep(farewell).await } => false,
+            sent = &mut sending => sent.is_ok(),
+            () = outbox.closed() => timeout(farewell, sending).await.is_ok_and(|sent| sent.is_ok()),
         };
         if last || !sent {
             break;

@@ -59,6 +59,16 @@ impl Rejection {
         faults.nest(prefix, self);
         Self { faults: faults.0 }
     }
+
+    /// What is wrong by either; of a field that both speak of, only what this one says.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let told: Vec<String> = self.faults.iter().map(|fault| fault.field.clone()).collect();
+        let new = other.faults.into_iter().filter(|fault| !told.contains(&fault.field));
+        self.faults.extend(new);
+        self.faults.truncate(MAX_FAULTS);
+        self
+    }
 }
 
 impl fmt::Display for Rejection {

@@ -380,6 +380,7 @@ impl SiteTask {
             return Ok(());
         }
         let now = self.now();
+        self.state.let_time_pass(now);
         let due = self.plan_due.is_some_and(|due| due <= now) || self.next_slot() <= now;
         if due {
             self.begin_search(now);
@@ -516,6 +517,7 @@ impl SiteTask {
         watchdog_fallback: bool,
     ) -> Result<(), StoreError> {
         let at = self.now();
+        self.state.let_time_pass(at);
         let Some(lease) = self.state.site().map(|site| site.spec().lease) else {
             return Ok(());
         };
@@ -774,6 +776,8 @@ async fn search_end(search: &mut Option<Search>) -> SearchEnd {
         return std::future::pending().await;
     };
     tokio::select! {
+        // A search that is done is never thrown away.
+        biased;
         found = &mut search.result => match found {
             Ok((plan, solve_micros)) => SearchEnd::Found(plan, solve_micros),
             Err(error) => SearchEnd::Broken(error.to_string()),

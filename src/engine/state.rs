@@ -402,6 +402,13 @@ impl SiteState {
         }
     }
 
+    /// Forgets what has run out by `now`. Leads to the same state as the next entry would.
+    pub fn let_time_pass(&mut self, now: Instant) {
+        if let Some(described) = &mut self.described {
+            described.ledger.forget_expired(now);
+        }
+    }
+
     /// Takes in one entry of the journal. Total: an entry that does not fit the state changes only the sequence.
     ///
     /// Returns the session that the entry ended, for the list of ended sessions.
@@ -410,9 +417,7 @@ impl SiteState {
         self.last_at = self.last_at.max(entry.at);
         let now = self.last_at;
         self.remember(entry);
-        if let Some(described) = &mut self.described {
-            described.ledger.forget_expired(now);
-        }
+        self.let_time_pass(now);
         match &entry.event {
             Event::SitePut(spec) => self.apply_site(spec, now),
             Event::SiteDeleted => self.described = None,

@@ -97,9 +97,7 @@ impl<'p> Draft<'p> {
         while too_much - fitting > 1 {
             let middle = (fitting + too_much) / 2;
             let stepped = choice.floor(Rate::new(middle));
-            if stepped.value() <= fitting {
-                fitting = middle;
-            } else if self.fits(index, slot, stepped) {
+            if stepped.value() <= fitting || self.fits(index, slot, stepped) {
                 fitting = middle;
             } else {
                 too_much = stepped.value();
@@ -143,4 +141,48 @@ impl<'p> Draft<'p> {
 
 const fn expected(watts: i64) -> Watts {
     Watts::from_watts(watts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn the_greatest_fitting_rate_is_found_among_all_steps() {
+        for limit in 0..40 {
+            let mut snapshot = site(vec![amperes(limit)]);
+            car(&mut snapshot, on_l1(), 100);
+            let problem = Problem::new(&snapshot);
+            let rate = Draft::new(&problem).greatest_fitting(0, 0, Rate::new(1_000));
+            let expected = if limit < 6 { 0 } else { limit.min(32) };
+            assert_eq!(rate, Rate::new(expected * 10), "limit {limit} A");
+        }
+    }
+
+    #[test]
+    fn sums_follow_every_change() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 100);
+        car(&mut snapshot, line_to_line(), 100);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 1, Rate::new(120));
+        assert!(draft.fits(1, 1, Rate::new(80)) && !draft.fits(1, 1, Rate::new(90)));
+        draft.set(1, 1, Rate::new(80));
+        assert_eq!(draft.peak(), Watts::from_watts(20 * 230));
+        draft.set(0, 1, Rate::ZERO);
+        assert_eq!(draft.delivered(0), WattSeconds::ZERO);
+        assert_eq!(draft.greatest_fitting(1, 1, Rate::new(320)), Rate::new(200));
+    }
+
+    #[test]
+    fn an_allowed_peak_holds_back_where_no_limit_does() {
+        let mut snapshot = site(vec![amperes(32)]);
+        car(&mut snapshot, on_l1(), 100);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.peak_allowed = Some(Watts::from_watts(2_500));
+        assert_eq!(draft.greatest_fitting(0, 0, Rate::new(320)), Rate::new(100));
+    }
 }

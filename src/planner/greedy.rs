@@ -103,7 +103,7 @@ fn time_left(problem: &Problem, session: usize, slot: usize) -> Seconds {
 }
 
 /// How long `session` could wait before it has to charge at full rate, to get `energy`.
-fn laxity(problem: &Problem, index: usize, slot: usize, energy: WattSeconds) -> Seconds {
+pub(super) fn laxity(problem: &Problem, index: usize, slot: usize, energy: WattSeconds) -> Seconds {
     let session = problem.session(index);
     let stay = Seconds::from_secs(
         (slot.max(session.first_slot)..session.end_slot)
@@ -216,5 +216,55 @@ pub(super) fn release_tail(draft: &mut Draft, index: usize) {
             return;
         }
         draft.set(index, last, Rate::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn the_car_with_least_time_left_goes_first() {
+        let mut snapshot = site(vec![amperes(20); 4]);
+        let lax = car(&mut snapshot, on_l1(), 20);
+        let pressed = car(&mut snapshot, on_l1(), 20);
+        snapshot.sessions[pressed].end_slot = 1;
+        let problem = Problem::new(&snapshot);
+        let draft = fill(&problem);
+        assert_eq!(in_amperes(draft.rates(pressed)), [20, 0, 0, 0]);
+        assert_eq!(draft.missing(lax), WattSeconds::ZERO);
+    }
+
+    #[test]
+    fn a_run_begins_where_it_can_be_finished_without_a_pause() {
+        let mut snapshot = site([20, 0, 20, 20].map(amperes).to_vec());
+        let car = car(&mut snapshot, on_l1(), 24);
+        snapshot.sessions[car].interruptible = false;
+        let problem = Problem::new(&snapshot);
+        assert_eq!(in_amperes(fill(&problem).rates(car)), [0, 0, 20, 6]);
+    }
+
+    #[test]
+    fn a_run_that_charges_already_begins_now_even_if_it_must_be_cut() {
+        let mut snapshot = site([20, 0, 20, 20].map(amperes).to_vec());
+        let car = car(&mut snapshot, on_l1(), 24);
+        snapshot.sessions[car].interruptible = false;
+        snapshot.sessions[car].current = Rate::new(60);
+        let problem = Problem::new(&snapshot);
+        assert_eq!(in_amperes(fill(&problem).rates(car)), [20, 0, 6, 0]);
+    }
+
+    #[test]
+    fn a_promise_is_kept_before_an_earlier_tier_is_served() {
+        let mut snapshot = site(vec![amperes(10); 3]);
+        let first = car(&mut snapshot, on_l1(), 30);
+        let promised = car(&mut snapshot, on_l1(), 30);
+        snapshot.sessions[first].tier = crate::domain::session::Tier::BOOST;
+        snapshot.sessions[promised].guaranteed = WattSeconds::from_watt_hours(230 * 10);
+        let problem = Problem::new(&snapshot);
+        let draft = fill(&problem);
+        assert!(draft.delivered(promised) >= snapshot.sessions[promised].guaranteed);
+        assert!(draft.delivered(first) > WattSeconds::ZERO);
     }
 }

@@ -7,6 +7,7 @@
 //! be kept; what had to give way is in the notes.
 
 mod draft;
+mod exchange;
 mod greedy;
 mod lp;
 mod network;
@@ -14,6 +15,8 @@ mod objective;
 mod problem;
 mod relax;
 mod repair;
+#[cfg(test)]
+mod testing;
 
 use crate::domain::plan::{Budget, Plan};
 use crate::domain::snapshot::Snapshot;
@@ -34,17 +37,14 @@ pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
         return objective::plan_of(&greedy);
     }
     let relaxed = relax::relax(&problem, &greedy, budget.iterations);
-    let mut best = greedy.clone();
-    repair::polish(&mut best);
-    let mut candidates = vec![greedy.clone()];
-    if !relaxed.rates.is_empty() {
-        candidates.push(repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
-    }
-    for candidate in candidates {
-        if Figures::of(&candidate) < Figures::of(&best) {
-            best = candidate;
-        }
-    }
+    let mut polished = greedy.clone();
+    repair::polish(&mut polished);
+    let repaired = (!relaxed.rates.is_empty()).then(|| repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
+    let best = repaired
+        .into_iter()
+        .chain([polished, greedy])
+        .min_by_key(Figures::of)
+        .expect("there is a greedy plan");
     let mut plan = objective::plan_of(&best);
     plan.notes.extend(relaxed.stopped);
     plan.stats.outcome = relaxed.outcome;
@@ -52,4 +52,28 @@ pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
     plan.stats.relaxed_cost = relaxed.cost;
     plan.stats.iterations = relaxed.iterations;
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+    use crate::domain::plan::Outcome;
+
+    #[test]
+    fn no_budget_gives_the_greedy_plan() {
+        let mut snapshot = site(vec![amperes(20); 3]);
+        car(&mut snapshot, on_l1(), 40);
+        car(&mut snapshot, on_l1(), 50);
+        let plan = plan(&snapshot, Budget { iterations: 0 });
+        assert_eq!(plan, greedy(&snapshot));
+        assert_eq!(plan.stats.outcome, Outcome::Greedy);
+    }
+
+    #[test]
+    fn a_site_without_sessions_has_an_empty_plan() {
+        let plan = plan(&site(vec![amperes(-1)]), Budget { iterations: 100 });
+        assert!(plan.schedules.is_empty());
+        assert_eq!(plan.notes.len(), 1, "the overload is told: {:?}", plan.notes);
+    }
 }

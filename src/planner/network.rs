@@ -1,12 +1,13 @@
 //! Cells and limits as columns and rows of a linear program.
 //!
 //! Decides which limits a program needs: one that can never bind, or that says what another one says, is left out. Columns are
-//! kilowatts taken by a car in a slot; rows are kilowatts or amperes.
+//! kilowatts taken by a car in a slot; rows are limits, scaled.
 
 use super::draft::Draft;
 use super::lp::{Column, Program, Relation, Row};
 use super::problem::Problem;
-use crate::domain::conversion::{Load, Phase, PhasePair};
+use crate::domain::conversion::{Conversion, Load, Phase, PhasePair};
+use crate::domain::limits::Capacity;
 use crate::domain::snapshot::SnapshotSession;
 use crate::units::{MoneyMicros, WattSeconds, Watts};
 use std::collections::BTreeMap;
@@ -40,7 +41,8 @@ pub(super) struct Cells<'p> {
     pub(super) list: Vec<Cell>,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
-    /// By session: its cells, as a range of `list`. `None` where the greedy plan is kept: sessions that may not be interrupted.
+    /// By session: its cells, as a range of `list`. `None` where there is nothing to search for: it cannot be given power, or
+    /// it may not be interrupted and keeps what the greedy plan gives it.
     of_session: Vec<Option<std::ops::Range<usize>>>,
     /// Whether every feasible plan is feasible here. Not so with line-to-line cars, whose limits are cut short by chords.
     pub(super) exact: bool,
@@ -90,7 +92,7 @@ impl<'p> Cells<'p> {
             };
             self.list.push(cell);
         }
-        Some(first..self.list.len())
+        (first < self.list.len()).then_some(first..self.list.len())
     }
 
     fn add_column(&mut self, most: f64) -> usize {
@@ -117,24 +119,27 @@ impl<'p> Cells<'p> {
     fn add_limits(&mut self) {
         let problem = self.problem;
         let slots = problem.slots;
-        // By watched node and slot: the cells that load it, and what the settled sessions load it with.
+        // By watched node and slot: the columns that load it, and what it carries when they are all zero.
         let mut members: Vec<Vec<(usize, usize)>> = vec![Vec::new(); problem.watched_count() * slots];
-        let mut settled: Vec<Load> = (0..problem.watched_count() * slots)
-            .map(|at| problem.least_load(at / slots))
-            .collect();
+        let mut carried = vec![Carried::default(); problem.watched_count() * slots];
         for cell in &self.list {
             for watched in problem.path(cell.session) {
                 members[watched * slots + cell.slot].extend(cell.loading.map(|column| (column, cell.session)));
             }
         }
-        for index in (0..problem.session_count()).filter(|session| !self.is_searched(*session)) {
+        for index in 0..problem.session_count() {
             let session = problem.session(index);
-            for slot in session.slots() {
-                let more = session.load(self.greedy.rate(index, slot)) - session.load(Default::default());
+            let idle = Carried::when_idle(session);
+            for slot in 0..slots {
+                let load = if self.is_searched(index) {
+                    idle
+                } else {
+                    Carried::from(session.load(self.greedy.rate(index, slot)))
+                };
                 problem
                     .path(index)
                     .iter()
-                    .for_each(|watched| settled[watched * slots + slot] += more);
+                    .for_each(|watched| carried[watched * slots + slot].add(&load));
             }
         }
         for slot in 0..slots {
@@ -142,7 +147,8 @@ impl<'p> Cells<'p> {
             for watched in 0..problem.watched_count() {
                 let at = watched * slots + slot;
                 if !members[at].is_empty() {
-                    self.exact &= !self.limits_of(watched, slot, &members[at], &settled[at], &mut rows);
+                    self.exact &=
+                        !self.limits_of(problem.capacity(watched, slot), &members[at], &carried[at], &mut rows);
                 }
             }
             rows.pour_into(&mut self.columns, &mut self.rows);
@@ -152,61 +158,45 @@ impl<'p> Cells<'p> {
     /// Adds the limits of one node in one slot; tells whether line-to-line loads are among them.
     fn limits_of(
         &self,
-        watched: usize,
-        slot: usize,
+        capacity: &Capacity,
         members: &[(usize, usize)],
-        settled: &Load,
+        carried: &Carried,
         rows: &mut SlotRows,
     ) -> bool {
-        let capacity = self.problem.capacity(watched, slot);
-        let terms = |factor: &dyn Fn(&SnapshotSession) -> f64| -> Vec<(usize, f64)> {
+        let terms = |factor: &dyn Fn(&Conversion) -> f64| -> Vec<(usize, f64)> {
             members
                 .iter()
                 .filter_map(|(column, session)| {
                     let session = self.problem.session(*session);
-                    let factor = factor(session);
+                    let factor = factor(&session.conversion);
                     (factor > 0.0).then(|| (*column, factor / kilowatts_per_rate(session)))
                 })
                 .collect()
         };
         if let Some(limit) = capacity.total {
-            let left = (limit - settled.total).watts() as f64 / 1000.0;
-            rows.add(
-                terms(&|session| session.conversion.total.as_f64() / 1000.0),
-                left,
-                &self.columns,
-            );
+            let left = limit.watts() as f64 - carried.total;
+            rows.add(terms(&|conversion| conversion.total.as_f64()), left, &self.columns);
         }
         let mut has_delta = false;
         for phase in Phase::ALL {
             let Some(limit) = capacity.line[phase.index()] else {
                 continue;
             };
-            let left = (limit - settled.star[phase.index()]).deciamps() as f64 / 10.0;
-            let pairs = PhasePair::meeting_in(phase);
-            let meets = members.iter().any(|(_, session)| {
-                let conversion = &self.problem.session(*session).conversion;
-                pairs.iter().any(|pair| conversion.delta[pair.index()].as_f64() > 0.0)
+            let pairs = PhasePair::meeting_in(phase).map(PhasePair::index);
+            has_delta |= members.iter().any(|(_, session)| {
+                let delta = &self.problem.session(*session).conversion.delta;
+                pairs.iter().any(|pair| delta[*pair].as_f64() > 0.0)
             });
-            has_delta |= meets;
-            let settled_delta = pairs.map(|pair| settled.delta[pair.index()].deciamps() as f64 / 10.0);
-            if !meets {
-                let carried = settled.line_currents()[phase.index()].deciamps() as f64 / 10.0
-                    - settled.star[phase.index()].deciamps() as f64 / 10.0;
-                let star = terms(&|session| session.conversion.star[phase.index()].as_f64() / 10.0);
-                rows.add(star, left - carried, &self.columns);
-                continue;
-            }
             for chord in [[1.0, CHORD], [CHORD, 1.0]] {
-                let carried = chord[0] * settled_delta[0] + chord[1] * settled_delta[1];
-                let line = terms(&|session| {
-                    let conversion = &session.conversion;
-                    let delta: f64 = (0..2)
-                        .map(|side| chord[side] * conversion.delta[pairs[side].index()].as_f64())
-                        .sum();
-                    (conversion.star[phase.index()].as_f64() + delta) / 10.0
-                });
-                rows.add(line, left - carried, &self.columns);
+                let line = |star: f64, delta: [f64; 2]| star + chord[0] * delta[0] + chord[1] * delta[1];
+                let line_of = |conversion: &Conversion| {
+                    line(
+                        conversion.star[phase.index()].as_f64(),
+                        pairs.map(|pair| conversion.delta[pair].as_f64()),
+                    )
+                };
+                let carried = line(carried.star[phase.index()], pairs.map(|pair| carried.delta[pair]));
+                rows.add(terms(&line_of), limit.deciamps() as f64 - carried, &self.columns);
             }
         }
         has_delta
@@ -273,6 +263,46 @@ impl<'p> Cells<'p> {
     }
 }
 
+/// A load that is searched with: never more than the one that decides, which is rounded up.
+#[derive(Clone, Copy, Default)]
+struct Carried {
+    star: [f64; 3],
+    delta: [f64; 3],
+    total: f64,
+}
+
+impl Carried {
+    /// What `session` loads the supply with when all its columns are zero: its EVSE's default.
+    fn when_idle(session: &SnapshotSession) -> Self {
+        let default = session.default.value() as f64;
+        let mut carried = Self::from(session.conversion.standby);
+        carried.add(&Self {
+            star: session.conversion.star.map(|per_rate| per_rate.as_f64() * default),
+            delta: session.conversion.delta.map(|per_rate| per_rate.as_f64() * default),
+            total: session.conversion.total.as_f64() * default,
+        });
+        carried
+    }
+
+    fn add(&mut self, other: &Self) {
+        for index in 0..3 {
+            self.star[index] += other.star[index];
+            self.delta[index] += other.delta[index];
+        }
+        self.total += other.total;
+    }
+}
+
+impl From<Load> for Carried {
+    fn from(load: Load) -> Self {
+        Self {
+            star: load.star.map(|current| current.deciamps() as f64),
+            delta: load.delta.map(|current| current.deciamps() as f64),
+            total: load.total.watts() as f64,
+        }
+    }
+}
+
 fn kilowatts_per_rate(session: &SnapshotSession) -> f64 {
     session.power.as_f64() / 1000.0
 }
@@ -280,7 +310,8 @@ fn kilowatts_per_rate(session: &SnapshotSession) -> f64 {
 /// The limits of one slot, each kind of sum once with the tightest bound. Sums are scaled so that their first factor is one.
 #[derive(Default)]
 struct SlotRows {
-    bounds: BTreeMap<Vec<(usize, u32)>, (Vec<(usize, f64)>, f64)>,
+    /// By columns and factors.
+    tightest: BTreeMap<Vec<(usize, u32)>, Row>,
 }
 
 impl SlotRows {
@@ -300,24 +331,100 @@ impl SlotRows {
             .iter()
             .map(|(column, factor)| (*column, (*factor as f32).to_bits()))
             .collect();
-        self.bounds
+        self.tightest
             .entry(key)
-            .and_modify(|(_, tightest)| *tightest = tightest.min(bound))
-            .or_insert((terms, bound));
+            .and_modify(|row| row.bound = row.bound.min(bound))
+            .or_insert(Row {
+                terms,
+                relation: Relation::AtMost,
+                bound,
+            });
     }
 
-    /// A limit on a single column becomes its bound, any other a row.
+    /// A limit on a single column becomes its bound, one that leaves nothing closes its columns, any other becomes a row.
     fn pour_into(self, columns: &mut [Column], rows: &mut Vec<Row>) {
-        for (terms, bound) in self.bounds.into_values() {
-            if let [(column, _)] = terms[..] {
-                columns[column].most = columns[column].most.min(bound);
-            } else {
-                rows.push(Row {
-                    terms,
-                    relation: Relation::AtMost,
-                    bound,
-                });
+        for row in self.tightest.into_values() {
+            if row.terms.len() > 1 && row.bound > 0.0 {
+                rows.push(row);
+                continue;
             }
+            for (column, _) in row.terms {
+                columns[column].most = columns[column].most.min(row.bound);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::greedy;
+    use super::super::testing::*;
+    use super::*;
+    use crate::domain::conversion::{Rate, Wiring, delta_line_current};
+    use crate::domain::snapshot::Snapshot;
+    use crate::units::DeciAmps;
+
+    fn rows_of(snapshot: &Snapshot) -> (usize, Vec<f64>, bool) {
+        let problem = Problem::new(snapshot);
+        let draft = greedy::fill(&problem);
+        let cells = Cells::new(&problem, &draft);
+        let bounds = cells.columns.iter().map(|column| column.most).collect();
+        (cells.rows.len(), bounds, cells.exact)
+    }
+
+    fn three_phase() -> Wiring {
+        Wiring::Star(Phase::ALL.to_vec())
+    }
+
+    #[test]
+    fn limits_that_say_the_same_become_one_row() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, three_phase(), 50);
+        car(&mut snapshot, three_phase(), 50);
+        snapshot.nodes[0].available[0].total = Some(Watts::from_watts(14_000));
+        assert_eq!(rows_of(&snapshot).0, 1);
+    }
+
+    #[test]
+    fn a_limit_on_one_car_becomes_its_bound() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, on_l1(), 50);
+        let (rows, bounds, _) = rows_of(&snapshot);
+        assert_eq!(rows, 0);
+        assert!((bounds[0] - 4.6).abs() < 1e-9, "{bounds:?}");
+    }
+
+    #[test]
+    fn what_an_evse_draws_on_its_own_is_free_and_counted_once() {
+        let mut snapshot = site(vec![amperes(20)]);
+        let car = car(&mut snapshot, on_l1(), 50);
+        snapshot.sessions[car].default = Rate::new(80);
+        let (_, bounds, _) = rows_of(&snapshot);
+        // 8 A free, then 12 A up to the fuse.
+        assert!(
+            (bounds[0] - 1.84).abs() < 1e-9 && (bounds[1] - 2.76).abs() < 1e-9,
+            "{bounds:?}"
+        );
+    }
+
+    #[test]
+    fn only_line_to_line_cars_are_cut_short() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, on_l1(), 50);
+        assert!(rows_of(&snapshot).2);
+        car(&mut snapshot, line_to_line(), 50);
+        assert!(!rows_of(&snapshot).2);
+    }
+
+    #[test]
+    fn the_chords_lie_inside_the_limit() {
+        const LIMIT: f64 = 1_000.0;
+        for x in 0..=1_000_i64 {
+            let by_first = (LIMIT - x as f64) / CHORD;
+            let by_second = LIMIT - CHORD * x as f64;
+            let y = by_first.min(by_second).floor() as i64;
+            let current = delta_line_current(DeciAmps::from_deciamps(x), DeciAmps::from_deciamps(y));
+            assert!(current <= DeciAmps::from_deciamps(1_000), "{x} and {y} make {current}");
         }
     }
 }

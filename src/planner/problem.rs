@@ -200,3 +200,74 @@ fn classes(snapshot: &Snapshot) -> Vec<Class> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::domain::ids::NodeId;
+    use crate::domain::snapshot::SnapshotNode;
+
+    fn panel(snapshot: &mut Snapshot, available: Capacity) -> usize {
+        snapshot.nodes.push(SnapshotNode {
+            id: NodeId::parse(&format!("panel-{}", snapshot.nodes.len())).unwrap(),
+            parent: Some(0),
+            available: vec![available; snapshot.grid.count()],
+        });
+        snapshot.nodes.len() - 1
+    }
+
+    #[test]
+    fn only_limits_that_can_bind_are_watched() {
+        let mut snapshot = site(vec![amperes(40); 2]);
+        let wide = panel(&mut snapshot, amperes(32));
+        let narrow = panel(&mut snapshot, amperes(31));
+        for node in [wide, narrow] {
+            let car = car(&mut snapshot, on_l1(), 10);
+            snapshot.sessions[car].node = node;
+        }
+        let problem = Problem::new(&snapshot);
+        assert_eq!(problem.watched, [0, narrow]);
+        assert_eq!([problem.path(0), problem.path(1)], [&[0][..], &[1, 0][..]]);
+    }
+
+    #[test]
+    fn an_overloaded_node_closes_what_is_below_it_and_nothing_else() {
+        let mut snapshot = site(vec![amperes(40); 2]);
+        let kitchen = panel(&mut snapshot, amperes(-1));
+        car(&mut snapshot, on_l1(), 10);
+        let below = car(&mut snapshot, on_l1(), 10);
+        snapshot.sessions[below].node = kitchen;
+        let problem = Problem::new(&snapshot);
+        assert_eq!(problem.overloaded, [(kitchen, snapshot.grid.begin(0))]);
+        assert_eq!(
+            [problem.live_slots(0).count(), problem.live_slots(below).count()],
+            [2, 0]
+        );
+    }
+
+    #[test]
+    fn the_rate_for_an_energy_is_the_least_allowed_one_that_gives_it() {
+        let mut snapshot = site(vec![amperes(40)]);
+        car(&mut snapshot, on_l1(), 10);
+        let problem = Problem::new(&snapshot);
+        let rate_for = |watt_hours| problem.rate_for(0, 0, WattSeconds::from_watt_hours(watt_hours)).value();
+        assert_eq!([0, 1, 1380, 1381, 7360, 9999].map(rate_for), [0, 60, 60, 70, 320, 320]);
+    }
+
+    #[test]
+    fn sessions_of_unknown_need_come_after_the_others_of_their_tier() {
+        let mut snapshot = site(vec![amperes(40)]);
+        for (tier, need_known) in [(5, false), (5, true), (4, false)] {
+            let car = car(&mut snapshot, on_l1(), 10);
+            snapshot.sessions[car].tier = crate::domain::session::Tier::from_number(tier).unwrap();
+            snapshot.sessions[car].need = snapshot.sessions[car].need.filter(|_| need_known);
+        }
+        let members: Vec<Vec<usize>> = Problem::new(&snapshot)
+            .classes
+            .into_iter()
+            .map(|class| class.members)
+            .collect();
+        assert_eq!(members, [[2], [1], [0]]);
+    }
+}

@@ -4,21 +4,56 @@
 //! the session's next one; what is still missing in the end is topped up in order of service, and what lies dear or late is moved.
 
 use super::draft::Draft;
-use super::objective;
+use super::exchange;
+use super::greedy;
+use super::objective::{self, Figures};
 use super::problem::Problem;
 use crate::domain::conversion::Rate;
-use crate::units::{WattSeconds, Watts};
+use crate::units::{Seconds, WattSeconds, Watts};
 use std::cmp::Reverse;
 
-/// How far above the peak that the relaxation found a top-up may go, in thousandths, before the peak gives way altogether.
-const PEAK_ALLOWANCES_PERMILLE: [i64; 6] = [0, 5, 10, 20, 50, 100];
+/// How often the span between the wished peak and the one that serves all is halved.
+const PEAK_SEARCH_STEPS: usize = 6;
+/// Which way of rounding leaves least undone depends on where it is tight, so all of these are tried.
+const ROUNDED_UP_FROM: [f64; 3] = [0.5, 0.25, 0.05];
 /// A wish below this part of a rate unit is the solver's noise.
 const NOISE: f64 = 1e-3;
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
+    let enough = Figures::of(greedy);
+    let mut best: Option<(Figures, Draft)> = None;
+    for rounded_up_from in ROUNDED_UP_FROM {
+        let wishes = Wishes {
+            rates: wishes,
+            peak,
+            rounded_up_from,
+        };
+        let draft = repair_once(problem, greedy, &wishes);
+        let figures = Figures::of(&draft);
+        let serves = figures.serves_as_well_as(&enough);
+        if best.as_ref().is_none_or(|(best, _)| figures < *best) {
+            best = Some((figures, draft));
+        }
+        if serves {
+            break;
+        }
+    }
+    best.expect("there is a way to round").1
+}
+
+/// What the relaxation would like.
+struct Wishes<'w> {
+    /// By session, then slot.
+    rates: &'w [f64],
+    peak: Option<Watts>,
+    /// The part of a step from which on a wish is rounded up.
+    rounded_up_from: f64,
+}
+
+fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &Wishes) -> Draft<'p> {
     let mut draft = Draft::new(problem);
-    draft.peak_allowed = peak;
+    draft.peak_allowed = wishes.peak;
     let order = slots_by_price(problem);
     for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
         for slot in problem.live_slots(session) {
@@ -26,12 +61,10 @@ pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64
         }
     }
     round(&mut draft, wishes, &order);
-    for allowance in PEAK_ALLOWANCES_PERMILLE {
-        draft.peak_allowed = peak.map(|peak| Watts::from_watts(peak.watts() + peak.watts() * allowance / 1000));
-        top_up(&mut draft, &order);
-    }
-    draft.peak_allowed = None;
-    top_up(&mut draft, &order);
+    let mut draft = match wishes.peak {
+        Some(peak) => top_up_under(draft, peak, &order),
+        None => topped_up(draft, None, &order),
+    };
     polish(&mut draft);
     draft
 }
@@ -44,8 +77,8 @@ pub(super) fn polish(draft: &mut Draft) {
     }
     for session in 0..draft.problem.session_count() {
         if draft.problem.session(session).interruptible {
-            drop_excess(draft, session, &order);
             move_forward(draft, session, &order);
+            drop_excess(draft, session, &order);
         }
     }
     draft.peak_allowed = None;
@@ -60,39 +93,38 @@ fn slots_by_price(problem: &Problem) -> Vec<usize> {
 
 /// Slot by slot the wish, plus what the session's earlier slots could not give, down to a step; then up again for those who lost
 /// most of a step, while it fits.
-fn round(draft: &mut Draft, wishes: &[f64], order: &[usize]) {
+fn round(draft: &mut Draft, wishes: &Wishes, order: &[usize]) {
     let problem = draft.problem;
     // By session: energy wished for so far and not given, in watt-seconds. Negative where more was given.
     let mut owed = vec![0.0; problem.session_count()];
+    let slack: Vec<Seconds> = (0..problem.session_count())
+        .map(|session| greedy::laxity(problem, session, 0, problem.wanted(session)))
+        .collect();
     for slot in order {
         let seconds = problem.seconds(*slot).secs() as f64;
         let mut wished: Vec<(usize, f64)> = (0..problem.session_count())
             .filter(|session| problem.is_live(*session, *slot) && problem.session(*session).interruptible)
             .filter_map(|session| {
-                let wish = wishes[session * problem.slots + slot];
+                let wish = wishes.rates[session * problem.slots + slot];
                 let per_rate = problem.session(session).power.as_f64() * seconds;
                 (wish > NOISE).then(|| (session, wish + owed[session] / per_rate))
             })
             .collect();
-        // Who is owed most goes first.
-        wished.sort_by(|a, b| owed[b.0].total_cmp(&owed[a.0]).then(a.0.cmp(&b.0)));
+        // Who could least make it up elsewhere goes first.
+        wished.sort_by_key(|(session, _)| (slack[*session], *session));
         for (session, wish) in &wished {
             let most = Rate::new((wish + NOISE).max(0.0) as i64).min(enough(draft, *session, *slot));
             draft.raise(*session, *slot, most);
         }
-        wished.sort_by(|a, b| {
-            let lost = |(session, wish): &(usize, f64)| lost_part(draft, *session, *slot, *wish);
-            lost(b).total_cmp(&lost(a)).then(a.0.cmp(&b.0))
-        });
         for (session, wish) in &wished {
-            if lost_part(draft, *session, *slot, *wish) >= 0.5 {
+            if lost_part(draft, *session, *slot, *wish) >= wishes.rounded_up_from {
                 let next = problem.session(*session).choice.above(draft.rate(*session, *slot));
                 let most = next.unwrap_or(Rate::ZERO).min(enough(draft, *session, *slot));
                 draft.raise(*session, *slot, most);
             }
         }
         for (session, _) in wished {
-            let wish = wishes[session * problem.slots + slot] * problem.session(session).power.as_f64() * seconds;
+            let wish = wishes.rates[session * problem.slots + slot] * problem.session(session).power.as_f64() * seconds;
             owed[session] += wish - draft.energy(session, *slot).watt_seconds() as f64;
         }
     }
@@ -111,6 +143,34 @@ fn lost_part(draft: &Draft, session: usize, slot: usize, wish: f64) -> f64 {
     })
 }
 
+/// Tops up with the lowest peak from `peak` on that costs no energy.
+fn top_up_under<'p>(draft: Draft<'p>, peak: Watts, order: &[usize]) -> Draft<'p> {
+    let mut best = topped_up(draft.clone(), None, order);
+    let goal = Figures::of(&best);
+    let (mut too_low, mut enough) = (peak.watts() - 1, best.peak().watts());
+    let mut next = peak.watts();
+    for _ in 0..PEAK_SEARCH_STEPS {
+        if next >= enough {
+            break;
+        }
+        let trial = topped_up(draft.clone(), Some(Watts::from_watts(next)), order);
+        if Figures::of(&trial).serves_as_well_as(&goal) {
+            enough = next;
+            best = trial;
+        } else {
+            too_low = next;
+        }
+        next = (too_low + enough + 1) / 2;
+    }
+    best
+}
+
+fn topped_up<'p>(mut draft: Draft<'p>, peak: Option<Watts>, order: &[usize]) -> Draft<'p> {
+    draft.peak_allowed = peak;
+    top_up(&mut draft, order);
+    draft
+}
+
 /// Gives what is missing: first of what was promised, then class by class, whoever has the smallest share first.
 fn top_up(draft: &mut Draft, order: &[usize]) {
     let problem = draft.problem;
@@ -126,6 +186,8 @@ fn top_up(draft: &mut Draft, order: &[usize]) {
             top_up_session(draft, session, missing, order);
         }
     }
+    let members = problem.classes.iter().flat_map(|class| class.members.iter().copied());
+    exchange::make_room(draft, members, order);
 }
 
 /// What `session` lacks of what it wants, in millionths.
@@ -134,7 +196,7 @@ fn missing_share(draft: &Draft, session: usize) -> i128 {
     i128::from(draft.missing(session).watt_seconds()) * 1_000_000 / wanted
 }
 
-fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, order: &[usize]) {
+pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, order: &[usize]) {
     let goal = draft.delivered(session) + missing;
     if missing == WattSeconds::ZERO || !draft.problem.session(session).interruptible {
         return;
@@ -199,5 +261,60 @@ fn shift(draft: &mut Draft, index: usize, from: usize, to: usize) {
             draft.set(index, to, new_target);
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::units::MicrosPerKwh;
+
+    #[test]
+    fn wishes_below_the_minimum_are_gathered_into_slots_that_can_have_them() {
+        let mut snapshot = site(vec![amperes(32); 4]);
+        car(&mut snapshot, on_l1(), 16);
+        let problem = Problem::new(&snapshot);
+        let draft = repair(&problem, &Draft::new(&problem), &[40.0; 4], None);
+        assert_eq!(draft.missing(0), WattSeconds::ZERO);
+        assert_eq!(in_amperes(draft.rates(0)), [16, 0, 0, 0]);
+    }
+
+    #[test]
+    fn power_moves_to_cheaper_slots_and_leaves_no_rate_below_the_minimum() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 24);
+        snapshot.prices[1] = MicrosPerKwh::from_micros_per_kwh(1);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(160));
+        draft.set(0, 1, Rate::new(80));
+        polish(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [6, 18]);
+    }
+
+    #[test]
+    fn what_is_above_the_need_is_dropped_where_it_costs_most() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 20);
+        snapshot.prices[1] = MicrosPerKwh::from_micros_per_kwh(1);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(60));
+        draft.set(0, 1, Rate::new(200));
+        polish(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [0, 20]);
+    }
+
+    #[test]
+    fn topping_up_raises_the_peak_no_more_than_it_must() {
+        let mut snapshot = site(vec![amperes(63); 2]);
+        car(&mut snapshot, on_l1(), 20);
+        car(&mut snapshot, on_l1(), 20);
+        let problem = Problem::new(&snapshot);
+        let order = slots_by_price(&problem);
+        let draft = top_up_under(Draft::new(&problem), Watts::from_watts(1), &order);
+        assert_eq!(draft.missing(0) + draft.missing(1), WattSeconds::ZERO);
+        assert!(draft.peak() <= Watts::from_watts(22 * 230), "{}", draft.peak());
     }
 }

@@ -232,10 +232,16 @@ impl Entry {
         self.lease_end().is_some_and(|end| end + skew < now)
     }
 
-    /// The first instant at which its lease will be over, if that is still to come.
-    pub fn expires(&self, skew: Seconds, now: Instant) -> Option<Instant> {
-        let over = self.lease_end()? + skew + Seconds::from_secs(1);
-        (over > now).then_some(over)
+    /// When time alone next changes what it means: its lease is over, or its acceptance settled.
+    pub fn next_change(&self, skew: Seconds, now: Instant) -> Option<Instant> {
+        let over = self.lease_end().map(|end| end + skew + Seconds::from_secs(1));
+        let settled = self.accepted_at.map(|accepted| accepted + skew);
+        over.into_iter().chain(settled).filter(|change| *change > now).min()
+    }
+
+    /// True once a car had the time to follow after the station said that it does.
+    pub fn is_settled(&self, settling: Seconds, now: Instant) -> bool {
+        self.accepted_at.is_some_and(|accepted| accepted + settling <= now)
     }
 
     /// True once a meter showed the ceiling kept since it was accepted.

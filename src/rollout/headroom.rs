@@ -111,15 +111,33 @@ pub(super) struct Clip {
     pub place: usize,
 }
 
+/// A span of time in which nothing changes at the EVSE that asks.
+struct Span {
+    from: Instant,
+    until: Instant,
+    reserved: Load,
+    told: Load,
+    rate: Rate,
+}
+
+impl Span {
+    /// What it may draw once it is told `rate` as well.
+    fn load(&self, asking: &Asking<'_>, rate: Rate) -> Load {
+        self.told.max(asking.conversion.load(rate))
+    }
+}
+
 /// The EVSE that asks for room.
 pub(super) struct Asking<'a> {
     /// Places above it, up to the grid connection.
     pub path: &'a [usize],
-    /// What it may be drawing anyway, and so is in the sums.
-    pub own: &'a Timeline<Load>,
+    /// What is in the sums for it.
+    pub reserved: &'a Timeline<Load>,
+    /// What it was told it may draw: that much always fits.
+    pub told: &'a Timeline<Load>,
     pub conversion: &'a Conversion,
     pub choice: &'a RateChoice,
-    /// Nothing may be added to what it may draw anyway.
+    /// Nothing may be added to what it was told.
     pub frozen: bool,
 }
 
@@ -146,54 +164,53 @@ impl Headroom {
             .places
             .first()
             .map_or(Instant::FAR_PAST, |stretches| stretches[0].from);
-        let both = asking.own.zip(wanted, |own, rate| (*own, *rate));
-        let spans: Vec<(Instant, (Load, Rate))> = stretches(&both, from).collect();
-        for (index, (start, (own, rate))) in spans.iter().enumerate() {
-            let added = own.max(asking.conversion.load(*rate)) - *own;
-            if added == Load::ZERO {
+        let own = asking.reserved.zip(asking.told, |reserved, told| (*reserved, *told));
+        let all = own.zip(wanted, |(reserved, told), rate| (*reserved, *told, *rate));
+        let spans: Vec<(Instant, (Load, Load, Rate))> = stretches(&all, from).collect();
+        for (index, (start, (reserved, told, rate))) in spans.iter().enumerate() {
+            let span = Span {
+                from: *start,
+                until: spans.get(index + 1).map_or(Instant::FAR_FUTURE, |(next, _)| *next),
+                reserved: *reserved,
+                told: *told,
+                rate: *rate,
+            };
+            if span.load(asking, span.rate) == span.told {
                 continue;
             }
-            let until = spans.get(index + 1).map_or(Instant::FAR_FUTURE, |(next, _)| *next);
             for place in asking.path {
-                self.clip_at(asking, *place, [*start, until], *own, *rate, &mut clips);
+                self.clip_at(asking, *place, &span, &mut clips);
             }
         }
         clips
     }
 
-    fn clip_at(
-        &self,
-        asking: &Asking<'_>,
-        place: usize,
-        [from, until]: [Instant; 2],
-        own: Load,
-        rate: Rate,
-        clips: &mut Vec<Clip>,
-    ) {
-        let added = |rate: Rate| own.max(asking.conversion.load(rate)) - own;
-        let wanted = added(rate);
+    fn clip_at(&self, asking: &Asking<'_>, place: usize, span: &Span, clips: &mut Vec<Clip>) {
         let stretches = &self.places[place];
         let first = stretches
-            .partition_point(|stretch| stretch.from <= from)
+            .partition_point(|stretch| stretch.from <= span.from)
             .saturating_sub(1);
         for (index, stretch) in stretches.iter().enumerate().skip(first) {
-            if stretch.from >= until {
+            if stretch.from >= span.until {
                 break;
             }
-            if !asking.frozen && stretch.takes(&wanted) {
+            let others = stretch.load - span.reserved;
+            let fits = |rate: Rate| {
+                let load = span.load(asking, rate);
+                let takes =
+                    || invariants::raise_excess(&(others + span.told), &(others + load), &stretch.available).is_none();
+                load == span.told || (!asking.frozen && takes())
+            };
+            if fits(span.rate) {
                 continue;
             }
-            let fits = |rate: Rate| {
-                let added = added(rate);
-                added == Load::ZERO || (!asking.frozen && stretch.takes(&added))
-            };
             let clip = Clip {
-                from: stretch.from.max(from),
+                from: stretch.from.max(span.from),
                 until: stretches
                     .get(index + 1)
                     .map_or(Instant::FAR_FUTURE, |next| next.from)
-                    .min(until),
-                rate: most_that_fits(asking.choice, rate, fits),
+                    .min(span.until),
+                rate: most_that_fits(asking.choice, span.rate, fits),
                 place,
             };
             match clips.last_mut() {
@@ -242,12 +259,6 @@ fn split(stretches: &mut Vec<Stretch>, at: Instant) -> usize {
         stretches.insert(index, Stretch { from: at, ..before });
     }
     index
-}
-
-impl Stretch {
-    fn takes(&self, added: &Load) -> bool {
-        invariants::raise_excess(&self.load, &(self.load + *added), &self.available).is_none()
-    }
 }
 
 /// The highest allowed rate at or below `wanted` that fits. Zero always does: it is never more than the EVSE's default.

@@ -79,11 +79,18 @@ impl Ledger {
         ledger
     }
 
-    /// Nobody knows what was sent, as after the loss of a store: for one lease every EVSE may do anything.
+    /// Nobody knows what was sent, as after the loss of a store: for one lease every EVSE may do anything, or until a gateway that
+    /// fences durably has said what it has applied.
+    ///
+    /// Revisions go on from the unix time, so that no answer to what was sent before can be taken for one to what is sent from here
+    /// on, and gateways that refuse old revisions take the new ones: no EVSE gets a revision a second for long.
     pub fn unknown(site: &Site, now: Instant) -> Self {
         let mut ledger = Self::new(site);
+        let beyond_all = Revision::new(now.unix_secs().try_into().unwrap_or_default());
         for record in &mut ledger.records {
+            record.foreign_revision = Some((beyond_all, 0, now));
             record.unknown_until = Some(now + ledger.terms.lease + ledger.terms.skew);
+            record.unheard = true;
             record.recount(&ledger.terms, now);
         }
         ledger
@@ -184,10 +191,11 @@ impl Ledger {
                 .entries()
                 .last()
                 .map_or(Revision::NONE, |newest| newest.command.revision);
-            let entry = record.entries().iter().find(|entry| entry.command.revision == revision);
-            // Of what is forgotten only the revision is known.
-            let attempts = entry.map_or(Attempt::MAX, Entry::last_attempt);
-            Revision::NONE < revision && revision <= newest && (1..=attempts).contains(&attempt)
+            match record.entries().iter().find(|entry| entry.command.revision == revision) {
+                Some(entry) => (1..=entry.last_attempt()).contains(&attempt),
+                // Of what is forgotten only the revisions are known: from the first of this ledger to the newest.
+                None => record.revision_before() < revision && revision <= newest && attempt > 0,
+            }
         });
         if known {
             return Ok(());
@@ -239,8 +247,10 @@ impl Ledger {
                 }
             }
             Some(revision) => {
-                if let Some(entry) = record.entry_mut(revision) {
-                    entry.reported_active(order, now);
+                match record.entry_mut(revision) {
+                    Some(entry) => entry.reported_active(order, now),
+                    // It follows what was sent before this ledger began.
+                    None => record.unheard = false,
                 }
                 record.lost_profile = None;
             }
@@ -263,6 +273,11 @@ impl Ledger {
         };
         self.terms.gateway_fences = fences;
         for record in &mut self.records {
+            // A gateway that fences durably has said before this what it has applied: nothing, where it said nothing.
+            if fences && record.unheard {
+                record.unknown_until = None;
+            }
+            record.unheard &= !fences;
             record.recount(&self.terms, now);
         }
     }

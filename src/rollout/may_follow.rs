@@ -95,9 +95,13 @@ pub(super) struct MayFollow {
     obeys_since: Option<Instant>,
     /// Until then it may follow anything.
     pub unknown_until: Option<Instant>,
+    /// Nobody has said yet what it followed before this ledger began.
+    pub unheard: bool,
     /// Since the last command the station said that it follows no profile of ours.
     pub lost_profile: Option<(Order, Instant)>,
-    /// The most it may draw if it obeys.
+    /// The most that its default and what we sent can make it draw.
+    told: Timeline<Load>,
+    /// The same, or anything while nothing is known of it.
     possible: Timeline<Load>,
     /// What `possible` was until then, for readings that arrive late.
     earlier: Option<(Instant, Timeline<Load>)>,
@@ -120,7 +124,9 @@ impl MayFollow {
             disobeyed: None,
             obeys_since: None,
             unknown_until: None,
+            unheard: false,
             lost_profile: None,
+            told: Timeline::constant(Load::ZERO),
             possible: Timeline::constant(Load::ZERO),
             earlier: None,
             maximum: Timeline::constant(evse.maximum_load()),
@@ -178,19 +184,28 @@ impl MayFollow {
         }
     }
 
+    /// The part of it that is our doing. Only this may be sent again beside others that may take too much already: that it may do
+    /// anything is no reason to tell it to.
+    pub fn told(&self) -> &Timeline<Load> {
+        &self.told
+    }
+
     /// True if anything has to be left free for it at some time.
     pub fn is_reserved(&self) -> bool {
         self.worst().points().iter().any(|(_, load)| *load != Load::ZERO)
     }
 
+    /// The revision after which ours begin.
+    pub fn revision_before(&self) -> Revision {
+        self.foreign_revision
+            .map_or(Revision::NONE, |(revision, _, _)| revision)
+    }
+
     pub fn last_revision(&self) -> Revision {
-        let foreign = self
-            .foreign_revision
-            .map_or(Revision::NONE, |(revision, _, _)| revision);
         self.entries
             .last()
             .map_or(Revision::NONE, |newest| newest.command.revision)
-            .max(foreign)
+            .max(self.revision_before())
     }
 
     pub fn entry_mut(&mut self, revision: Revision) -> Option<&mut Entry> {
@@ -248,7 +263,12 @@ impl MayFollow {
         if self.unknown_until.is_some_and(|until| until < now) {
             self.unknown_until = None;
         }
-        let possible = self.sum_up(terms, now);
+        self.told = self.sum_up(terms, now);
+        let mut possible = self.told.clone();
+        if let Some(until) = self.unknown_until {
+            let anything = Timeline::from_points([(Instant::FAR_PAST, self.evse.maximum_load()), (until, Load::ZERO)]);
+            possible = possible.zip(&anything, |a, b| a.max(*b));
+        }
         if possible != self.possible {
             let replaced = std::mem::replace(&mut self.possible, possible);
             self.remember(replaced, terms, now);
@@ -256,7 +276,7 @@ impl MayFollow {
         self.next_expiry = self
             .entries
             .iter()
-            .filter_map(|entry| entry.expires(terms.reach(), now))
+            .filter_map(|entry| entry.next_change(terms.reach(), now))
             .chain(self.unknown_until)
             .min();
     }
@@ -270,15 +290,9 @@ impl MayFollow {
     }
 
     fn sum_up(&self, terms: &Terms, now: Instant) -> Timeline<Load> {
-        let mut possible = Timeline::constant(self.default_load(terms));
-        if let Some(until) = self.unknown_until {
-            possible =
-                Timeline::from_points([(Instant::FAR_PAST, self.evse.maximum_load()), (until, *possible.last())]);
-        }
-        for entry in self.entries.iter().filter(|entry| self.counts(entry, terms, now)) {
-            possible = possible.zip(&entry.load, |a, b| a.max(*b));
-        }
-        possible
+        let default = Timeline::constant(self.default_load(terms));
+        let counting = self.entries.iter().filter(|entry| self.counts(entry, terms, now));
+        counting.fold(default, |sum, entry| sum.zip(&entry.load, |a, b| a.max(*b)))
     }
 
     fn counts(&self, entry: &Entry, terms: &Terms, now: Instant) -> bool {
@@ -319,7 +333,7 @@ impl MayFollow {
                     || self
                         .entries
                         .iter()
-                        .any(|newer| self.replaces(newer, entry, over, terms))
+                        .any(|newer| self.replaces(newer, entry, over, terms, now))
             })
             .map(|entry| entry.command.revision)
             .collect();
@@ -327,12 +341,15 @@ impl MayFollow {
     }
 
     /// Whether `newer` shows that `older` has no effect any more.
-    fn replaces(&self, newer: &Entry, older: &Entry, older_is_over: bool, terms: &Terms) -> bool {
+    fn replaces(&self, newer: &Entry, older: &Entry, older_is_over: bool, terms: &Terms, now: Instant) -> bool {
         if newer.command.revision <= older.command.revision || !newer.is_accepted() {
             return false;
         }
         if terms.break_rule(WrongRule::DropOnAnyAcceptance) {
             return true;
+        }
+        if !newer.is_settled(terms.reach(), now) {
+            return false;
         }
         // A station follows profiles of its running session only, and that is another one now.
         let other_session = newer.command.session != older.command.session;

@@ -112,3 +112,6 @@ pub struct Decision {
     /// Ask again no later than this, even if nothing happens. [`Instant::FAR_FUTURE`] if time alone changes nothing.
     pub wake_at: Instant,
 }
+
+#[cfg(test)]
+mod tests;

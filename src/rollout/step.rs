@@ -285,7 +285,8 @@ impl<'a> Step<'a> {
             .get_or_insert_with(|| Headroom::new(ledger.sums(now), room.available, now));
         let asking = Asking {
             path: &case.path,
-            own: case.record.worst(),
+            reserved: case.record.worst(),
+            told: case.record.told(),
             conversion: &case.conversion,
             choice: &case.choice,
             frozen: case.record.is_full(),
@@ -294,11 +295,12 @@ impl<'a> Step<'a> {
     }
 
     fn issue(&mut self, case: &Case<'_>, cause: Cause, instruction: Instruction, load: Timeline<Load>) {
-        let own = case.record.worst();
-        let follows = own.zip(&load, |own, load| own.max(*load));
-        let raises = follows.since(self.now) != own.since(self.now);
+        let with = |known: &Timeline<Load>| known.zip(&load, |known, load| known.max(*load));
+        let told = case.record.told();
+        let raises = with(told).since(self.now) != told.since(self.now);
         if let Some(headroom) = self.headroom.as_mut() {
-            headroom.raise(&case.path, own, &follows);
+            let reserved = case.record.worst();
+            headroom.raise(&case.path, reserved, &with(reserved));
         }
         let command = ProfileCommand {
             evse: case.target.evse.clone(),

@@ -1,9 +1,10 @@
 //! What every store must do, whatever it is kept in.
 
+use super::image::samples::image_with;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::ids::SiteKey;
 use crate::domain::session::{Session, SessionSpec};
-use crate::engine::ports::{Batch, Durability, StateSnapshot, Store, StoreError};
+use crate::engine::ports::{Batch, Durability, Store, StoreError};
 use crate::wire::samples::{self, at, ended_session, session_id, site_id, tenant};
 use std::collections::HashSet;
 
@@ -179,10 +180,7 @@ pub async fn tenants_and_sites_whose_names_begin_alike_are_separate(store: &impl
             ..batch(1..=last)
         };
         store.append(key, batch).await.unwrap();
-        let snapshot = StateSnapshot {
-            sequence: last,
-            entries: vec![entry(last)],
-        };
+        let snapshot = image_with(last, vec![entry(last)]);
         store.save_snapshot(key, snapshot).await.unwrap();
     }
     for (index, key) in keys.iter().enumerate() {
@@ -201,10 +199,7 @@ pub async fn only_sites_with_a_journal_are_listed(store: &impl Store) {
     assert_eq!(store.sites().await.unwrap(), []);
     let key = site("cpo", "depot");
     store.person(&key.tenant, "driver").await.unwrap();
-    let snapshot = StateSnapshot {
-        sequence: 1,
-        entries: Vec::new(),
-    };
+    let snapshot = image_with(1, Vec::new());
     store.save_snapshot(&key, snapshot).await.unwrap();
     assert_eq!(store.sites().await.unwrap(), []);
     store.append(&key, batch(1..=1)).await.unwrap();
@@ -241,17 +236,11 @@ pub async fn the_newest_snapshot_is_loaded(store: &impl Store) {
     let key = site("cpo", "depot");
     assert_eq!(store.load_snapshot(&key).await.unwrap(), None);
     for sequence in [3, 255, 256, 70_000] {
-        let snapshot = StateSnapshot {
-            sequence,
-            entries: samples::journal(),
-        };
+        let snapshot = image_with(sequence, samples::journal());
         store.save_snapshot(&key, snapshot.clone()).await.unwrap();
         assert_eq!(store.load_snapshot(&key).await.unwrap(), Some(snapshot));
     }
-    let shorter = StateSnapshot {
-        sequence: 70_000,
-        entries: vec![entry(1)],
-    };
+    let shorter = image_with(70_000, vec![entry(1)]);
     store.save_snapshot(&key, shorter.clone()).await.unwrap();
     assert_eq!(store.load_snapshot(&key).await.unwrap(), Some(shorter));
 }

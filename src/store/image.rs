@@ -124,3 +124,58 @@ fn take_in(image: &mut SiteImage, fact: Event) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+pub mod samples {
+    use super::*;
+    use crate::domain::event::RequestStamp;
+    use crate::domain::ids::RequestId;
+    use crate::wire::samples;
+
+    /// An image in which nothing has its usual value, with a ledger of these entries.
+    pub fn image_with(sequence: u64, ledger: Vec<Recorded>) -> SiteImage {
+        let mut facts = SiteImage {
+            sequence,
+            last_at: samples::at(1_800_000_123),
+            site: Some(samples::site()),
+            ledger: ledger.into_iter().map(|entry| (entry.at, entry.event)).collect(),
+            stopped: true,
+            grid_limits: vec![samples::once_limit(), samples::weekly_limit()],
+            prices: None,
+            base_load: None,
+            solar: None,
+            sessions: vec![samples::ended_session()],
+            assumed: vec![(samples::session().id, WattSeconds::from_watt_seconds(4_321))],
+            plan: None,
+            peak_seen: Watts::from_watts(98_765),
+            requests: vec![(
+                RequestStamp {
+                    id: RequestId::parse("call-1").expect("is an id"),
+                    body_hash: [7; 32],
+                },
+                Receipt {
+                    sequence: 3,
+                    recorded_at: samples::at(1_800_000_001),
+                    warnings: vec!["mind the gap".to_owned()],
+                },
+            )],
+        };
+        for event in samples::events() {
+            if matches!(
+                event,
+                Event::PricesSet(_) | Event::ForecastSet { .. } | Event::PlanMade(_)
+            ) {
+                take_in(&mut facts, event);
+            }
+        }
+        facts
+    }
+
+    #[test]
+    fn an_image_is_read_back_as_it_was_written() {
+        let written = image_with(42, samples::journal());
+        assert!(written.prices.is_some() && written.plan.is_some());
+        assert!(written.base_load.is_some() || written.solar.is_some());
+        assert_eq!(image(42, &snapshot_message(&written)).unwrap(), written);
+    }
+}

@@ -1,14 +1,11 @@
-//! A charging profile and the command that carries it, as messages: field for field the OCPI object.
+//! A charging profile as a message: field for field the OCPI object.
 //!
 //! Decides how a ceiling is written: absolute start in UTC, seconds from there, amperes per phase or watts with at most one decimal.
 //! Never changes a ceiling: a tenth of an ampere is written exactly.
 
-use super::common::timestamp_message;
 use super::proto;
-use super::session::ocpi_session_message;
 use crate::domain::conversion::{Rate, RateUnit};
-use crate::domain::profile::{ChargingProfile, Instruction};
-use crate::engine::ports::OutgoingCommand;
+use crate::domain::profile::ChargingProfile;
 use crate::units::Instant;
 use chrono::DateTime;
 
@@ -23,25 +20,6 @@ pub fn charging_profile(profile: &ChargingProfile, minimum: Rate) -> proto::Char
         charging_rate_unit: unit_text(profile.unit).to_owned(),
         min_charging_rate: Some(in_unit(profile.unit, minimum)),
         charging_profile_period: profile.limits().points().iter().map(period).collect(),
-    }
-}
-
-pub fn profile_command(outgoing: &OutgoingCommand) -> proto::ProfileCommand {
-    use proto::profile_command::Instruction as Arm;
-    let command = &outgoing.command;
-    proto::ProfileCommand {
-        site_id: outgoing.key.site.to_string(),
-        evse_id: command.evse.to_string(),
-        connector_id: command.connector.to_string(),
-        session_id: command.session.to_string(),
-        ocpi_session: outgoing.ocpi.as_ref().map(ocpi_session_message),
-        revision: command.revision.number().cast_signed(),
-        attempt: command.attempt.cast_signed(),
-        sent_at: Some(timestamp_message(command.sent_at)),
-        instruction: Some(match &command.instruction {
-            Instruction::Set(profile) => Arm::SetChargingProfile(charging_profile(profile, outgoing.minimum)),
-            Instruction::Clear => Arm::ClearChargingProfile(proto::ClearProfile {}),
-        }),
     }
 }
 

@@ -14,38 +14,55 @@ use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Car, OcpiSession, Override, SessionSpec, Stated, Tier};
 use crate::units::{Instant, WattSeconds};
 
+/// Longest token or contract id, in bytes; OCPI's have at most 36 characters.
+const MAX_DRIVER_BYTES: usize = 255;
+
 /// What the caller says; `driver` is the reference that stands for the message's `driver`.
 pub fn session_spec(message: &proto::SessionSpec, driver: Option<PersonRef>) -> Result<SessionSpec, Rejection> {
-    read(|faults| {
-        let id = faults.field("id", SessionId::parse(&message.id));
-        let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
-        let connector = optional_id(faults, "connector_id", &message.connector_id, ConnectorId::parse);
-        let arrival = required_timestamp(faults, "arrival_time", message.arrival_time.as_ref());
-        let departure = departure(faults, message);
-        let need = need(faults, message);
-        let guaranteed = energy(faults, "guaranteed_watt_hour", message.guaranteed_watt_hour);
-        let tier = match message.tier {
-            0 => Some(Tier::NORMAL),
-            number => faults.field("tier", Tier::from_caller(number.into())),
-        };
-        let group = optional_id(faults, "group_id", &message.group_id, GroupId::parse);
-        let car = message.car.as_ref().map(car);
-        let car = car.map_or(Some(Car::default()), |car| faults.part("car", car));
-        Some(SessionSpec {
-            id: id?,
-            evse: evse?,
-            connector,
-            arrival: arrival?,
-            departure,
-            need,
-            guaranteed: guaranteed?,
-            interruptible: !message.not_interruptible,
-            tier: tier?,
-            group,
-            driver,
-            car: car?,
-            ocpi: message.ocpi.as_ref().map(ocpi_session),
-        })
+    read(|faults| read_session(faults, message, driver))
+}
+
+/// As [`session_spec`], but gives what could be read also where there were faults, so that the rest of it can be judged as well.
+pub(crate) fn read_session(
+    faults: &mut Faults,
+    message: &proto::SessionSpec,
+    driver: Option<PersonRef>,
+) -> Option<SessionSpec> {
+    let id = faults.field("id", SessionId::parse(&message.id));
+    let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
+    let connector = optional_id(faults, "connector_id", &message.connector_id, ConnectorId::parse);
+    let arrival = required_timestamp(faults, "arrival_time", message.arrival_time.as_ref());
+    let departure = departure(faults, message);
+    let need = need(faults, message);
+    let guaranteed = energy(faults, "guaranteed_watt_hour", message.guaranteed_watt_hour);
+    let tier = match message.tier {
+        0 => Some(Tier::NORMAL),
+        number => faults.field("tier", Tier::from_caller(number.into())),
+    };
+    let group = optional_id(faults, "group_id", &message.group_id, GroupId::parse);
+    faults.require(
+        message.driver.len() <= MAX_DRIVER_BYTES,
+        "driver",
+        "is too long",
+        format_args!("{} bytes", message.driver.len()),
+        format_args!("at most {MAX_DRIVER_BYTES} bytes"),
+    );
+    let car = message.car.as_ref().map(car);
+    let car = car.map_or(Some(Car::default()), |car| faults.part("car", car));
+    Some(SessionSpec {
+        id: id?,
+        evse: evse?,
+        connector,
+        arrival: arrival?,
+        departure,
+        need,
+        guaranteed: guaranteed.unwrap_or_default(),
+        interruptible: !message.not_interruptible,
+        tier: tier.unwrap_or(Tier::NORMAL),
+        group,
+        driver,
+        car: car.unwrap_or_default(),
+        ocpi: message.ocpi.as_ref().map(ocpi_session),
     })
 }
 

@@ -37,47 +37,55 @@ const WEEKDAYS: [proto::Weekday; 7] = [
 ];
 
 pub fn site_spec(tenant: &TenantId, site: &proto::Site) -> Result<SiteSpec, Rejection> {
+    read(|faults| read_site(faults, tenant, site))
+}
+
+/// A valid site, or every fault of its shape and of its rules at once.
+pub fn valid_site_spec(tenant: &TenantId, site: &proto::Site) -> Result<SiteSpec, Rejection> {
     read(|faults| {
-        let id = faults.field("id", SiteId::parse(&site.id));
-        faults.require(
-            site.time_zone.parse::<chrono_tz::Tz>().is_ok(),
-            "time_zone",
-            "is not a known time zone",
-            &site.time_zone,
-            "an IANA name, such as Europe/Stockholm",
-        );
-        let mode = faults.field("mode", mode(site.mode));
-        let clock_skew = site.clock_skew_seconds.unwrap_or(DEFAULT_CLOCK_SKEW_SECONDS);
-        let reserve = site.reserve_permille.unwrap_or(DEFAULT_RESERVE_PERMILLE);
-        let reserve_permille = narrow(faults, "reserve_permille", "‰", reserve, 0..=500);
-        let fairness = faults.field("fairness", fairness(site.fairness));
-        let gateway = optional_id(faults, "gateway_id", &site.gateway_id, GatewayId::parse);
-        let nodes = list(faults, "nodes", &site.nodes, node);
-        let stations = list(faults, "stations", &site.stations, station);
-        let spec = SiteSpec {
-            tenant: tenant.clone(),
-            id: id?,
-            time_zone: site.time_zone.clone(),
-            currency: site.currency.clone(),
-            mode: mode?,
-            lease: Seconds::from_secs(or_default(site.lease_seconds, DEFAULT_LEASE_SECONDS).into()),
-            clock_skew: Seconds::from_secs(clock_skew.into()),
-            reserve_permille: reserve_permille?,
-            slot: Seconds::from_secs(or_default(site.slot_seconds, DEFAULT_SLOT_SECONDS).into()),
-            trust_unmetered: site.trust_unmetered,
-            fairness: fairness?,
-            demand_charge_micros_per_kw: site.demand_charge_micros_per_kw,
-            peak_so_far: Watts::from_watts(site.peak_so_far_watt),
-            gateway,
-            nodes,
-            stations,
-        };
-        // What is refused anyway is told all that is wrong with it, unless parts are missing that others refer to.
-        let complete = spec.nodes.len() == site.nodes.len() && spec.stations.len() == site.stations.len();
-        if !faults.is_empty() && complete {
+        let spec = read_site(faults, tenant, site)?;
+        // A list that lost an item which cannot be read would break rules that the whole one keeps.
+        if spec.nodes.len() == site.nodes.len() && spec.stations.len() == site.stations.len() {
             faults.part("", Site::new(spec.clone()));
         }
         Some(spec)
+    })
+}
+
+fn read_site(faults: &mut Faults, tenant: &TenantId, site: &proto::Site) -> Option<SiteSpec> {
+    let id = faults.field("id", SiteId::parse(&site.id));
+    faults.require(
+        site.time_zone.parse::<chrono_tz::Tz>().is_ok(),
+        "time_zone",
+        "is not a known time zone",
+        &site.time_zone,
+        "an IANA name, such as Europe/Stockholm",
+    );
+    let mode = faults.field("mode", mode(site.mode));
+    let clock_skew = site.clock_skew_seconds.unwrap_or(DEFAULT_CLOCK_SKEW_SECONDS);
+    let reserve = site.reserve_permille.unwrap_or(DEFAULT_RESERVE_PERMILLE);
+    let reserve_permille = narrow(faults, "reserve_permille", "‰", reserve, 0..=500);
+    let fairness = faults.field("fairness", fairness(site.fairness));
+    let gateway = optional_id(faults, "gateway_id", &site.gateway_id, GatewayId::parse);
+    let nodes = list(faults, "nodes", &site.nodes, node);
+    let stations = list(faults, "stations", &site.stations, station);
+    Some(SiteSpec {
+        tenant: tenant.clone(),
+        id: id?,
+        time_zone: site.time_zone.clone(),
+        currency: site.currency.clone(),
+        mode: mode?,
+        lease: Seconds::from_secs(or_default(site.lease_seconds, DEFAULT_LEASE_SECONDS).into()),
+        clock_skew: Seconds::from_secs(clock_skew.into()),
+        reserve_permille: reserve_permille?,
+        slot: Seconds::from_secs(or_default(site.slot_seconds, DEFAULT_SLOT_SECONDS).into()),
+        trust_unmetered: site.trust_unmetered,
+        fairness: fairness?,
+        demand_charge_micros_per_kw: site.demand_charge_micros_per_kw,
+        peak_so_far: Watts::from_watts(site.peak_so_far_watt),
+        gateway,
+        nodes,
+        stations,
     })
 }
 

@@ -247,6 +247,7 @@ fn every_fault_of_a_session_is_told() {
         guaranteed_watt_hour: i64::MIN,
         tier: 10,
         group_id: "a\n".to_owned(),
+        driver: "x".repeat(256),
         car: Some(proto::Car {
             phase_count: 4,
             maximum: Some(watt(1)),
@@ -265,6 +266,7 @@ fn every_fault_of_a_session_is_told() {
             "guaranteed_watt_hour",
             "tier",
             "group_id",
+            "driver",
             "car.phase_count",
             "car.minimum"
         ]

@@ -82,6 +82,11 @@ impl Store for SledStore {
         let sequences = sequences(&batch)?;
         let mut writes = Vec::new();
         for recorded in &batch.entries {
+            // What would read back as something else must be found in a test, not at a restart.
+            debug_assert_eq!(
+                crate::wire::journal::recorded(&entry_message(recorded)).as_ref(),
+                Ok(recorded)
+            );
             let record = keys::numbered(key, keys::Kind::Journal, recorded.sequence);
             push_record(&mut writes, &record, &entry_message(recorded))?;
         }

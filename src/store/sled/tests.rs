@@ -4,6 +4,7 @@ use super::disk::DiskSync;
 use super::*;
 use crate::domain::event::Event;
 use crate::store::conformance::{batch, conformance, entry, site};
+use crate::store::image::samples::image_with;
 use crate::wire::samples;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +65,12 @@ fn gated(folder: &TempDir) -> (Arc<SledStore>, mpsc::Receiver<()>, mpsc::Sender<
     (Arc::new(store), calls, tell)
 }
 
+/// The limit only keeps a broken store from holding up the tests for ever.
+fn wait_for_sync(calls: &mpsc::Receiver<()>) {
+    let limit = std::time::Duration::from_secs(60);
+    calls.recv_timeout(limit).expect("the store syncs");
+}
+
 /// Lets every task that can run do so.
 async fn let_others_run() {
     for _ in 0..3 {
@@ -79,10 +86,7 @@ async fn read_all(store: &SledStore, key: &SiteKey) -> Vec<Recorded> {
 async fn everything_is_there_after_it_was_closed_and_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let key = site("cpo", "depot");
-    let snapshot = StateSnapshot {
-        sequence: 3,
-        entries: samples::journal(),
-    };
+    let snapshot = image_with(3, samples::journal());
     let store = open(&folder);
     let batch_with_session = Batch {
         ended_sessions: vec![samples::ended_session()],
@@ -117,7 +121,7 @@ async fn an_append_is_applied_then_synced_then_answered() {
         async move { store.append(&key, batch(1..=1)).await }
     });
     let_others_run().await;
-    calls.recv().unwrap();
+    wait_for_sync(&calls);
     assert_eq!(read_all(&store, &key).await, [entry(1)], "applied before the sync");
     let_others_run().await;
     assert!(!append.is_finished(), "not answered before the sync is done");
@@ -141,10 +145,7 @@ async fn a_failed_sync_is_never_acknowledged_and_ends_all_writing() {
     );
     // What comes later is refused too, though a sync would succeed now: what the failed one lost does not come back.
     tell.send(Ok(())).unwrap();
-    let snapshot = StateSnapshot {
-        sequence: 1,
-        entries: Vec::new(),
-    };
+    let snapshot = image_with(1, Vec::new());
     for later in [
         store.append(&key, batch(2..=2)).await,
         store.append(&key, buffered(batch(3..=3))).await,
@@ -168,16 +169,16 @@ async fn all_that_waits_for_a_sync_shares_the_next_one() {
     };
     let first = append("first".to_owned());
     let_others_run().await;
-    calls.recv().unwrap();
+    wait_for_sync(&calls);
     let others: Vec<_> = (0..100).map(|index| append(format!("site-{index}"))).collect();
     let_others_run().await;
-    tell.send(Ok(())).unwrap();
-    tell.send(Ok(())).unwrap();
+    // From here on every sync succeeds at once.
+    drop(tell);
     first.await.unwrap().unwrap();
     for other in others {
         other.await.unwrap().unwrap();
     }
-    calls.recv().unwrap();
+    wait_for_sync(&calls);
     assert!(calls.try_recv().is_err(), "a hundred appends, one sync");
 }
 
@@ -232,10 +233,7 @@ async fn sled_never_makes_a_file_that_nobody_syncs() {
             ..batch(1..=1)
         };
         store.append(&key, large).await.unwrap();
-        store
-            .save_snapshot(&key, StateSnapshot { sequence, entries })
-            .await
-            .unwrap();
+        store.save_snapshot(&key, image_with(sequence, entries)).await.unwrap();
         let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().count();
         assert_eq!(blobs, 0, "after entry {sequence}");
     }
@@ -247,10 +245,7 @@ async fn only_two_snapshots_are_kept() {
     let key = site("cpo", "depot");
     for sequence in [5, 300, 70_000] {
         let entries = samples::journal();
-        store
-            .save_snapshot(&key, StateSnapshot { sequence, entries })
-            .await
-            .unwrap();
+        store.save_snapshot(&key, image_with(sequence, entries)).await.unwrap();
     }
     assert_eq!(store.reader.snapshots(&key).unwrap(), [300, 70_000]);
 }
@@ -274,10 +269,7 @@ fn remove(folder: &TempDir, key: &[u8]) {
 async fn a_damaged_snapshot_gives_way_to_the_one_before_and_that_to_none() {
     let folder = tempfile::tempdir().unwrap();
     let key = site("cpo", "depot");
-    let snapshot = |sequence| StateSnapshot {
-        sequence,
-        entries: samples::journal(),
-    };
+    let snapshot = |sequence| image_with(sequence, samples::journal());
     let store = open(&folder);
     for sequence in [1, 2] {
         store.save_snapshot(&key, snapshot(sequence)).await.unwrap();

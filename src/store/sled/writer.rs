@@ -116,6 +116,9 @@ struct State {
     stopped: Option<String>,
 }
 
+/// Tells one caller how its group fared.
+type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>)>;
+
 /// What shares one sync.
 #[derive(Default)]
 struct Group {
@@ -126,7 +129,7 @@ struct Group {
     persons: HashMap<Vec<u8>, Option<PersonRef>>,
     synced: bool,
     /// Told once all of it is as durable as was asked, or why it is not.
-    waiting: Vec<Box<dyn FnOnce(Result<(), StoreError>)>>,
+    waiting: Vec<Acknowledge>,
 }
 
 impl Group {

@@ -1,0 +1,10 @@
+//! The gRPC services as a client meets them: over a real socket, against the real engine, with the store in memory.
+
+mod gateways;
+mod plans;
+mod server;
+mod service;
+mod sessions;
+mod sites;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,380 @@
+//! A service on a port of its own, and clients of it. For the benches too.
+#![allow(dead_code, reason = "tests and benches use a part of it each")]
+
+use crate::support::{MORNING, ManualClock, SETTINGS};
+use laddplan::api;
+use laddplan::dispatch::{self, GatewayApi, Streams};
+use laddplan::engine::Engine;
+use laddplan::engine::ports::Clock;
+use laddplan::store::memory::MemoryStore;
+use laddplan::wire::proto;
+use prost_types::Timestamp;
+use proto::connect_request::Message as Up;
+use proto::connect_response::Message as Down;
+use proto::gateway_service_client::GatewayServiceClient;
+use proto::plan_service_client::PlanServiceClient;
+use proto::session_service_client::SessionServiceClient;
+use proto::site_service_client::SiteServiceClient;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
+
+pub const TENANT: &str = "cpo";
+pub const SITE: &str = "yard";
+pub const GATEWAY: &str = "gateway";
+
+pub struct Service {
+    pub channel: Channel,
+    pub streams: Streams,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+pub async fn start() -> Service {
+    start_with(api::Limits::default(), dispatch::Limits::default()).await
+}
+
+pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -> Service {
+    let clock = ManualClock::at(MORNING);
+    let streams = Streams::new(gateway_limits);
+    let engine = Engine::start(
+        Arc::new(MemoryStore::default()),
+        Arc::new(streams.clone()),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        SETTINGS,
+    )
+    .await
+    .expect("an empty store opens");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("the port");
+    let services = api::Services {
+        gateways: GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>),
+        engine,
+        clock,
+        reflection: true,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let closing = streams.clone();
+    let running = tokio::spawn(async move {
+        let shutdown = async move {
+            // Also where the test has ended without a word.
+            let _ = stopped.await;
+            closing.close();
+        };
+        api::serve(listener, services, limits, shutdown)
+            .await
+            .expect("the server runs");
+    });
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let channel = endpoint.connect().await.expect("the server listens");
+    Service {
+        channel,
+        streams,
+        stop: Some(stop),
+        running,
+    }
+}
+
+impl Service {
+    pub fn sites(&self) -> SiteServiceClient<Channel> {
+        SiteServiceClient::new(self.channel.clone())
+    }
+
+    pub fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone())
+    }
+
+    pub fn plans(&self) -> PlanServiceClient<Channel> {
+        PlanServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn put_site(&self, site: proto::Site) -> Result<proto::Receipt, Status> {
+        self.put_site_of(TENANT, site).await
+    }
+
+    pub async fn put_site_of(&self, tenant: &str, site: proto::Site) -> Result<proto::Receipt, Status> {
+        let request = proto::PutSiteRequest {
+            meta: meta(),
+            tenant_id: tenant.to_owned(),
+            site: Some(site),
+        };
+        let response = self.sites().put_site(request).await?;
+        Ok(response.into_inner().receipt.expect("a receipt"))
+    }
+
+    pub async fn start_session(&self, session: proto::SessionSpec) -> Result<proto::Receipt, Status> {
+        let request = proto::StartSessionRequest {
+            meta: meta(),
+            tenant_id: TENANT.to_owned(),
+            site_id: SITE.to_owned(),
+            session: Some(session),
+        };
+        let response = self.sessions().start_session(request).await?;
+        Ok(response.into_inner().receipt.expect("a receipt"))
+    }
+
+    pub async fn get_session(&self, id: &str) -> Result<proto::Session, Status> {
+        let request = proto::GetSessionRequest {
+            tenant_id: TENANT.to_owned(),
+            site_id: SITE.to_owned(),
+            session_id: id.to_owned(),
+        };
+        let response = self.sessions().get_session(request).await?;
+        Ok(response.into_inner().session.expect("a session"))
+    }
+
+    pub async fn connect_gateway(&self) -> Stream {
+        let mut stream = Stream::open(self.channel.clone()).await;
+        stream.say(Up::Hello(hello())).await;
+        stream
+    }
+
+    /// Tells the service to stop and waits until it has.
+    pub async fn stop(mut self) {
+        let stop = self.stop.take().expect("stopped once");
+        stop.send(()).expect("the service runs");
+        self.running.await.expect("the service ends well");
+    }
+}
+
+/// A gateway's stream, as the gateway sees it.
+pub struct Stream {
+    up: mpsc::Sender<proto::ConnectRequest>,
+    down: Streaming<proto::ConnectResponse>,
+    pub number: i64,
+}
+
+impl Stream {
+    pub async fn open(channel: Channel) -> Self {
+        Self::try_open(channel).await.expect("the stream opens")
+    }
+
+    pub async fn try_open(channel: Channel) -> Result<Self, Status> {
+        let (up, messages) = mpsc::channel(64);
+        let response = GatewayServiceClient::new(channel)
+            .connect(ReceiverStream::new(messages))
+            .await?;
+        Ok(Self {
+            up,
+            down: response.into_inner(),
+            number: 0,
+        })
+    }
+
+    /// Sends a message under the next number.
+    pub async fn say(&mut self, message: Up) {
+        self.number += 1;
+        self.say_as(self.number, message).await;
+    }
+
+    pub async fn say_as(&mut self, number: i64, message: Up) {
+        let message = proto::ConnectRequest {
+            number,
+            message: Some(message),
+        };
+        // A stream that has ended shows when it is heard.
+        let _ = self.up.send(message).await;
+    }
+
+    /// The next message, whatever it is.
+    pub async fn hear(&mut self) -> Result<Down, Status> {
+        let response = self.down.message().await?.expect("the stream goes on");
+        Ok(response.message.expect("a message"))
+    }
+
+    /// The next command; what comes before is passed over.
+    pub async fn command(&mut self) -> proto::ProfileCommand {
+        loop {
+            if let Down::Command(command) = self.hear().await.expect("the stream goes on") {
+                return command;
+            }
+        }
+    }
+
+    /// Waits until everything said so far is acknowledged; returns what was refused meanwhile.
+    pub async fn acknowledged(&mut self) -> Vec<proto::Refused> {
+        let mut refused = Vec::new();
+        loop {
+            match self.hear().await.expect("the stream goes on") {
+                Down::Acknowledgement(up_to) if up_to.number == self.number => return refused,
+                Down::Refused(message) => refused.push(message),
+                _ => {}
+            }
+        }
+    }
+
+    /// How the stream ends; what comes before is passed over.
+    pub async fn end(&mut self) -> Option<Status> {
+        loop {
+            match self.down.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(status) => return Some(status),
+            }
+        }
+    }
+
+    /// The gateway has nothing more to say.
+    pub fn finish(&mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.up = closed;
+    }
+}
+
+pub fn hello() -> proto::GatewayHello {
+    proto::GatewayHello {
+        tenant_id: TENANT.to_owned(),
+        gateway_id: GATEWAY.to_owned(),
+        fences_durably: true,
+        applied: vec![],
+        clock: Some(at(0)),
+    }
+}
+
+pub fn answer(command: &proto::ProfileCommand, result: proto::CommandResult) -> Up {
+    Up::Answer(proto::CommandAnswer {
+        site_id: command.site_id.clone(),
+        evse_id: command.evse_id.clone(),
+        revision: command.revision,
+        attempt: command.attempt,
+        result: result as i32,
+        reason: String::new(),
+    })
+}
+
+/// A request id that no other call has.
+pub fn meta() -> Option<proto::RequestMeta> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    request(&format!("request-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+pub fn request(id: &str) -> Option<proto::RequestMeta> {
+    Some(proto::RequestMeta {
+        request_id: id.to_owned(),
+    })
+}
+
+/// Seconds after the morning at which the clock stands.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp {
+        seconds: MORNING.unix_secs() + seconds,
+        nanos: 0,
+    }
+}
+
+pub fn amps(amps: i64) -> Option<proto::Rate> {
+    Some(proto::Rate {
+        rate: Some(proto::rate::Rate::CurrentDeciampere(amps * 10)),
+    })
+}
+
+pub fn node(id: &str, parent: &str, limit_amps: i64) -> proto::Node {
+    proto::Node {
+        id: id.to_owned(),
+        parent_id: parent.to_owned(),
+        limit: Some(proto::NodeLimit {
+            line_deciampere: Some(limit_amps * 10),
+            total_watt: None,
+        }),
+        base_load_line_deciampere: 0,
+        base_load_total_watt: 0,
+    }
+}
+
+/// A station with one EVSE of 6 to 32 A on L1 that does nothing by itself.
+pub fn station(number: usize) -> proto::Station {
+    proto::Station {
+        id: format!("station-{number}"),
+        node_id: "grid".to_owned(),
+        limit: None,
+        evses: vec![proto::Evse {
+            id: format!("evse-{number}"),
+            uncontrollable: false,
+            metered: true,
+            connectors: vec![proto::Connector {
+                id: "1".to_owned(),
+                wiring: Some(proto::connector::Wiring::Star(proto::StarWiring {
+                    phases: vec![proto::Phase::L1 as i32],
+                })),
+                nominal_volt: 230,
+                minimum: amps(6),
+                maximum: amps(32),
+                default_rate: amps(0),
+                ..Default::default()
+            }],
+        }],
+    }
+}
+
+/// Two EVSEs behind a fuse of 40 A, in mode control.
+pub fn site(id: &str) -> proto::Site {
+    proto::Site {
+        id: id.to_owned(),
+        time_zone: "Europe/Stockholm".to_owned(),
+        currency: "SEK".to_owned(),
+        mode: proto::SiteMode::Control as i32,
+        trust_unmetered: true,
+        reserve_permille: Some(0),
+        gateway_id: GATEWAY.to_owned(),
+        nodes: vec![node("grid", "", 40)],
+        stations: vec![station(1), station(2)],
+        ..Default::default()
+    }
+}
+
+/// A car at EVSE `number` that stays two hours and needs 5 kWh.
+pub fn session(number: usize) -> proto::SessionSpec {
+    proto::SessionSpec {
+        id: format!("session-{number}"),
+        evse_id: format!("evse-{number}"),
+        arrival_time: Some(at(0)),
+        departure_time: Some(at(7_200)),
+        need_watt_hour: Some(5_000),
+        ..Default::default()
+    }
+}
+
+pub fn grid_limit(id: &str, limit_amps: i64) -> proto::GridLimit {
+    proto::GridLimit {
+        id: id.to_owned(),
+        node_id: "grid".to_owned(),
+        source: proto::LimitSource::SiteManager as i32,
+        limit: Some(proto::NodeLimit {
+            line_deciampere: Some(limit_amps * 10),
+            total_watt: None,
+        }),
+        when: Some(proto::grid_limit::When::Once(proto::OnceWindow {
+            from: Some(at(0)),
+            until: None,
+        })),
+    }
+}
+
+/// The field violations of a refusal, in the form "field: rule; got X, allowed: Y".
+pub fn faults<T: std::fmt::Debug>(refused: Result<T, Status>) -> Vec<String> {
+    let status = refused.expect_err("it is refused");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let details = status.get_error_details();
+    let violations = &details.bad_request().expect("a BadRequest").field_violations;
+    let lines = violations
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description));
+    lines.collect()
+}
+
+/// Only field and rule of each violation.
+pub fn rules<T: std::fmt::Debug>(refused: Result<T, Status>) -> Vec<String> {
+    let told = faults(refused);
+    let rule = |line: &String| line.split("; got ").next().unwrap_or_default().to_owned();
+    told.iter().map(rule).collect()
+}
+
+pub fn code<T: std::fmt::Debug>(refused: Result<T, Status>) -> Code {
+    refused.expect_err("it is refused").code()
+}

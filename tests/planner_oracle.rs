@@ -1,0 +1,75 @@
+//! The relaxation against optima that another solver proved, on the instances of `data/bench`.
+//!
+//! Every session can be served in them, so the optimum of "cost plus 10 per unserved kWh" is the least cost of serving all.
+
+#[path = "support/evsched.rs"]
+mod evsched;
+
+use evsched::{Detail, Instance};
+use laddplan::domain::plan::{Budget, Outcome};
+use laddplan::domain::snapshot::Snapshot;
+use laddplan::units::WattSeconds;
+use laddplan::{planner, verify};
+
+const ENOUGH: Budget = Budget { iterations: 1_000 };
+const PENALTY_PER_KWH: f64 = 10.0;
+
+fn instance(name: &str) -> Instance {
+    Instance::read(&format!("{}/tests/data/bench/{name}.json", env!("CARGO_MANIFEST_DIR")))
+}
+
+fn needed(snapshot: &Snapshot) -> WattSeconds {
+    snapshot.sessions.iter().filter_map(|session| session.need).sum()
+}
+
+fn kwh(energy: WattSeconds) -> f64 {
+    energy.watt_seconds() as f64 / 3.6e6
+}
+
+#[track_caller]
+fn assert_optimum(name: &str, with_demand_charge: bool, optimum: f64) {
+    let snapshot = instance(name).snapshot(Detail::Continuous, with_demand_charge);
+    let plan = planner::plan(&snapshot, ENOUGH);
+    assert_eq!(plan.stats.outcome, Outcome::Optimal);
+
+    let cost = plan.stats.relaxed_cost.expect("a cost").micros() as f64 / 1e6;
+    let delivered = plan.stats.relaxed_delivered.expect("a bound on energy");
+    let objective = cost + PENALTY_PER_KWH * kwh(needed(&snapshot) - delivered);
+    assert!((objective / optimum - 1.0).abs() < 1e-4, "{objective} is not {optimum}");
+
+    // In whole watts, without a minimum, the plan itself reaches the optimum.
+    assert_eq!(verify::check(&snapshot, &plan), []);
+    let cost = (plan.stats.energy_cost + plan.stats.demand_cost).micros() as f64 / 1e6;
+    let reached = cost + PENALTY_PER_KWH * kwh(plan.stats.unserved);
+    assert!(
+        (reached / optimum - 1.0).abs() < 1e-3,
+        "{reached} is not near {optimum}"
+    );
+}
+
+#[test]
+fn twenty_cars_cost_what_was_proven() {
+    assert_optimum("ev_20x96", false, 46.01357);
+    assert_optimum("ev_20x96", true, 66.65022);
+}
+
+#[test]
+fn a_hundred_cars_cost_what_was_proven() {
+    assert_optimum("ev_100x96", false, 155.00816);
+    assert_optimum("ev_100x96", true, 239.95765);
+}
+
+#[test]
+fn steps_and_minimum_currents_cost_under_one_percent() {
+    for name in ["ev_20x96", "ev_100x96"] {
+        for with_demand_charge in [false, true] {
+            let snapshot = instance(name).snapshot(Detail::Steps, with_demand_charge);
+            let plan = planner::plan(&snapshot, ENOUGH);
+            assert_eq!(verify::check(&snapshot, &plan), []);
+            assert_eq!(plan.stats.unserved, WattSeconds::ZERO);
+            let cost = (plan.stats.energy_cost + plan.stats.demand_cost).micros() as f64;
+            let relaxed = plan.stats.relaxed_cost.expect("a cost").micros() as f64;
+            assert!(cost < relaxed * 1.01, "{name}: {cost} against {relaxed}");
+        }
+    }
+}
