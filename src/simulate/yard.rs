@@ -13,7 +13,8 @@ pub struct Yard<'day> {
     day: &'day Day,
     /// By EVSE.
     parked: Vec<Option<Parked>>,
-    /// What each EVSE drew in the last second played.
+    /// What each EVSE offered, and what its car drew of it, in the last second played.
+    offers: Vec<DeciAmps>,
     draws: Vec<Draw>,
     /// By session.
     delivered: Vec<WattSeconds>,
@@ -31,6 +32,7 @@ impl<'day> Yard<'day> {
         Self {
             day,
             parked: vec![None; day.evses.len()],
+            offers: vec![DeciAmps::ZERO; day.evses.len()],
             draws: vec![Draw::default(); day.evses.len()],
             delivered: vec![WattSeconds::ZERO; day.sessions.len()],
             tally: Tally::new(day),
@@ -50,6 +52,7 @@ impl<'day> Yard<'day> {
     pub fn unplug(&mut self, session: usize) {
         let evse = self.day.sessions[session].evse;
         self.parked[evse] = None;
+        self.offers[evse] = DeciAmps::ZERO;
         self.draws[evse] = Draw::default();
     }
 
@@ -61,7 +64,9 @@ impl<'day> Yard<'day> {
     pub fn second(&mut self, at: Instant, mut pilot: impl FnMut(usize) -> DeciAmps) {
         for (evse, parked) in self.parked.iter_mut().enumerate() {
             let Some(parked) = parked else { continue };
-            let draw = parked.car.charge_one_second(pilot(evse));
+            let offer = pilot(evse);
+            let draw = parked.car.charge_one_second(offer);
+            self.offers[evse] = offer;
             self.draws[evse] = draw;
             self.delivered[parked.session] += WattSeconds::from_watt_seconds(draw.power.watts());
         }
@@ -81,6 +86,10 @@ impl<'day> Yard<'day> {
 
     pub fn delivered(&self, session: usize) -> WattSeconds {
         self.delivered[session]
+    }
+
+    pub fn offer(&self, evse: usize) -> DeciAmps {
+        self.offers[evse]
     }
 
     pub fn draw(&self, evse: usize) -> Draw {

@@ -1,11 +1,11 @@
 //! The demo's CPO back end and its site manager: clients of `SiteService` and `SessionService`.
 //!
-//! Decides what the service is told: the site as it is built, the tariff, who came, what the driver said, who left. Never tells it
-//! what it could not know: how much a car will really take, and when it will really leave.
+//! Decides what the service is told: the site as it is built, the tariff, who came, what the driver said, what the station sees, who
+//! left. Never tells it what it could not know: how much a car will really take, and when it will really leave.
 
 use super::gateway::timestamp;
 use crate::simulate::day::{Day, DaySession, GRID_CONNECTION, TENANT};
-use crate::units::{WattSeconds, Watts};
+use crate::units::{DeciAmps, WattSeconds, Watts};
 use crate::wire::proto;
 use crate::wire::site::{price_messages, site_message};
 use proto::session_service_client::SessionServiceClient;
@@ -19,6 +19,17 @@ pub struct Backend {
     sites: SiteServiceClient<Channel>,
     sessions: SessionServiceClient<Channel>,
     site_id: String,
+    /// Updates sent, which number them.
+    updates: u64,
+}
+
+/// What a back end learns of a car from its station: the meter's current, and OCPP's status SuspendedEV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// It takes no more than this, though it is offered more.
+    pub most: DeciAmps,
+    /// It stopped by itself, with this much energy.
+    pub full_at: Option<WattSeconds>,
 }
 
 impl Backend {
@@ -27,6 +38,7 @@ impl Backend {
             sites: SiteServiceClient::new(channel.clone()),
             sessions: SessionServiceClient::new(channel),
             site_id: day.site.spec().id.to_string(),
+            updates: 0,
         }
     }
 
@@ -88,16 +100,34 @@ impl Backend {
             meta: meta(&format!("start-{}", session.id)),
             tenant_id: TENANT.to_owned(),
             site_id: self.site_id.clone(),
-            session: Some(proto::SessionSpec {
-                id: session.id.clone(),
-                evse_id: day.evses[session.evse].id.to_string(),
-                arrival_time: timestamp(session.arrival),
-                departure_time: session.requested_departure.and_then(timestamp),
-                need_watt_hour: session.requested.map(WattSeconds::floor_watt_hours),
-                ..Default::default()
-            }),
+            session: Some(spec(day, session)),
         };
         self.sessions.start_session(request).await?;
+        Ok(())
+    }
+
+    /// Tells what the car was seen to do, where it differs from what its driver said.
+    pub async fn update_session(&mut self, day: &Day, session: &DaySession, seen: Seen) -> anyhow::Result<()> {
+        let said = spec(day, session);
+        let spec = proto::SessionSpec {
+            car: Some(proto::Car {
+                maximum: Some(current(seen.most)),
+                ..Default::default()
+            }),
+            need_watt_hour: seen
+                .full_at
+                .map_or(said.need_watt_hour, |full| Some(full.floor_watt_hours())),
+            need_estimated: seen.full_at.is_some(),
+            ..said
+        };
+        self.updates += 1;
+        let request = proto::UpdateSessionRequest {
+            meta: meta(&format!("update-{}", self.updates)),
+            tenant_id: TENANT.to_owned(),
+            site_id: self.site_id.clone(),
+            session: Some(spec),
+        };
+        self.sessions.update_session(request).await?;
         Ok(())
     }
 
@@ -113,6 +143,24 @@ impl Backend {
         };
         self.sessions.end_session(request).await?;
         Ok(())
+    }
+}
+
+/// What the driver said.
+fn spec(day: &Day, session: &DaySession) -> proto::SessionSpec {
+    proto::SessionSpec {
+        id: session.id.clone(),
+        evse_id: day.evses[session.evse].id.to_string(),
+        arrival_time: timestamp(session.arrival),
+        departure_time: session.requested_departure.and_then(timestamp),
+        need_watt_hour: session.requested.map(WattSeconds::floor_watt_hours),
+        ..Default::default()
+    }
+}
+
+fn current(current: DeciAmps) -> proto::Rate {
+    proto::Rate {
+        rate: Some(proto::rate::Rate::CurrentDeciampere(current.deciamps())),
     }
 }
 

@@ -16,10 +16,10 @@ use super::report::{Report, Service, Written};
 use super::yard::Yard;
 use crate::app::{self, Running};
 use crate::config::{Config, Sources};
-use crate::units::{Instant, Seconds};
+use crate::units::{DeciAmps, Instant, Seconds};
 use crate::wire::proto;
 use anyhow::{Context, bail};
-use backend::Backend;
+use backend::{Backend, Seen};
 use gateway::{Gateway, timestamp};
 use progress::Progress;
 use std::collections::BTreeMap;
@@ -32,6 +32,10 @@ use tonic::transport::Endpoint;
 const METER_INTERVAL: Seconds = Seconds::from_mins(5);
 /// At 10:00 the gateway loses its connection, with commands on the way, and comes back.
 const STREAM_LOST_AFTER: Seconds = Seconds::from_hours(7);
+/// A car that draws this much less than it is offered, or than it drew, is worth an update.
+const WORTH_TELLING: DeciAmps = DeciAmps::from_deciamps(20);
+/// Nothing below the least pilot there is.
+const LEAST_MOST: DeciAmps = DeciAmps::from_deciamps(60);
 /// How long to listen for the service before looking again whether all is done.
 const LISTEN: Duration = Duration::from_millis(1);
 /// An instant that is not done after this long in real time will never be.
@@ -168,6 +172,8 @@ struct Play<'a> {
     backend: Backend,
     gateway: Gateway,
     yard: Yard<'a>,
+    /// By session, what the service was told that was seen of its car.
+    seen: Vec<Option<Seen>>,
     /// What is still to come, latest first.
     agenda: Vec<(Instant, Happening)>,
     now: Instant,
@@ -190,6 +196,7 @@ impl<'a> Play<'a> {
             backend,
             gateway: Gateway::new(channel, day, seed),
             yard: Yard::new(day),
+            seen: vec![None; day.sessions.len()],
             agenda,
             now: day.start,
         })
@@ -284,7 +291,10 @@ impl<'a> Play<'a> {
                     self.settle().await?;
                     self.gateway.lose_stream();
                 }
-                Happening::ReadMeters => self.read_meters().await,
+                Happening::ReadMeters => {
+                    self.read_meters().await;
+                    self.look_at_cars().await?;
+                }
             }
         }
         Ok(())
@@ -303,6 +313,35 @@ impl<'a> Play<'a> {
         self.backend.end_session(facts, self.yard.delivered(session)).await?;
         self.gateway.unplug(facts.evse).await;
         Ok(())
+    }
+
+    /// Cars that draw less than they are offered, or nothing, are told of: drivers ask for far more than their cars take.
+    async fn look_at_cars(&mut self) -> anyhow::Result<()> {
+        let sessions: Vec<usize> = self.yard.sessions().collect();
+        for session in sessions {
+            let Some(seen) = self.look_at(session) else { continue };
+            self.seen[session] = Some(seen);
+            self.backend
+                .update_session(self.day, &self.day.sessions[session], seen)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What there is to say of the car of `session` that was not said before.
+    fn look_at(&self, session: usize) -> Option<Seen> {
+        let evse = self.day.sessions[session].evse;
+        let (offered, drawn) = (self.yard.offer(evse), self.yard.draw(evse).current);
+        let before = self.seen[session];
+        if drawn + WORTH_TELLING > offered || before.is_some_and(|before| before.full_at.is_some()) {
+            return None;
+        }
+        let full = drawn == DeciAmps::ZERO;
+        let news = before.is_none_or(|before| full || drawn + WORTH_TELLING <= before.most);
+        news.then(|| Seen {
+            most: drawn.max(LEAST_MOST),
+            full_at: full.then(|| self.yard.delivered(session)),
+        })
     }
 
     async fn read_meters(&mut self) {
