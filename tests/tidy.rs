@@ -481,11 +481,7 @@ fn raw_string_length(text: &str) -> usize {
 /// Tells `'a'` and `'\n'` from the lifetime `'a`.
 fn is_char_literal(text: &str) -> bool {
     let mut chars = text.chars().skip(1);
-    match (chars.next(), chars.next()) {
-        (Some('\\'), _) => true,
-        (Some(_), Some('\'')) => true,
-        _ => false,
-    }
+    matches!((chars.next(), chars.next()), (Some('\\'), _) | (Some(_), Some('\'')))
 }
 
 fn root() -> PathBuf {

@@ -3,7 +3,7 @@
 //! Decides what a call means and how a refusal is told: every fault of a request at once, in one place (`crate::wire::status`).
 //! Never decides anything about charging, and never answers a change before the engine said that it is durable.
 //!
-//! - [`Api`] implements the services; `site`, `session` and `plan` hold one each.
+//! - `Api` implements the services; `site`, `session` and `plan` hold one each.
 //! - `request` reads what calls share: tenant and site, request ids, pages.
 //! - `guard` stands before every call: calls in flight, time, the log of refusals.
 //! - `connections` stands before every connection; `server` puts it all together.

@@ -98,12 +98,14 @@ fn nodes(facts: &Facts<'_>, grid: &SlotGrid) -> Vec<SnapshotNode> {
     let places = facts.site.places();
     let mut held = vec![vec![Load::ZERO; grid.count()]; places.len()];
     for (place, load) in &facts.held {
-        for slot in 0..grid.count() {
-            let most = load
-                .during(grid.begin(slot), grid.end(slot))
-                .fold(Load::ZERO, |most, next| most.max(*next));
-            for above in facts.site.path_to_root(*place) {
-                held[above][slot] += most;
+        let most_in = |slot: usize| {
+            let loads = load.during(grid.begin(slot), grid.end(slot));
+            loads.fold(Load::ZERO, |most, next| most.max(*next))
+        };
+        let by_slot: Vec<Load> = (0..grid.count()).map(most_in).collect();
+        for above in facts.site.path_to_root(*place) {
+            for (sum, load) in held[above].iter_mut().zip(&by_slot) {
+                *sum += *load;
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::rollout::Ledger;
 use crate::units::{Instant, MicrosPerKwh, WattSeconds, Watts};
 use std::sync::Arc;
 
-/// Everything a [`SiteState`] holds.
+/// Everything that a site's state holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteImage {
     /// The journal entry up to which it holds.

@@ -30,8 +30,9 @@ use tokio::task::JoinHandle;
 
 /// At most this many requests are recorded together.
 const MAX_GROUP: usize = 256;
-/// A meter reading leads to a new plan no sooner than this after the last one.
-const METER_REPLAN_INTERVAL: Seconds = Seconds::from_secs(60);
+/// What can wait leads to a new plan no sooner than this after the last one: a refused profile, a car that has got what it asked
+/// for.
+const REPLAN_INTERVAL: Seconds = Seconds::from_secs(60);
 /// A snapshot of the state is kept after this many entries, so that a start need not read more than these.
 const SNAPSHOT_EVERY: u64 = 2_000;
 
@@ -352,7 +353,13 @@ impl SiteTask {
 
     /// Takes an event into the state and into the batch that is about to be appended.
     fn record(&mut self, event: Event, request: Option<(RequestStamp, Vec<String>)>, at: Instant, intake: &mut Intake) {
-        self.want_plan(&event, at);
+        let soon = at.max(self.last_planned + REPLAN_INTERVAL);
+        match urgency(&event) {
+            Urgency::Now => self.want_plan_by(at),
+            Urgency::Soon => self.want_plan_by(soon),
+            Urgency::Never => {}
+        }
+        let done_before = self.state.cars_done();
         let entry = Recorded {
             sequence: self.state.sequence() + 1,
             at,
@@ -360,15 +367,13 @@ impl SiteTask {
             request,
         };
         intake.ended.extend(self.state.apply(&entry));
+        if self.state.cars_done() > done_before {
+            self.want_plan_by(soon);
+        }
         intake.entries.push(entry);
     }
 
-    fn want_plan(&mut self, event: &Event, at: Instant) {
-        let due = match urgency(event) {
-            Urgency::Now => at,
-            Urgency::Soon => at.max(self.last_planned + METER_REPLAN_INTERVAL),
-            Urgency::Never => return,
-        };
+    fn want_plan_by(&mut self, due: Instant) {
         self.plan_due = Some(self.plan_due.map_or(due, |before| before.min(due)));
     }
 
@@ -392,6 +397,10 @@ impl SiteTask {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the watchdog looks at real time; that it barked is journalled"
+    )]
     fn begin_search(&mut self, now: Instant) {
         self.plan_due = None;
         self.last_planned = now;
@@ -756,17 +765,17 @@ impl SiteTask {
     }
 }
 
+/// An answer, and to whom it goes once what it says is recorded.
+type Owed<T> = (oneshot::Sender<Result<T, Refusal>>, Result<T, Refusal>);
+
 /// What one round of intake leads to.
 #[derive(Default)]
 struct Intake {
     entries: Vec<Recorded>,
     ended: Vec<Session>,
     synced: bool,
-    receipts: Vec<(oneshot::Sender<Result<Receipt, Refusal>>, Result<Receipt, Refusal>)>,
-    meter_receipts: Vec<(
-        oneshot::Sender<Result<MeterReceipt, Refusal>>,
-        Result<MeterReceipt, Refusal>,
-    )>,
+    receipts: Vec<Owed<Receipt>>,
+    meter_receipts: Vec<Owed<MeterReceipt>>,
     views: Vec<oneshot::Sender<Result<Arc<SiteView>, Refusal>>>,
 }
 

@@ -13,7 +13,7 @@ use crate::domain::limits::{Capacity, GridLimit};
 use crate::domain::plan::NumberedPlan;
 use crate::domain::profile::Answer;
 use crate::domain::rejection::Rejection;
-use crate::domain::session::{Ended, MeterSample, Override, Session};
+use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
 use crate::domain::site::{Mode, Site, check_node_limit};
 use crate::domain::timeline::Timeline;
 use crate::rollout::Ledger;
@@ -576,6 +576,12 @@ impl SiteState {
         session.last_sample = Some(sample.clone());
     }
 
+    /// How many cars have got what they asked for: when one more has, its room is others'.
+    pub fn cars_done(&self) -> usize {
+        let done = |session: &&Session| session.tier_after(self.delivered(session)) == Tier::SPARE;
+        self.sessions.values().filter(done).count()
+    }
+
     /// True if the sample is newer than the last one of its EVSE.
     pub fn is_news(&self, sample: &MeterSample) -> bool {
         self.session_on(&sample.evse)
@@ -742,7 +748,7 @@ fn admit_sample(site: &Site, index: usize, sample: &MeterSample, now: Instant) -
     faults.finish(())
 }
 
-/// Whether an event asks for a new plan at once, later or not at all.
+/// Whether an event asks for a new plan.
 pub fn urgency(event: &Event) -> Urgency {
     match event {
         Event::SitePut(_)
@@ -754,12 +760,14 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::SessionStarted(_)
         | Event::SessionUpdated(_)
         | Event::SessionOverridden { .. }
-        | Event::SessionEnded { .. }
-        | Event::CommandAnswered {
+        | Event::SessionEnded { .. } => Urgency::Now,
+        // The roll-out asks again by itself; a plan that knows what is stuck can wait for the next ones.
+        Event::CommandAnswered {
             answer: Answer::Rejected { .. },
             ..
-        } => Urgency::Now,
-        Event::Metered(_) => Urgency::Soon,
+        } => Urgency::Soon,
+        // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
+        Event::Metered(_) => Urgency::Never,
         Event::SiteDeleted
         | Event::PlanMade(_)
         | Event::CommandsIssued(_)
@@ -774,7 +782,7 @@ pub fn urgency(event: &Event) -> Urgency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     Now,
-    /// Within a minute: one reading changes little.
+    /// Within a minute, together with whatever else comes until then.
     Soon,
     Never,
 }

@@ -366,9 +366,9 @@ def check_a_limit_of_zero_is_legal_and_one_below_what_cannot_be_shed_warns(api):
 
 
 def check_a_message_that_is_too_large_is_refused(api):
-    huge = [{"from": at(second), "micros_per_kwh": "1"} for second in range(300_000)]
+    huge = {"id": "x" * (5 << 20)}
     try:
-        api.change("SiteService", "SetPrices", **SITE, prices=huge)
+        api.change("SiteService", "PutSite", tenant_id=TENANT, site=huge)
     except grpc.RpcError as error:
         assert error.code() in (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.RESOURCE_EXHAUSTED), error
         return
