@@ -18,10 +18,10 @@ const MAX_COLUMNS: usize = 150_000;
 const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
 /// How often the smallest share is raised for those whom nothing holds back yet.
 const MAX_FAIRNESS_ROUNDS: usize = 2;
-/// What a stage may lose of what an earlier one reached, so that the solver has room to move: a millionth and half a
-/// watt-hour. The repair gives it back.
+/// What a stage may lose of what an earlier one reached, so that the solver has room to move: a millionth and 0.01 Wh.
+/// The repair gives it back.
 const LOST_PART: f64 = 1e-6;
-const LOST_KWH: f64 = 5e-4;
+const LOST_KWH: f64 = 1e-5;
 /// A row counts as holding a session back where this much of the objective hangs on it.
 const HELD_BACK: f64 = 1e-6;
 
@@ -113,7 +113,8 @@ impl<'p> Search<'p> {
             });
         }
         self.keep_guarantees()?;
-        let mut greedy_is_best = self.cells.exact;
+        // What greedy serves can be had beside the promises only if it keeps them all.
+        let mut greedy_is_best = self.cells.exact && self.greedy_keeps_promises();
         for index in 0..self.problem.classes.len() {
             greedy_is_best &= self.greedy_serves_all(index);
             if greedy_is_best {
@@ -157,6 +158,15 @@ impl<'p> Search<'p> {
         }
     }
 
+    fn greedy_keeps_promises(&self) -> bool {
+        (0..self.problem.session_count())
+            .filter(|session| self.cells.is_searched(*session))
+            .all(|session| {
+                let promised = self.problem.session(session).guaranteed.min(self.reachable(session));
+                self.greedy.delivered(session) >= promised
+            })
+    }
+
     /// Stage 1: as much as can be of what was promised.
     fn keep_guarantees(&mut self) -> Result<(), Stopped> {
         // Each session with a promise, and the kWh of it that could be kept were it alone.
@@ -171,10 +181,7 @@ impl<'p> Search<'p> {
             .filter(|(_, promise)| *promise > WattSeconds::ZERO)
             .map(|(session, promise)| (session, kwh(promise)))
             .collect();
-        let greedy_keeps_all = promised
-            .iter()
-            .all(|(session, promise)| kwh(self.greedy.delivered(*session)) >= *promise);
-        if promised.is_empty() || (self.cells.exact && greedy_keeps_all) {
+        if promised.is_empty() || (self.cells.exact && self.greedy_keeps_promises()) {
             promised
                 .into_iter()
                 .for_each(|(session, promise)| self.kept.least[session] = kept_of(promise));
@@ -473,6 +480,18 @@ mod tests {
         car(&mut snapshot, on_l1(), 30);
         snapshot.sessions[1].tier = crate::domain::session::Tier::BOOST;
         assert_near(&delivered(&snapshot), &[10.0, 30.0]);
+    }
+
+    #[test]
+    fn a_promise_that_greedy_cannot_keep_is_not_traded_for_what_it_serves() {
+        let mut snapshot = site(vec![amperes(10)]);
+        car(&mut snapshot, on_l1(), 10);
+        let promised = car(&mut snapshot, on_l1(), 9);
+        snapshot.sessions[0].tier = crate::domain::session::Tier::BOOST;
+        // It takes 12 A or nothing, and was promised 5 Ah.
+        snapshot.sessions[promised].choice.minimum = crate::domain::conversion::Rate::new(120);
+        snapshot.sessions[promised].guaranteed = WattSeconds::from_watt_hours(5 * 230);
+        assert_near(&delivered(&snapshot), &[5.0, 5.0]);
     }
 
     #[test]
