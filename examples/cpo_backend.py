@@ -55,6 +55,7 @@ def main():
     args.add_argument("--address", default="127.0.0.1:50051")
     args.add_argument("--tenant", default="cpo")
     args.add_argument("--gateway", default="gateway-1")
+    args.add_argument("--stay", type=int, default=15, help="seconds until the car leaves")
     args = args.parse_args()
     channel = grpc.insecure_channel(args.address)
     sites, sessions = site_rpc.SiteServiceStub(channel), session_rpc.SessionServiceStub(channel)
@@ -64,7 +65,7 @@ def main():
     # The site, once; and what energy costs, once a day when the prices are known.
     sites.PutSite(site_pb.PutSiteRequest(meta=meta(), tenant_id=args.tenant, site=harbour(args.gateway)))
     hours = [site_pb.PricePoint(**{"from": at(3600 * hour)}, micros_per_kwh=price)
-             for hour, price in enumerate([1_200_000, 900_000, 400_000, 350_000])]
+             for hour, price in enumerate([350_000, 400_000, 900_000, 1_200_000])]
     sites.SetPrices(site_pb.SetPricesRequest(meta=meta(), prices=hours, **place))
 
     # A car plugs in: its driver wants 20 kWh within four hours.
@@ -84,7 +85,8 @@ def main():
                 print(f"  {begin:%H:%M} to {end:%H:%M} UTC: {entry.rate.current_deciampere / 10} A")
             break
 
-    # The car leaves.
+    # The car leaves; until then its profile is renewed.
+    time.sleep(args.stay)
     sessions.EndSession(session_pb.EndSessionRequest(meta=meta(), session_id=session_id, reason="unplugged", **place))
 
 

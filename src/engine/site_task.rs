@@ -30,8 +30,7 @@ use tokio::task::JoinHandle;
 
 /// At most this many requests are recorded together.
 const MAX_GROUP: usize = 256;
-/// What can wait leads to a new plan no sooner than this after the last one: a refused profile, a car that has got what it asked
-/// for.
+/// A car that has got what it asked for leads to a new plan no sooner than this after the last one.
 const REPLAN_INTERVAL: Seconds = Seconds::from_secs(60);
 /// A snapshot of the state is kept after this many entries, so that a start need not read more than these.
 const SNAPSHOT_EVERY: u64 = 2_000;
@@ -353,11 +352,8 @@ impl SiteTask {
 
     /// Takes an event into the state and into the batch that is about to be appended.
     fn record(&mut self, event: Event, request: Option<(RequestStamp, Vec<String>)>, at: Instant, intake: &mut Intake) {
-        let soon = at.max(self.last_planned + REPLAN_INTERVAL);
-        match urgency(&event) {
-            Urgency::Now => self.want_plan_by(at),
-            Urgency::Soon => self.want_plan_by(soon),
-            Urgency::Never => {}
+        if urgency(&event) == Urgency::Now {
+            self.want_plan_by(at);
         }
         let done_before = self.state.cars_done();
         let entry = Recorded {
@@ -368,7 +364,7 @@ impl SiteTask {
         };
         intake.ended.extend(self.state.apply(&entry));
         if self.state.cars_done() > done_before {
-            self.want_plan_by(soon);
+            self.want_plan_by(at.max(self.last_planned + REPLAN_INTERVAL));
         }
         intake.entries.push(entry);
     }

@@ -11,7 +11,6 @@ use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp}
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit};
 use crate::domain::plan::NumberedPlan;
-use crate::domain::profile::Answer;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
 use crate::domain::site::{Mode, Site, check_node_limit};
@@ -760,20 +759,17 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::SessionStarted(_)
         | Event::SessionUpdated(_)
         | Event::SessionOverridden { .. }
-        | Event::SessionEnded { .. } => Urgency::Now,
-        // The roll-out asks again by itself; a plan that knows what is stuck can wait for the next ones.
-        Event::CommandAnswered {
-            answer: Answer::Rejected { .. },
-            ..
-        } => Urgency::Soon,
+        | Event::SessionEnded { .. }
+        // What it says may free what was reserved as unknown.
+        | Event::GatewayConnected { .. } => Urgency::Now,
         // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
         Event::Metered(_) => Urgency::Never,
+        // Answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
         Event::SiteDeleted
         | Event::PlanMade(_)
         | Event::CommandsIssued(_)
         | Event::CommandAnswered { .. }
         | Event::ActiveProfileReported { .. }
-        | Event::GatewayConnected { .. }
         | Event::GatewayDisconnected { .. } => Urgency::Never,
     }
 }
@@ -782,7 +778,5 @@ pub fn urgency(event: &Event) -> Urgency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     Now,
-    /// Within a minute, together with whatever else comes until then.
-    Soon,
     Never,
 }
