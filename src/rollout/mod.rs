@@ -1,38 +1,43 @@
 //! The roll-out: what each EVSE may be following, and what may be sent next.
 //!
-//! Signatures (the bodies follow; callers may be written against these):
+//! Decides which commands go out so that, whatever the network, the gateways and the stations do with them, no place of the site
+//! carries more through our doing than is available there ([`invariants`], INV-1). It never decides who should get power, never
+//! looks at a clock, and no measured draw ever makes room: a ceiling is a promise that is kept by the ceiling alone.
 //!
-//! ```text
-//! impl Ledger {
-//!     pub fn new(site: &Site) -> Self;
-//!     pub fn unknown(site: &Site, now: Instant) -> Self;          // after a lost or damaged store
-//!     pub fn site_changed(&mut self, site: &Site, now: Instant);
-//!     pub fn issued(&mut self, command: &ProfileCommand);         // after it is durable, before it is sent
-//!     pub fn answered(&mut self, evse: &EvseId, revision: Revision, attempt: Attempt, answer: &Answer, now: Instant)
-//!         -> Result<(), UnknownCommand>;                          // Err: never sent; nothing changed
-//!     pub fn was_sent(&self, evse: &EvseId, revision: Revision, attempt: Attempt) -> Result<(), UnknownCommand>;
-//!     pub fn active_reported(&mut self, evse: &EvseId, revision: Option<Revision>, now: Instant);
-//!     pub fn metered(&mut self, sample: &MeterSample, now: Instant);
-//!     pub fn gateway_connected(&mut self, fences: bool, now: Instant);
-//!     pub fn gateway_disconnected(&mut self, now: Instant);       // nothing is sent until the next gateway_connected
-//!     pub fn session_started(&mut self, evse: &EvseId, session: &SessionId, now: Instant);
-//!     pub fn session_ended(&mut self, evse: &EvseId, session: &SessionId, now: Instant);
-//!     pub fn forget_expired(&mut self, now: Instant);             // call before every step
+//! # How it is used
+//! The engine tells the [`Ledger`] everything that happens, in the order of its journal, and asks [`step`] what to send. Commands
+//! become durable, then [`Ledger::issued`], then they leave. A ledger told the same is the same, so a restart is a replay.
 //!
-//!     pub fn worst_cases(&self, now: Instant) -> Vec<Timeline<Load>>;      // one per place of the site
-//!     pub fn worst_case(&self, place: usize, now: Instant) -> Timeline<Load>;
-//!     /// What the snapshot deducts, over time, for an EVSE that carries no session of the planner's.
-//!     pub fn held(&self, evse: &EvseId, now: Instant) -> Timeline<Load>;
-//!     pub fn ceiling_now(&self, evse: &EvseId, now: Instant) -> Rate;      // of the latest profile of the running session, else the default
-//!     pub fn last_revision(&self, evse: &EvseId) -> Revision;
-//!     pub fn trust(&self, evse: &EvseId) -> Trust;
-//!     pub fn open_attempts(&self, evse: &EvseId) -> usize;
-//!     /// The shortest list of events that rebuilds this ledger on `Ledger::new(site)`, for compaction of the journal. `None` while an
-//!     /// EVSE that is no longer part of the site holds a reservation: then keep the whole journal.
-//!     pub fn history(&self) -> Option<Vec<(Instant, Event)>>;
-//! }
-//! pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) -> Decision;
-//! ```
+//! # The rule
+//! What an EVSE may draw at an instant is the most of its *default* (what it does without a profile of ours: always counted, the
+//! maximum where nobody knows it) and of every revision whose effect cannot be excluded, each at its highest within the clocks' skew.
+//! A revision is excluded, and only then:
+//! 1. *Refused*: every transmission of it was refused. One accepted or unanswered transmission keeps it. Having passed it on is no
+//!    answer, and no waiting is one either.
+//! 2. *Over*: its lease has run out by every clock, and its tail, which holds for ever, is no more than the default.
+//! 3. *Surely replaced*: a newer one was accepted, and must have come after it. Either the gateway refuses older revisions, even
+//!    after a restart, and all was sent through it; or every transmission of the older one had its definite answer before the
+//!    accepted one was sent: two answers say nothing about the order of two effects. Then the car had the settling time to follow,
+//!    and besides, while the older lease runs: a meter showed the draw under the new ceiling for the settling time; where no meter is,
+//!    the site has chosen to believe answers.
+//! 4. *Another session's*: a profile for a later session of the EVSE was accepted. Stations follow profiles of the running session
+//!    only; OCPI addresses them so, and so do our gateways.
+//!
+//! Answers that contradict each other, a revision that we never sent, a lost store: nobody knows, so anything may be drawn, for one
+//! lease. An EVSE that draws more than it can have been told is reserved at its maximum until it is seen obeying. Neither is a reason
+//! to tell it more.
+//!
+//! A decrease always goes, at once. An increase goes as far as it fits beside the worst case of all others, eroded by the skew; what
+//! does not fit yet is raised by a later step, once an answer or the time has made room.
+//!
+//! The rule assumes one thing of the way out: unless the gateway fences, one transmission takes effect at most once, as with a
+//! request over HTTP that is not repeated below us. Our own repetitions are transmissions of their own.
+//!
+//! # Where it comes from
+//! Updates that stay within capacity in every mix of old and new state: Hong et al., *Achieving high utilization with software-driven
+//! WAN* (SWAN), SIGCOMM 2013. Fences: generation numbers as in oxidecomputer/omicron. Leases with a tail: EEBUS LPC's heartbeat and
+//! failsafe limit. Each of the rules that look simpler was seen to overload a simulated site; the tests keep some of them
+//! (`may_follow::WrongRule`) and must notice each.
 
 mod entry;
 mod headroom;
@@ -75,7 +80,7 @@ pub struct Room<'a> {
     pub available: &'a [Timeline<Capacity>],
 }
 
-/// What is wanted of an EVSE that has a session. In order of priority, the first gets room first.
+/// What is wanted of an EVSE that has a session. Targets are given in order of priority: the first gets room first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub evse: EvseId,
@@ -105,7 +110,7 @@ pub enum TailWish {
 /// What is to be sent now, and when to ask again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// In the order in which they are to be sent: what lowers first. Record them durably, then `Ledger::issued`, then send.
+    /// In the order in which they are to be sent: what raises nothing first. Record them durably, then [`Ledger::issued`], then send.
     pub commands: Vec<ProfileCommand>,
     /// [`Note::Withheld`] for each session that gets less than its plan for now.
     pub notes: Vec<Note>,
