@@ -260,7 +260,7 @@ impl World {
             available: Vec::new(),
             excused: Vec::new(),
             plan: Vec::new(),
-            // A lost store forgets tails that have not run out; DESIGN counts defaults after one lease.
+            // A lost store forgets tails too: after one lease it counts defaults. So worlds that lose it have none.
             tails: odds.amnesia == 0 && dice.happens(600),
             wake_at: 0,
             sessions: count,
