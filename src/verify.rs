@@ -442,6 +442,7 @@ mod tests {
             interruptible: true,
             tier: Tier::NORMAL,
             current: Rate::ZERO,
+            planned: Vec::new(),
         };
         let node = |name: &str, parent: Option<usize>, limit: i64| SnapshotNode {
             id: NodeId::parse(name).unwrap(),

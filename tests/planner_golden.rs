@@ -174,6 +174,7 @@ impl CaseSession {
             guaranteed: WattSeconds::from_watt_hours(self.guaranteed_wh),
             interruptible: self.interruptible,
             tier: Tier::from_number(self.tier).expect("a tier"),
+            planned: Vec::new(),
             current: Rate::new(if self.charging_now { minimum } else { 0 }),
         }
     }

@@ -145,6 +145,7 @@ fn session(index: usize, seed: SessionSeed, nodes: usize, slots: usize) -> Snaps
         power: conversion.nominal_power(seed.car_phases),
         conversion,
         default: Rate::new(default.value() * if is_dc { 100 } else { 1 }),
+        planned: Vec::new(),
         current: if seed.running { choice.minimum } else { Rate::ZERO },
         choice,
         first_slot,

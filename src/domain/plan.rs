@@ -84,8 +84,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn schedule(&self, session: &SessionId) -> Option<&Schedule> {
-        self.schedules.iter().find(|schedule| schedule.session == *session)
+    /// The rates of `session` over time, if the plan has any for it.
+    pub fn rates_of(&self, session: &SessionId) -> Option<Timeline<Rate>> {
+        let schedule = self.schedules.iter().find(|schedule| schedule.session == *session)?;
+        Some(self.rates_over_time(schedule))
     }
 
     /// A schedule's rates over time; zero after the last slot.

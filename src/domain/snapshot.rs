@@ -94,8 +94,11 @@ pub struct SnapshotSession {
     pub tier: Tier,
     /// Expected watts for one unit of rate.
     pub power: PerRate,
-    /// The rate it is allowed at this moment; a new plan that keeps it is easier on everyone.
+    /// The rate it is allowed at this moment.
     pub current: Rate,
+    /// What the plan in force gives it in the first slots, as far as a lease reaches; empty where none does. A new plan that keeps
+    /// to it is easier on everyone.
+    pub planned: Vec<Rate>,
 }
 
 impl SnapshotSession {

@@ -6,7 +6,7 @@ use crate::domain::bounds::MAX_SLOTS;
 use crate::domain::conversion::{Conversion, Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::plan::LEAST_HORIZON;
-use crate::domain::session::Session;
+use crate::domain::session::{Session, Tier};
 use crate::domain::site::{Connector, RateChoice, Site, Steps};
 use crate::domain::snapshot::{DemandCharge, SlotGrid, Snapshot, SnapshotNode, SnapshotSession};
 use crate::domain::timeline::Timeline;
@@ -38,6 +38,8 @@ pub struct Candidate<'a> {
     pub session: &'a Session,
     pub delivered: WattSeconds,
     pub current: Rate,
+    /// Its rates in the plan in force.
+    pub planned: Option<Timeline<Rate>>,
 }
 
 /// The facts as planner and verify see them.
@@ -140,6 +142,7 @@ struct Wish<'a> {
     end: Instant,
     need: Option<WattSeconds>,
     now: Instant,
+    lease: Seconds,
 }
 
 impl<'a> Wish<'a> {
@@ -173,7 +176,20 @@ impl<'a> Wish<'a> {
             end,
             need,
             now: facts.now,
+            lease: facts.site.spec().lease,
         })
+    }
+
+    /// What the plan in force gives in the slots that a profile of now would cover.
+    fn planned(&self, grid: &SlotGrid) -> Vec<Rate> {
+        let Some(planned) = &self.candidate.planned else {
+            return Vec::new();
+        };
+        (0..grid.count())
+            .map(|slot| grid.begin(slot))
+            .take_while(|begin| *begin < self.now + self.lease)
+            .map(|begin| *planned.at(begin))
+            .collect()
     }
 
     fn in_slots(&self, grid: &SlotGrid) -> SnapshotSession {
@@ -189,6 +205,7 @@ impl<'a> Wish<'a> {
         } else {
             first_slot
         };
+        let tier = session.tier_after(self.candidate.delivered);
         SnapshotSession {
             id: session.spec.id.clone(),
             evse: session.spec.evse.clone(),
@@ -200,10 +217,11 @@ impl<'a> Wish<'a> {
             end_slot,
             need: self.need,
             guaranteed: self.need.map_or(guaranteed, |need| guaranteed.min(need)),
-            interruptible: session.spec.interruptible,
-            tier: session.tier_after(self.candidate.delivered),
+            interruptible: session.spec.interruptible || tier == Tier::SPARE,
+            tier,
             power: self.conversion.nominal_power(session.spec.car.phases),
             current: self.candidate.current,
+            planned: self.planned(grid),
         }
     }
 }

@@ -138,6 +138,7 @@ fn snapshot(request: &OnceRequest, site: &Site, zone: &Zone, sessions: &[(Sessio
                 session,
                 delivered: session.delivered,
                 current: Rate::ZERO,
+                planned: None,
             })
             .collect(),
         held: site

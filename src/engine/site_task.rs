@@ -436,12 +436,11 @@ impl SiteTask {
 
     /// Whether what EVSEs may be following now is more than is available somewhere.
     fn exceeds_room(&self, now: Instant) -> bool {
-        let Some((site, ledger)) = self.state.site().zip(self.state.ledger()) else {
+        let Some(ledger) = self.state.ledger() else {
             return false;
         };
         let available = self.state.available(now);
         let loads = ledger.worst_cases(now);
-        let _ = site;
         available
             .iter()
             .zip(&loads)
@@ -462,6 +461,10 @@ impl SiteTask {
                 session,
                 delivered: self.state.delivered(session),
                 current: ledger.ceiling_now(&session.spec.evse, now),
+                planned: self
+                    .state
+                    .plan()
+                    .and_then(|numbered| numbered.plan.rates_of(&session.spec.id)),
             })
             .collect();
         let is_planned = |evse: &EvseId| sessions.iter().any(|candidate| candidate.session.spec.evse == *evse);
@@ -614,12 +617,7 @@ impl SiteTask {
             if !site.evse(&session.spec.evse).is_some_and(|evse| evse.controllable) {
                 continue;
             }
-            let schedule = plan.and_then(|numbered| {
-                numbered
-                    .plan
-                    .schedule(&session.spec.id)
-                    .map(|schedule| numbered.plan.rates_over_time(schedule))
-            });
+            let schedule = plan.and_then(|numbered| numbered.plan.rates_of(&session.spec.id));
             let tail = if session.spec.interruptible && !self.is_promised(session) {
                 TailWish::Zero
             } else {

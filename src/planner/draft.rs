@@ -133,6 +133,12 @@ impl<'p> Draft<'p> {
         self.problem.rate_for(session, slot, self.energy(session, slot) + more)
     }
 
+    /// How high the draw may go without adding to the power charge; `None` where there is none.
+    pub(super) fn peak_without_cost(&self) -> Option<Watts> {
+        let charge = self.problem.snapshot.demand_charge.as_ref()?;
+        Some(self.peak().max(charge.peak_so_far))
+    }
+
     /// The highest expected draw of the site.
     pub(super) fn peak(&self) -> Watts {
         self.drawn.iter().copied().max().unwrap_or(Watts::ZERO)

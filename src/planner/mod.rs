@@ -1,12 +1,13 @@
 //! From a snapshot to a plan: which session gets how much power, when.
 //!
 //! Decides in this order, and never by weights: what was promised; tier by tier the most energy; within that total the site's
-//! fairness; money; charging early. Three steps: a greedy plan that always exists, a relaxation without steps and minimum
-//! currents that says what could be had, and a repair that makes allowed rates of it. The better of greedy and repaired plan is
-//! the answer. Pure: the same snapshot and budget give the same plan, bit for bit. Never fails, never exceeds a limit that could
-//! be kept; what had to give way is in the notes.
+//! fairness; money; charging early; keeping to the plan in force. Three steps: a greedy plan that always exists, a relaxation without
+//! steps and minimum currents that says what could be had, and a repair that makes allowed rates of it. The better of greedy and
+//! repaired plan, brought back to the plan in force where that costs nothing, is the answer. Pure: the same snapshot and budget give
+//! the same plan, bit for bit. Never fails, never exceeds a limit that could be kept; what had to give way is in the notes.
 
 mod draft;
+mod ease;
 mod exchange;
 mod greedy;
 mod lp;
@@ -15,6 +16,7 @@ mod objective;
 mod problem;
 mod relax;
 mod repair;
+mod spare;
 #[cfg(test)]
 mod testing;
 
@@ -40,16 +42,20 @@ pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
     let mut polished = greedy.clone();
     repair::polish(&mut polished);
     let repaired = (!relaxed.rates.is_empty()).then(|| repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
-    let best = repaired
+    let mut best = repaired
         .into_iter()
         .chain([polished, greedy])
         .min_by_key(Figures::of)
         .expect("there is a greedy plan");
+    ease::settle(&mut best);
     let mut plan = objective::plan_of(&best);
     plan.notes.extend(relaxed.stopped);
     plan.stats.outcome = relaxed.outcome;
-    plan.stats.relaxed_delivered = relaxed.delivered;
-    plan.stats.relaxed_cost = relaxed.cost;
+    // What cars get that have all they need was not searched for; it is the same on both sides of the comparison.
+    let spare_energy = plan.stats.delivered - objective::delivered(&best);
+    let spare_cost = plan.stats.energy_cost - objective::energy_cost(&best);
+    plan.stats.relaxed_delivered = relaxed.delivered.map(|most| most + spare_energy);
+    plan.stats.relaxed_cost = relaxed.cost.map(|least| least + spare_cost);
     plan.stats.iterations = relaxed.iterations;
     plan
 }

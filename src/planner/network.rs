@@ -41,8 +41,8 @@ pub(super) struct Cells<'p> {
     pub(super) list: Vec<Cell>,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
-    /// By session: its cells, as a range of `list`. `None` where there is nothing to search for: it cannot be given power, or
-    /// it may not be interrupted and keeps what the greedy plan gives it.
+    /// By session: its cells, as a range of `list`. `None` where there is nothing to search for: it cannot be given power, it may not
+    /// be interrupted and keeps what the greedy plan gives it, or it only gets what others leave.
     of_session: Vec<Option<std::ops::Range<usize>>>,
     /// Whether every feasible plan is feasible here. Not so with line-to-line cars, whose limits are cut short by chords.
     pub(super) exact: bool,
@@ -75,7 +75,7 @@ impl<'p> Cells<'p> {
         let session = self.problem.session(index);
         let kilowatts = kilowatts_per_rate(session);
         let greatest = session.choice.floor(session.choice.maximum);
-        if !session.interruptible || kilowatts <= 0.0 {
+        if !session.interruptible || kilowatts <= 0.0 || self.problem.is_spare(index) {
             return None;
         }
         let first = self.list.len();

@@ -5,6 +5,7 @@
 use super::draft::Draft;
 use super::greedy::is_running;
 use super::problem::Problem;
+use super::spare;
 use crate::domain::conversion::Rate;
 use crate::domain::plan::{Note, Outcome, Plan, PlanStats, Schedule};
 use crate::domain::site::Fairness;
@@ -103,6 +104,12 @@ fn is_interrupted(draft: &Draft, index: usize) -> bool {
     false
 }
 
+pub(super) fn delivered(draft: &Draft) -> WattSeconds {
+    (0..draft.problem.session_count())
+        .map(|session| draft.delivered(session))
+        .sum()
+}
+
 pub(super) fn energy_cost(draft: &Draft) -> MoneyMicros {
     let problem = draft.problem;
     (0..problem.slots)
@@ -137,10 +144,12 @@ pub(super) fn plan_of(draft: &Draft) -> Plan {
             from: *from,
         })
         .collect();
-    let mut delivered = WattSeconds::ZERO;
+    let filled = spare::filled(draft);
     let mut unserved = WattSeconds::ZERO;
     for (index, session) in snapshot.sessions.iter().enumerate() {
-        delivered += draft.delivered(index);
+        if problem.is_spare(index) {
+            continue;
+        }
         let id = || session.id.clone();
         if is_interrupted(draft, index) {
             notes.push(Note::Interrupted { session: id() });
@@ -164,17 +173,17 @@ pub(super) fn plan_of(draft: &Draft) -> Plan {
             .map(|(index, session)| Schedule {
                 session: session.id.clone(),
                 evse: session.evse.clone(),
-                rates: draft.rates(index).to_vec(),
+                rates: filled.rates(index).to_vec(),
             })
             .collect(),
         notes,
         stats: PlanStats {
             outcome: Outcome::Greedy,
-            delivered,
+            delivered: delivered(&filled),
             unserved,
-            energy_cost: energy_cost(draft),
-            demand_cost: demand_cost(problem, draft.peak()),
-            peak: draft.peak(),
+            energy_cost: energy_cost(&filled),
+            demand_cost: demand_cost(problem, filled.peak()),
+            peak: filled.peak(),
             relaxed_delivered: None,
             relaxed_cost: None,
             iterations: 0,

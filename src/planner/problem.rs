@@ -4,6 +4,7 @@
 
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
+use crate::domain::session::Tier;
 use crate::domain::snapshot::{Snapshot, SnapshotSession};
 use crate::units::{Instant, Seconds, WattSeconds, Watts};
 
@@ -21,6 +22,8 @@ pub(super) struct Problem<'a> {
     pub(super) slots: usize,
     /// In order of service.
     pub(super) classes: Vec<Class>,
+    /// By session; `None` for those that only get what all classes leave.
+    class_of: Vec<Option<usize>>,
     /// Nodes whose limits can bind, as indices of the snapshot.
     watched: Vec<usize>,
     /// For each session the nodes above it that are watched, as indices of `watched`.
@@ -76,10 +79,19 @@ impl<'a> Problem<'a> {
                 live[index * slots + slot] = !closed[session.node * slots + slot];
             }
         }
+        let classes = classes(snapshot);
+        let mut class_of = vec![None; snapshot.sessions.len()];
+        for (index, class) in classes.iter().enumerate() {
+            class
+                .members
+                .iter()
+                .for_each(|session| class_of[*session] = Some(index));
+        }
         Self {
             snapshot,
             slots,
-            classes: classes(snapshot),
+            classes,
+            class_of,
             paths: snapshot
                 .sessions
                 .iter()
@@ -99,6 +111,16 @@ impl<'a> Problem<'a> {
 
     pub(super) fn session(&self, index: usize) -> &'a SnapshotSession {
         &self.snapshot.sessions[index]
+    }
+
+    /// The index of the class that `session` is served with.
+    pub(super) fn class_of(&self, session: usize) -> Option<usize> {
+        self.class_of[session]
+    }
+
+    /// Whether `session` has what it needs, and gets only what all others leave.
+    pub(super) fn is_spare(&self, session: usize) -> bool {
+        self.class_of[session].is_none()
     }
 
     pub(super) fn session_count(&self) -> usize {
@@ -186,7 +208,9 @@ impl<'a> Problem<'a> {
 }
 
 fn classes(snapshot: &Snapshot) -> Vec<Class> {
-    let mut order: Vec<usize> = (0..snapshot.sessions.len()).collect();
+    let mut order: Vec<usize> = (0..snapshot.sessions.len())
+        .filter(|index| snapshot.sessions[*index].tier < Tier::SPARE)
+        .collect();
     let class_of = |index: usize| {
         let session = &snapshot.sessions[index];
         (session.tier, session.need.is_none())

@@ -72,9 +72,7 @@ fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &Wishes) ->
 /// Moves what can be moved to cheaper or earlier slots, and drops what is above the need.
 pub(super) fn polish(draft: &mut Draft) {
     let order = slots_by_price(draft.problem);
-    if draft.problem.snapshot.demand_charge.is_some() {
-        draft.peak_allowed = Some(draft.peak());
-    }
+    draft.peak_allowed = draft.peak_without_cost();
     for session in 0..draft.problem.session_count() {
         if draft.problem.session(session).interruptible {
             move_forward(draft, session, &order);
@@ -85,7 +83,7 @@ pub(super) fn polish(draft: &mut Draft) {
 }
 
 /// All slots, cheapest first, then earliest.
-fn slots_by_price(problem: &Problem) -> Vec<usize> {
+pub(super) fn slots_by_price(problem: &Problem) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.slots).collect();
     order.sort_by_key(|slot| (problem.snapshot.prices[*slot], *slot));
     order
@@ -212,7 +210,7 @@ pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSec
 }
 
 /// Lowers the dearest slots while the session keeps all it wants and was promised.
-fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
+pub(super) fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
     let problem = draft.problem;
     let session = problem.session(index);
     for slot in order.iter().rev().filter(|slot| problem.is_live(index, **slot)) {
@@ -229,7 +227,7 @@ fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
     }
 }
 
-/// Moves power from dear and late slots to cheap and early ones of the same length, while it fits.
+/// Moves power from dear and late slots to cheap and early ones, while it fits.
 fn move_forward(draft: &mut Draft, index: usize, order: &[usize]) {
     let problem = draft.problem;
     let own: Vec<usize> = order
@@ -239,36 +237,58 @@ fn move_forward(draft: &mut Draft, index: usize, order: &[usize]) {
         .collect();
     for (position, to) in own.iter().enumerate() {
         for from in own[position + 1..].iter().rev() {
-            if problem.seconds(*from) == problem.seconds(*to) && !draft.rate(index, *from).is_zero() {
+            if !draft.rate(index, *from).is_zero() {
                 shift(draft, index, *from, *to);
             }
         }
     }
 }
 
-/// Moves as much as fits from one slot to another; both rates stay allowed and their sum is kept.
+/// Moves as much as fits from one slot to another; both rates stay allowed, and the session gets no less.
 fn shift(draft: &mut Draft, index: usize, from: usize, to: usize) {
     let choice = &draft.problem.session(index).choice;
     let (source, target) = (draft.rate(index, from), draft.rate(index, to));
-    let together = source.value() + target.value();
-    let split = |target: Rate| (target, Rate::new(together - target.value()));
-    let raised = draft.greatest_fitting(index, to, Rate::new(together));
+    let most = draft.greatest_fitting(index, to, rate_with_part(draft, index, from, to, Rate::ZERO));
     // If the rest would be below the minimum, leave the minimum behind.
-    let leaving_minimum = Rate::new(together - choice.minimum.value());
-    for (new_target, new_source) in [split(raised), split(raised.min(leaving_minimum))] {
-        if new_target > target && choice.allows(new_target) && choice.allows(new_source) {
-            draft.set(index, from, new_source);
-            draft.set(index, to, new_target);
+    let leaving_minimum = rate_with_part(draft, index, from, to, choice.minimum);
+    for raised in [most, choice.floor(most.min(leaving_minimum))] {
+        let lowered = rest_of(draft, index, from, to, raised);
+        if raised > target && lowered < source && choice.allows(lowered) {
+            draft.set(index, from, lowered);
+            draft.set(index, to, raised);
             return;
         }
     }
+}
+
+/// The rate in `to` that takes over all that `from` has above `left`. Only the first slot of a plan has a length of its own.
+fn rate_with_part(draft: &Draft, index: usize, from: usize, to: usize, left: Rate) -> Rate {
+    let problem = draft.problem;
+    if problem.seconds(from) == problem.seconds(to) {
+        return Rate::new(draft.rate(index, to).value() + draft.rate(index, from).value() - left.value());
+    }
+    let session = problem.session(index);
+    let part = draft.energy(index, from) - session.energy(left, problem.seconds(from));
+    draft.rate_with(index, to, part.or_zero())
+}
+
+/// What `from` must keep once `to` has `raised`.
+fn rest_of(draft: &Draft, index: usize, from: usize, to: usize, raised: Rate) -> Rate {
+    let problem = draft.problem;
+    let (source, target) = (draft.rate(index, from), draft.rate(index, to));
+    if problem.seconds(from) == problem.seconds(to) {
+        return Rate::new((source.value() + target.value() - raised.value()).max(0));
+    }
+    let gained = problem.session(index).energy(raised, problem.seconds(to)) - draft.energy(index, to);
+    problem.rate_for(index, from, draft.energy(index, from) - gained)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::units::MicrosPerKwh;
+    use crate::domain::snapshot::SlotGrid;
+    use crate::units::{Instant, MicrosPerKwh};
 
     #[test]
     fn wishes_below_the_minimum_are_gathered_into_slots_that_can_have_them() {
@@ -291,6 +311,19 @@ mod tests {
         draft.set(0, 1, Rate::new(80));
         polish(&mut draft);
         assert_eq!(in_amperes(draft.rates(0)), [6, 18]);
+    }
+
+    #[test]
+    fn what_is_left_of_the_slot_under_way_is_used_like_any_other() {
+        let mut snapshot = site(vec![amperes(20); 3]);
+        snapshot.grid = SlotGrid::new(Instant::from_unix_secs(3_000), Seconds::from_hours(1), 3);
+        car(&mut snapshot, on_l1(), 20);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 2, Rate::new(200));
+        polish(&mut draft);
+        // Ten minutes of 18 A are 3 Ah, and 17 Ah are left for the next hour.
+        assert_eq!(in_amperes(draft.rates(0)), [18, 17, 0]);
     }
 
     #[test]

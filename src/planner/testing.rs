@@ -55,6 +55,7 @@ pub(super) fn car(snapshot: &mut Snapshot, wiring: Wiring, ampere_hours: i64) ->
         interruptible: true,
         tier: Tier::NORMAL,
         current: Rate::ZERO,
+        planned: Vec::new(),
     });
     index
 }

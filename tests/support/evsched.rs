@@ -139,6 +139,7 @@ impl Session {
             interruptible: true,
             tier: Tier::NORMAL,
             current: Rate::ZERO,
+            planned: Vec::new(),
         }
     }
 }

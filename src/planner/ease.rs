@@ -1,0 +1,354 @@
+//! Who charges now, among plans that are equally good: those who have it already, then everyone at his own pace.
+//!
+//! Decides nothing about how much anyone gets in all. Optima are many, and each search may find another one. A rate that stays as it is
+//! in the plan in force is one message less, one pause of a car less, and no room that waits for a confirmation. And drivers leave
+//! before they said: a car that has what it needs by the pace of its stay loses least by that, one that was put off to the end most.
+//!
+//! Only the shares of two sessions in one slot are swapped, and paid back in later slots. So no slot carries less, nothing is dearer,
+//! and nobody gets less than before by more than what one step is worth; power that is free now is never given up.
+
+use super::draft::Draft;
+use super::objective::promised_missing;
+use super::problem::Problem;
+use super::repair::{drop_excess, slots_by_price, top_up_session};
+use crate::domain::conversion::Rate;
+use crate::units::{Seconds, WattSeconds};
+
+/// Swaps tried in all. Work is bounded by this, whatever the size of the site.
+const MAX_TRIES: usize = 20_000;
+/// A session that has at least this part of its pace is left alone: pace changes all the time.
+const ENOUGH_PACE_PERCENT: i64 = 75;
+
+/// Brings the rates of now and of what a lease reaches to what is in force, then to everyone's pace.
+pub(super) fn settle(draft: &mut Draft) {
+    let problem = draft.problem;
+    let planned_slots = (0..problem.session_count()).map(|session| problem.session(session).planned.len());
+    let reach = planned_slots.max().unwrap_or(0).clamp(1, problem.slots);
+    draft.peak_allowed = draft.peak_without_cost();
+    let mut settling = Settling {
+        missing: (0..problem.session_count())
+            .map(|session| draft.missing(session))
+            .collect(),
+        order: slots_by_price(problem),
+        tries: MAX_TRIES,
+        reach,
+        draft,
+    };
+    for slot in 0..reach {
+        settling.swap_all(slot, |problem, session| {
+            let planned = *problem.session(session).planned.get(slot)?;
+            Some(Wanted {
+                least: planned,
+                most: planned,
+            })
+        });
+        settling.swap_all(slot, |problem, session| pace(problem, session, slot));
+    }
+    draft.peak_allowed = None;
+}
+
+/// Between these a session keeps its rate. It gives only what is above `most`, and is raised to `most` if it has less than `least`.
+struct Wanted {
+    least: Rate,
+    most: Rate,
+}
+
+/// What a session lacks, spread over what is left of its stay; at least the minimum, so that a car charges when it is plugged in.
+fn pace(problem: &Problem, index: usize, slot: usize) -> Option<Wanted> {
+    let session = problem.session(index);
+    let need = session.need?;
+    let left: Seconds = (slot..session.end_slot).map(|slot| problem.seconds(slot)).sum();
+    let second = session.energy(session.choice.maximum, Seconds::from_secs(1));
+    let per_second = need.watt_seconds() / left.secs().max(1);
+    let rate = Rate::new(session.choice.maximum.value() * per_second / second.watt_seconds().max(1));
+    let most = session.choice.floor(rate).max(session.choice.minimum);
+    let least = Rate::new(most.value() * ENOUGH_PACE_PERCENT / 100);
+    Some(Wanted { least, most })
+}
+
+struct Settling<'d, 'p> {
+    draft: &'d mut Draft<'p>,
+    /// By session, before anything was swapped.
+    missing: Vec<WattSeconds>,
+    /// All slots, cheapest first.
+    order: Vec<usize>,
+    tries: usize,
+    /// Debts are paid back from this slot on.
+    reach: usize,
+}
+
+impl<'p> Settling<'_, 'p> {
+    /// Swaps in `slot` between those who have more than `wanted` and those who have less.
+    fn swap_all(&mut self, slot: usize, wanted: impl Fn(&Problem<'p>, usize) -> Option<Wanted>) {
+        let problem = self.draft.problem;
+        // Those that may not be interrupted have their run and keep it.
+        let sessions: Vec<(usize, Wanted)> = (0..problem.session_count())
+            .filter(|session| problem.session(*session).interruptible && problem.is_live(*session, slot))
+            .filter_map(|session| Some((session, wanted(problem, session)?)))
+            .collect();
+        for (to, wanted) in &sessions {
+            for (from, spared) in &sessions {
+                let lack = wanted.most.value() - self.draft.rate(*to, slot).value();
+                let excess = self.draft.rate(*from, slot).value() - spared.most.value();
+                if self.draft.rate(*to, slot) >= wanted.least || lack <= 0 {
+                    break;
+                }
+                if excess <= 0 || from == to {
+                    continue;
+                }
+                let Some(left) = self.tries.checked_sub(1) else { return };
+                self.tries = left;
+                Swap::new(self, *from, *to).settle(slot, lack.min(excess));
+            }
+        }
+    }
+}
+
+/// Two sessions that trade: `from` gives power to `to` in one slot, and gets it back later.
+struct Swap<'s, 'd, 'p> {
+    settling: &'s mut Settling<'d, 'p>,
+    from: usize,
+    to: usize,
+    /// Session, slot and rate before each change, to take it back.
+    before: Vec<(usize, usize, Rate)>,
+}
+
+impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
+    fn new(settling: &'s mut Settling<'d, 'p>, from: usize, to: usize) -> Self {
+        Self {
+            settling,
+            from,
+            to,
+            before: Vec::new(),
+        }
+    }
+
+    fn settle(mut self, slot: usize, amount: i64) {
+        let given = self.settling.draft.energy(self.from, slot);
+        if !self.hand_over(self.from, self.to, slot, amount) {
+            return;
+        }
+        let given = given - self.settling.draft.energy(self.from, slot);
+        self.pay_back(given);
+        for session in [self.from, self.to] {
+            self.make_up(session);
+        }
+        if !self.costs_nothing() {
+            self.take_back();
+        }
+    }
+
+    /// `to` gives back `given`, in later slots where both can charge.
+    fn pay_back(&mut self, given: WattSeconds) {
+        let problem = self.settling.draft.problem;
+        let before = self.settling.draft.delivered(self.from) + given;
+        for later in self.settling.reach..problem.slots {
+            let owed = (before - self.settling.draft.delivered(self.from)).watt_seconds() as f64;
+            let one = problem.session(self.from).power.as_f64() * problem.seconds(later).secs() as f64;
+            let amount = (owed / one).round() as i64;
+            if amount <= 0 {
+                return;
+            }
+            if problem.is_live(self.from, later) && problem.is_live(self.to, later) {
+                self.hand_over(self.to, self.from, later, amount);
+            }
+        }
+    }
+
+    /// Gives `session` what it lost by it, from what is free later, and drops what it got too much.
+    fn make_up(&mut self, session: usize) {
+        let draft = &mut *self.settling.draft;
+        let rates: Vec<Rate> = draft.rates(session).to_vec();
+        let lost = (draft.missing(session) - self.settling.missing[session]).or_zero();
+        let later = self
+            .settling
+            .order
+            .iter()
+            .copied()
+            .filter(|slot| *slot >= self.settling.reach);
+        top_up_session(draft, session, lost, &later.collect::<Vec<_>>());
+        drop_excess(draft, session, &self.settling.order);
+        for (slot, before) in rates.into_iter().enumerate() {
+            if draft.rate(session, slot) != before {
+                self.before.push((session, slot, before));
+            }
+        }
+    }
+
+    /// Lowers `giver` in `slot` by up to `amount` and raises `taker` by what that leaves. Changes both or neither.
+    fn hand_over(&mut self, giver: usize, taker: usize, slot: usize, amount: i64) -> bool {
+        let draft = &mut *self.settling.draft;
+        let problem = draft.problem;
+        let (gives, takes) = (draft.rate(giver, slot), draft.rate(taker, slot));
+        let most = Rate::new(takes.value() + amount.min(gives.value()));
+        let raised = problem.session(taker).choice.floor(most);
+        let lowered = Rate::new(gives.value() - (raised.value() - takes.value()));
+        if raised <= takes || !problem.session(giver).choice.allows(lowered) {
+            return false;
+        }
+        draft.set(giver, slot, lowered);
+        if !draft.fits(taker, slot, raised) {
+            draft.set(giver, slot, gives);
+            return false;
+        }
+        draft.set(taker, slot, raised);
+        self.before.push((giver, slot, gives));
+        self.before.push((taker, slot, takes));
+        true
+    }
+
+    /// Nobody loses what was promised, and nobody more than a step's worth of what he had; between classes nobody loses anything;
+    /// the two cost no more than that step.
+    fn costs_nothing(&self) -> bool {
+        let draft = &*self.settling.draft;
+        let problem = draft.problem;
+        let same_class = problem.class_of(self.from) == problem.class_of(self.to);
+        let kept = |session: usize| {
+            let lost = draft.missing(session) - self.settling.missing[session];
+            let most = if same_class {
+                step_worth(problem, session)
+            } else {
+                WattSeconds::ZERO
+            };
+            lost <= most && promised_missing(draft, session) == WattSeconds::ZERO
+        };
+        kept(self.from) && kept(self.to) && self.is_no_dearer()
+    }
+
+    fn is_no_dearer(&self) -> bool {
+        let draft = &*self.settling.draft;
+        let problem = draft.problem;
+        let price = |slot: usize| i128::from(problem.snapshot.prices[slot].micros_per_kwh());
+        // The first change of a slot says what was there before.
+        let mut seen = Vec::new();
+        let mut added: i128 = 0;
+        for (session, slot, before) in &self.before {
+            if !seen.contains(&(*session, *slot)) {
+                seen.push((*session, *slot));
+                let before = problem.session(*session).energy(*before, problem.seconds(*slot));
+                added += price(*slot) * i128::from((draft.energy(*session, *slot) - before).watt_seconds());
+            }
+        }
+        let dearest = (0..problem.slots).map(price).max().unwrap_or_default().max(0);
+        let step = step_worth(problem, self.from).max(step_worth(problem, self.to));
+        added <= dearest * i128::from(step.watt_seconds())
+    }
+
+    fn take_back(&mut self) {
+        while let Some((session, slot, rate)) = self.before.pop() {
+            self.settling.draft.set(session, slot, rate);
+        }
+    }
+}
+
+/// The energy of the smallest step in a whole slot.
+fn step_worth(problem: &Problem, index: usize) -> WattSeconds {
+    let session = problem.session(index);
+    let least = session.choice.minimum;
+    let step = session
+        .choice
+        .above(least)
+        .map_or(least, |next| Rate::new(next.value() - least.value()));
+    session.energy(step, problem.snapshot.grid.length())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    /// Two cars share 20 A for four hours; a search gave the first all of the first hour. What the plan in force gives then is in
+    /// `planned`.
+    fn two_cars(planned: [i64; 2]) -> crate::domain::snapshot::Snapshot {
+        let mut snapshot = site(vec![amperes(20); 4]);
+        for planned in planned {
+            let car = car(&mut snapshot, on_l1(), 40);
+            snapshot.sessions[car].planned = vec![Rate::new(planned * 10)];
+        }
+        snapshot
+    }
+
+    fn searched<'p>(problem: &'p Problem<'p>) -> Draft<'p> {
+        let mut draft = Draft::new(problem);
+        for (slot, rates) in [[20, 0], [0, 20], [20, 0], [0, 20]].into_iter().enumerate() {
+            for (session, rate) in rates.into_iter().enumerate() {
+                draft.set(session, slot, Rate::new(rate * 10));
+            }
+        }
+        draft
+    }
+
+    #[test]
+    fn what_is_in_force_is_kept_and_paid_back_later() {
+        let snapshot = two_cars([8, 12]);
+        let problem = Problem::new(&snapshot);
+        let mut draft = searched(&problem);
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [8, 12, 20, 0]);
+        assert_eq!(in_amperes(draft.rates(1)), [12, 8, 0, 20]);
+    }
+
+    #[test]
+    fn whoever_is_plugged_in_charges_at_his_pace() {
+        let snapshot = two_cars([20, 0]);
+        let problem = Problem::new(&snapshot);
+        let mut draft = searched(&problem);
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [10, 10, 20, 0]);
+    }
+
+    #[test]
+    fn power_that_is_free_is_not_given_up() {
+        let mut snapshot = two_cars([6, 6]);
+        snapshot.sessions[1].first_slot = 1;
+        let problem = Problem::new(&snapshot);
+        let mut draft = searched(&problem);
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [20, 0, 20, 0]);
+    }
+
+    #[test]
+    fn nobody_pays_for_it_with_energy() {
+        let mut snapshot = two_cars([0, 20]);
+        // The first car leaves after an hour: it cannot be paid back.
+        snapshot.sessions[0].end_slot = 1;
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(200));
+        draft.set(1, 1, Rate::new(200));
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [20, 0, 0, 0]);
+    }
+
+    #[test]
+    fn nor_with_money() {
+        let mut snapshot = two_cars([0, 20]);
+        let dear = crate::units::MicrosPerKwh::from_micros_per_kwh(500_000);
+        // The first car could be paid back in dear hours only, and would then charge there more than the other less.
+        snapshot.prices[1..].fill(dear);
+        snapshot.sessions[1].power = {
+            let wiring = crate::domain::conversion::Wiring::Star(vec![crate::domain::conversion::Phase::L1]);
+            let conversion = crate::domain::conversion::Conversion::new(&wiring, crate::units::Volts::from_volts(200));
+            conversion.nominal_power(None)
+        };
+        let problem = Problem::new(&snapshot);
+        let mut draft = searched(&problem);
+        let cost = super::super::objective::energy_cost(&draft);
+        settle(&mut draft);
+        assert!(super::super::objective::energy_cost(&draft) <= cost);
+    }
+
+    #[test]
+    fn an_earlier_tier_gives_nothing_to_a_later_one() {
+        let mut snapshot = two_cars([0, 20]);
+        snapshot.sessions[0].tier = crate::domain::session::Tier::BOOST;
+        snapshot.sessions[0].need = Some(WattSeconds::from_watt_hours(80 * 230));
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        for slot in 0..4 {
+            draft.set(0, slot, Rate::new(200));
+        }
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [20; 4]);
+    }
+}
