@@ -45,6 +45,85 @@ fn golden(name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
 
+/// Two cars that come home and stay over night.
+const GARAGE: &str = "session_id,evse_id,arrival,departure,energy_kwh,max_power_kw\n\
+    first,G-1,2024-01-15T16:00:00Z,2024-01-15T21:30:00Z,20,7.4\n\
+    second,G-2,2024-01-15T16:30:00Z,2024-01-15T22:00:00Z,12,11\n";
+
+#[test]
+fn demo_plays_any_day_of_sessions_and_keeps_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("sessions.csv"), GARAGE).unwrap();
+    let output = run(&[
+        "demo",
+        "--sessions",
+        &path("sessions.csv"),
+        "--date",
+        "2024-01-15",
+        "--time-zone",
+        "Europe/Oslo",
+        "--volts",
+        "230",
+        "--phases",
+        "3",
+        "--capacity-kw",
+        "12",
+        "--data",
+        &path("data"),
+        "--out",
+        &path("report"),
+    ]);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    assert!(out(&output).contains("2 cars at 2 charging points"), "{}", out(&output));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path("report/report.json")).unwrap()).unwrap();
+    let ours = &report["laddplan"];
+    assert_eq!(ours["seconds_above_limit_otherwise"], 0);
+    assert_eq!(
+        ours["delivered_watt_hour"], 32_000,
+        "both cars get all they take: {ours}"
+    );
+    // The cars alone could draw 18 kW.
+    assert!(
+        ours["limits"][0]["highest_load_watt"].as_i64().unwrap() <= 12_000,
+        "{ours}"
+    );
+    assert!(std::fs::metadata(path("report/report.html")).unwrap().len() > 0);
+}
+
+#[test]
+fn demo_says_what_is_wrong_with_the_day_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = folder.path().join("sessions.csv");
+    std::fs::write(&sessions, GARAGE.replace(",20,", ",lots,")).unwrap();
+    let sessions = sessions.to_str().unwrap();
+    for (arguments, complaint) in [
+        (
+            &["--sessions", sessions, "--date", "2024-01-15"][..],
+            "first at G-1: energy_kwh is \"lots\"",
+        ),
+        (
+            &["--sessions", sessions, "--date", "2024-01-16"],
+            "no session that can be played arrives on 2024-01-16",
+        ),
+        (
+            &["--sessions", sessions, "--date", "2024-01-15", "--time-zone", "Mars"],
+            "\"Mars\" is no time zone",
+        ),
+        (&["--sessions", "nowhere.csv", "--date", "2024-01-15"], "nowhere.csv"),
+        (&["--sessions", sessions], "--date"),
+        (&["--sessions", sessions, "--date", "yesterday"], "yesterday"),
+    ] {
+        let output = laddplan(&[&["demo"][..], arguments].concat())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), BAD_INPUT, "{arguments:?}");
+        assert!(err(&output).contains(complaint), "{}", err(&output));
+    }
+}
+
 #[test]
 fn help_and_version_are_no_mistakes_and_a_wrong_word_is() {
     for arguments in [

@@ -9,16 +9,12 @@ use super::tally::Figures;
 use super::yard::Yard;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
-use crate::domain::site::RateChoice;
+use crate::domain::site::{Connector, RateChoice};
 use crate::units::{DeciAmps, Instant, Seconds, Watts};
 
 /// Nobody holds anyone back, whatever the limits are.
 pub fn full_power(day: &Day) -> Figures {
-    let full = day
-        .evses
-        .iter()
-        .map(|_| DeciAmps::from_deciamps(320))
-        .collect::<Vec<_>>();
+    let full: Vec<DeciAmps> = day.evses.iter().map(|evse| evse.wires.maximum).collect();
     play(day, |_, _| full.clone())
 }
 
@@ -122,10 +118,12 @@ fn share_at(day: &Day, capacity: Capacity, served: &[usize], place: usize) -> Ra
         .filter(|evse| day.site.path_to_root(evse.place).any(|above| above == place))
         .filter_map(|evse| day.site.evse(&evse.id)?.connectors.first())
         .collect();
-    let Some(choice) = below.first().map(|connector| connector.choice()) else {
+    let Some(largest) = below.iter().max_by_key(|connector| connector.maximum) else {
         return Rate::ZERO;
     };
-    let load = |rate: Rate| -> Load { below.iter().map(|connector| connector.conversion().load(rate)).sum() };
+    let choice = largest.choice();
+    let load_of = |connector: &&Connector, rate: Rate| connector.conversion().load(rate.min(connector.maximum));
+    let load = |rate: Rate| -> Load { below.iter().map(|connector| load_of(connector, rate)).sum() };
     greatest(&choice, |rate| capacity.fits(&load(rate)))
 }
 

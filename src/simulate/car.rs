@@ -3,8 +3,8 @@
 //! Decides the two stages of charging: as much as offered, then less and less towards full. A pilot is a ceiling, and a car that is
 //! offered less than it wants takes all of it. Never takes more than it really took on the day that is played.
 
-use super::day::DaySession;
-use crate::units::{DeciAmps, Seconds, Volts, WattSeconds, Watts};
+use super::day::{DaySession, Wires};
+use crate::units::{DeciAmps, Seconds, WattSeconds, Watts};
 
 /// A pilot below this tells a car to pause (IEC 61851-1).
 const LEAST_PILOT: DeciAmps = DeciAmps::from_deciamps(60);
@@ -15,7 +15,7 @@ const TAPER_END_PERCENT: i64 = 20;
 /// A car that took more than this share of what it could in its whole stay left before it was full.
 const FULL_STAY_PERCENT: i64 = 85;
 
-/// On-board chargers of the cars that come to such a site, at 208 V: 3.3 kW and 6.7 kW.
+/// On-board chargers where the data says nothing: 3.3 kW and 6.7 kW at the 208 V of a North American workplace.
 const SMALL_CHARGER: DeciAmps = DeciAmps::from_deciamps(160);
 const LARGE_CHARGER: DeciAmps = DeciAmps::from_deciamps(320);
 /// More than the plug-in hybrids of the time could hold.
@@ -31,7 +31,7 @@ pub struct Draw {
 /// A car with what it still takes.
 #[derive(Clone, Debug)]
 pub struct Car {
-    volt: Volts,
+    wires: Wires,
     maximum: DeciAmps,
     /// Energy left at which the second stage begins; zero for a car that leaves before it is full.
     taper_room: WattSeconds,
@@ -39,18 +39,19 @@ pub struct Car {
 }
 
 impl Car {
-    /// The car of a session. The data says what it took, not what it could take, so that is read from it:
-    /// a car that took less than 13 kWh at less than 3.3 kW on average is a plug-in hybrid with a 16 A charger, any other takes
+    /// The car of a session. Where the data says what it took, not what it could take, that is read from it: a car that took less than 13 kWh at less than 3.3 kW on average is a plug-in hybrid with a 16 A charger, any other takes
     /// 32 A; and one that must have charged nearly all the time was not full when it left, so it shows no second stage.
-    pub fn of(session: &DaySession, volt: Volts) -> Self {
+    pub fn of(session: &DaySession, wires: &Wires) -> Self {
         let stay = session.departure - session.arrival;
-        let in_whole_stay = |current: DeciAmps| power_of(current, volt).over(stay);
+        let in_whole_stay = |current: DeciAmps| wires.power(current).over(stay);
         let hybrid = session.energy < HYBRID_BATTERY && session.energy < in_whole_stay(SMALL_CHARGER);
-        let maximum = if hybrid { SMALL_CHARGER } else { LARGE_CHARGER };
+        let guessed = if hybrid { SMALL_CHARGER } else { LARGE_CHARGER };
+        let known = session.maximum.map(|maximum| wires.current(maximum).max(LEAST_PILOT));
+        let maximum = known.unwrap_or(guessed).min(wires.maximum);
         let gets_full = session.energy.watt_seconds() * 100 < in_whole_stay(maximum).watt_seconds() * FULL_STAY_PERCENT;
         let taper_percent = if gets_full { TAPER_SHARE_PERCENT } else { 0 };
         Self {
-            volt,
+            wires: wires.clone(),
             maximum,
             taper_room: WattSeconds::from_watt_seconds(session.energy.watt_seconds() * taper_percent / 100),
             left: session.energy,
@@ -64,7 +65,7 @@ impl Car {
         }
         let current = pilot.min(self.maximum_now());
         // In its last second it takes just the rest.
-        let energy = power_of(current, self.volt).over(Seconds::from_secs(1)).min(self.left);
+        let energy = self.wires.power(current).over(Seconds::from_secs(1)).min(self.left);
         self.left -= energy;
         Draw {
             current,
@@ -86,16 +87,12 @@ impl Car {
     }
 }
 
-fn power_of(current: DeciAmps, volt: Volts) -> Watts {
-    Watts::from_watts(current.deciamps() * volt.volts() / 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Instant;
+    use crate::domain::conversion::{PhasePair, Wiring};
+    use crate::units::{Instant, Volts};
 
-    const VOLT: Volts = Volts::from_volts(208);
     const FULL_PILOT: DeciAmps = DeciAmps::from_deciamps(320);
 
     fn car(watt_hours: i64, stay_hours: i64) -> Car {
@@ -108,8 +105,14 @@ mod tests {
             energy: WattSeconds::from_watt_hours(watt_hours),
             requested: None,
             requested_departure: None,
+            maximum: None,
         };
-        Car::of(&session, VOLT)
+        let wires = Wires {
+            wiring: Wiring::Delta(PhasePair::L1L2),
+            volt: Volts::from_volts(208),
+            maximum: FULL_PILOT,
+        };
+        Car::of(&session, &wires)
     }
 
     /// Every second's draw until the car is full.

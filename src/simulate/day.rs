@@ -1,37 +1,59 @@
-//! The day that is played: one real workplace day, its site as it is built, and what energy costs there.
+//! The day that is played: real sessions, their site as it is built, and what energy costs there.
 //!
-//! Decides how the carried data is read. Reads nothing at run time: the data is part of the program.
+//! Decides how the data is read, which hours are played and what the grid connection may carry. Files are read by others: here they
+//! are text. The day carried with the program is read the same way as any other.
 
-use crate::domain::conversion::{PhasePair, Rate, Wiring};
-use crate::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
-use crate::domain::limits::NodeLimit;
-use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps};
+mod sessions;
+mod supply;
+mod tariff;
+
+use super::baseline;
+use crate::domain::ids::EvseId;
+use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
-use crate::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, Volts, WattSeconds, Watts};
+use crate::units::{Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
 use anyhow::{Context, ensure};
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone};
+use chrono::{NaiveDate, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
-use serde::Deserialize;
+use supply::Supply;
+pub use supply::{GATEWAY, GRID_CONNECTION, TENANT, Unmapped, Wires};
 
 const SESSIONS: &str = include_str!("data/jpl_2019-11-20.csv");
 const NETWORK: &str = include_str!("data/jpl_network.json");
 const TARIFF: &str = include_str!("data/sce_tou_ev_4.json");
 const DATE: NaiveDate = NaiveDate::from_ymd_opt(2019, 11, 20).expect("is a date");
+const SITE: &str = "jpl";
 
-/// What the site may draw from the grid. The data has no limit above the two transformers (195 kVA together), so this one is ours:
-/// six tenths of the 251 kW that the cars would draw if nobody held them back. It binds all morning, and yet leaves room for every
-/// kilowatt-hour that the cars took that day.
-const GRID_LIMIT: Watts = Watts::from_watts(150_000);
+/// What the site may draw from the grid, where nobody says: this much of what the cars would draw if nobody held them back. On the
+/// day carried with the program that is 150 kW: it binds all morning, and yet leaves room for every kilowatt-hour that was taken.
+const GRID_LIMIT_PERCENT: i64 = 60;
 /// The site manager's cut, announced to nobody: half of it for two hours.
-const CUT_LIMIT: Watts = Watts::from_watts(75_000);
+const CUT_PERCENT: i64 = 50;
 const CUT_FROM_HOUR: i64 = 12;
-const CUT_UNTIL_HOUR: i64 = 14;
-/// The day is played from the hour before the first car, 03:00 local time, for 24 hours: the last car leaves at 02:12.
-const FIRST_HOUR: i64 = 3;
+const CUT_LENGTH: Seconds = Seconds::from_hours(2);
+/// From the first arrival no more than this is played.
+const LONGEST: Seconds = Seconds::from_hours(48);
 
-pub const TENANT: &str = "demo";
-pub const GATEWAY: &str = "demo-gateway";
-pub const GRID_CONNECTION: &str = "grid";
+/// Where a day is read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Sessions as CSV with a header; which columns it must have is said in the README.
+    pub sessions: String,
+    /// The local day on which the cars arrive.
+    pub date: NaiveDate,
+    pub supply: SupplySource,
+    /// What the grid connection may carry.
+    pub capacity: Option<Watts>,
+}
+
+/// How the site is built.
+#[derive(Clone, Debug)]
+pub enum SupplySource {
+    /// A site of a network file, as JSON.
+    Network { json: String, site: String },
+    /// Nothing is known but the sessions.
+    Unmapped(Unmapped),
+}
 
 /// A session as it really was, and what the driver said beforehand.
 #[derive(Clone, Debug)]
@@ -48,6 +70,8 @@ pub struct DaySession {
     pub requested: Option<WattSeconds>,
     /// When the driver said to leave.
     pub requested_departure: Option<Instant>,
+    /// The most the car takes, where the data says.
+    pub maximum: Option<Watts>,
 }
 
 /// A lower limit on the grid connection, from one instant to another.
@@ -70,13 +94,16 @@ pub struct Day {
     pub evses: Vec<DayEvse>,
     /// By arrival.
     pub sessions: Vec<DaySession>,
-    pub volt: Volts,
+    /// Sessions of the day that cannot be played, counted by reason.
+    pub left_out: Vec<(String, usize)>,
     pub grid_limit: Watts,
     pub cut: Cut,
     pub prices: Timeline<MicrosPerKwh>,
     pub tariff_name: String,
     /// On the highest quarter-hour of the month.
     pub demand_micros_per_kw: i64,
+    /// Carried with the program, not read from the caller's files.
+    pub is_carried: bool,
 }
 
 /// An EVSE with its place in the supply.
@@ -85,7 +112,7 @@ pub struct DayEvse {
     pub id: EvseId,
     /// Index into the site's places.
     pub place: usize,
-    pub pair: PhasePair,
+    pub wires: Wires,
     /// The panel it hangs under, for people.
     pub panel: String,
 }
@@ -93,36 +120,76 @@ pub struct DayEvse {
 impl Day {
     /// The day carried with the program.
     pub fn carried() -> anyhow::Result<Self> {
-        Self::read(SESSIONS, NETWORK, TARIFF).context("the day carried with the program")
+        let source = Source {
+            sessions: SESSIONS.to_owned(),
+            date: DATE,
+            supply: SupplySource::Network {
+                json: NETWORK.to_owned(),
+                site: SITE.to_owned(),
+            },
+            capacity: None,
+        };
+        let day = Self::read(&source).context("the day carried with the program")?;
+        Ok(Self {
+            is_carried: true,
+            ..day
+        })
     }
 
-    fn read(sessions: &str, network: &str, tariff: &str) -> anyhow::Result<Self> {
-        let network: NetworkFile = serde_json::from_str(network).context("network")?;
-        let tariff: TariffFile = serde_json::from_str(tariff).context("tariff")?;
-        let zone: Tz = network.time_zone.parse().context("time zone")?;
-        let demand_micros_per_kw = micros(tariff.demand_usd_per_kw_month);
-        let site = Site::new(network.site_spec(&tariff, demand_micros_per_kw)?)?;
-        let evses = network.day_evses(&site)?;
-        let sessions = read_sessions(sessions, &evses)?;
-        let start = local_hour(zone, DATE, FIRST_HOUR)?;
+    /// Any other day, or why it cannot be played.
+    pub fn read(source: &Source) -> anyhow::Result<Self> {
+        let Some(capacity) = source.capacity else {
+            let unlimited = Watts::from_watts(crate::domain::bounds::MAX_POWER_WATTS);
+            let free = Self::with_limit(source, unlimited)?;
+            let highest = baseline::full_power(&free).highest();
+            let kilowatts = (highest.watts() * GRID_LIMIT_PERCENT / 100_000).max(1);
+            return Self::with_limit(source, Watts::from_watts(kilowatts * 1000));
+        };
+        Self::with_limit(source, capacity)
+    }
+
+    fn with_limit(source: &Source, grid_limit: Watts) -> anyhow::Result<Self> {
+        let tariff = tariff::Tariff::read(TARIFF)?;
+        let zone = supply::zone(&source.supply)?;
+        let midnight = local_hour(zone, source.date, 0)?;
+        let next_midnight = local_hour(zone, source.date.succ_opt().context("the date has no next day")?, 0)?;
+        let rows = sessions::read(&source.sessions, midnight..next_midnight)?;
+        let supply = Supply::read(&source.supply, &rows, grid_limit, &tariff)?;
+        let (sessions, left_out) = sessions::at(rows, &supply.evses);
+        ensure!(
+            !sessions.is_empty(),
+            "no session that can be played arrives on {} ({zone})",
+            source.date
+        );
+        let hour = Seconds::from_hours(1);
+        let start = sessions[0].arrival.floor_to(hour);
+        let last = sessions.iter().map(|session| session.departure).max().unwrap_or(start);
+        let end = (last.floor_to(hour) + hour).min(start + LONGEST);
+        let noon = local_hour(zone, source.date, CUT_FROM_HOUR)?;
+        // A garage fills in the evening: then the cut is on the day after, if that is played, else in the middle of it all.
+        let cut_from = [noon, noon + Seconds::from_hours(24)]
+            .into_iter()
+            .find(|from| *from > start && *from + CUT_LENGTH < end)
+            .unwrap_or_else(|| (start + Seconds::from_secs((end - start).secs() / 2)).floor_to(Seconds::from_mins(15)));
         Ok(Self {
-            date: DATE,
+            date: source.date,
             zone,
             start,
-            end: start + Seconds::from_hours(24),
-            evses,
+            end,
+            evses: supply.evses,
             sessions,
-            volt: Volts::from_volts(network.evse_volts),
-            grid_limit: GRID_LIMIT,
+            left_out,
+            grid_limit,
             cut: Cut {
-                from: local_hour(zone, DATE, CUT_FROM_HOUR)?,
-                until: local_hour(zone, DATE, CUT_UNTIL_HOUR)?,
-                limit: CUT_LIMIT,
+                from: cut_from,
+                until: cut_from + CUT_LENGTH,
+                limit: Watts::from_watts(grid_limit.watts() * CUT_PERCENT / 100),
             },
-            prices: tariff.prices(zone)?,
-            tariff_name: format!("{} ({})", tariff.name, tariff.season),
-            demand_micros_per_kw,
-            site,
+            prices: tariff.prices(zone, source.date)?,
+            tariff_name: tariff.title(),
+            demand_micros_per_kw: tariff.demand_micros_per_kw(),
+            site: supply.site,
+            is_carried: false,
         })
     }
 
@@ -133,285 +200,35 @@ impl Day {
             None => at.to_string(),
         }
     }
-}
 
-#[derive(Deserialize)]
-struct NetworkFile {
-    site: String,
-    time_zone: String,
-    evse_volts: i64,
-    pilot_amps: Vec<i64>,
-    transformers: Vec<TransformerRow>,
-    line_limits: Vec<PanelRow>,
-    evses: Vec<EvseRow>,
-}
-
-#[derive(Deserialize)]
-struct TransformerRow {
-    id: String,
-    groups: Vec<String>,
-    secondary_line_limit_a: f64,
-    primary_line_limit_a: f64,
-    turns_ratio: f64,
-}
-
-#[derive(Deserialize)]
-struct PanelRow {
-    group: String,
-    limit_a: f64,
-}
-
-#[derive(Deserialize)]
-struct EvseRow {
-    id: String,
-    lines: String,
-    group: String,
-}
-
-impl TransformerRow {
-    /// What each secondary line may carry so that neither winding is overloaded. A primary line carries the difference of two
-    /// secondary lines over the turns ratio: for currents that add to zero that is twice the larger one at most.
-    fn line_limit(&self) -> DeciAmps {
-        floor_deciamps(
-            self.secondary_line_limit_a
-                .min(self.primary_line_limit_a * self.turns_ratio / 2.0),
-        )
-    }
-}
-
-impl NetworkFile {
-    fn site_spec(&self, tariff: &TariffFile, demand_micros_per_kw: i64) -> anyhow::Result<SiteSpec> {
-        Ok(SiteSpec {
-            tenant: TenantId::parse(TENANT)?,
-            id: SiteId::parse(&self.site)?,
-            time_zone: self.time_zone.clone(),
-            currency: tariff.currency.clone(),
-            mode: Mode::Control,
-            lease: Seconds::from_mins(15),
-            clock_skew: Seconds::from_secs(10),
-            reserve_permille: 30,
-            slot: Seconds::from_mins(15),
-            trust_unmetered: false,
-            fairness: Fairness::MaxMin,
-            demand_charge_micros_per_kw: Some(demand_micros_per_kw),
-            peak_so_far: Watts::ZERO,
-            gateway: Some(GatewayId::parse(GATEWAY)?),
-            nodes: self.nodes()?,
-            stations: self
-                .evses
-                .iter()
-                .map(|row| self.station(row))
-                .collect::<anyhow::Result<_>>()?,
-        })
-    }
-
-    /// Grid connection, then transformers, then the panels that have a limit of their own.
-    fn nodes(&self) -> anyhow::Result<Vec<Node>> {
-        let mut nodes = vec![node(
-            GRID_CONNECTION,
-            None,
-            NodeLimit {
-                line: None,
-                total: Some(GRID_LIMIT),
-            },
-        )?];
-        for transformer in &self.transformers {
-            nodes.push(node(
-                &transformer.id,
-                Some(GRID_CONNECTION),
-                line_limit(transformer.line_limit()),
-            )?);
-        }
-        for panel in &self.line_limits {
-            let transformer = self.transformer_of(&panel.group)?;
-            nodes.push(node(
-                &panel.group,
-                Some(&transformer.id),
-                line_limit(floor_deciamps(panel.limit_a)),
-            )?);
-        }
-        Ok(nodes)
-    }
-
-    fn transformer_of(&self, group: &str) -> anyhow::Result<&TransformerRow> {
-        self.transformers
-            .iter()
-            .find(|transformer| transformer.groups.iter().any(|member| member == group))
-            .with_context(|| format!("no transformer feeds {group}"))
-    }
-
-    fn station(&self, row: &EvseRow) -> anyhow::Result<Station> {
-        let has_panel = self.line_limits.iter().any(|panel| panel.group == row.group);
-        let node = if has_panel {
-            &row.group
-        } else {
-            &self.transformer_of(&row.group)?.id
-        };
-        let pilots: Vec<Rate> = self
-            .pilot_amps
-            .iter()
-            .filter(|amps| **amps > 0)
-            .map(|amps| Rate::new(amps * 10))
-            .collect();
-        let (Some(minimum), Some(maximum)) = (pilots.first().copied(), pilots.last().copied()) else {
-            anyhow::bail!("an EVSE has no pilot steps");
-        };
-        Ok(Station {
-            id: StationId::parse(&row.id)?,
-            node: NodeId::parse(node)?,
-            limit: NodeLimit::default(),
-            evses: vec![Evse {
-                id: EvseId::parse(&row.id)?,
-                controllable: true,
-                metered: true,
-                connectors: vec![Connector {
-                    id: ConnectorId::parse("1")?,
-                    wiring: Wiring::Delta(row.pair()?),
-                    volt: Volts::from_volts(self.evse_volts),
-                    minimum,
-                    maximum,
-                    default: Some(Rate::ZERO),
-                    steps: Steps::Listed(pilots),
-                    max_profile_periods: 24,
-                }],
-            }],
-        })
-    }
-
-    fn day_evses(&self, site: &Site) -> anyhow::Result<Vec<DayEvse>> {
-        self.evses
-            .iter()
-            .map(|row| {
-                let id = EvseId::parse(&row.id)?;
-                Ok(DayEvse {
-                    place: site.place_of_evse(&id).context("every EVSE has a place")?,
-                    id,
-                    pair: row.pair()?,
-                    panel: row.group.clone(),
-                })
-            })
-            .collect()
-    }
-}
-
-impl EvseRow {
-    fn pair(&self) -> anyhow::Result<PhasePair> {
-        match self.lines.as_str() {
-            "AB" => Ok(PhasePair::L1L2),
-            "BC" => Ok(PhasePair::L2L3),
-            "CA" => Ok(PhasePair::L3L1),
-            other => anyhow::bail!("{} lies between unknown lines {other}", self.id),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct TariffFile {
-    name: String,
-    currency: String,
-    season: String,
-    demand_usd_per_kw_month: f64,
-    start_hours: Vec<i64>,
-    usd_per_kwh: Vec<f64>,
-}
-
-impl TariffFile {
-    /// For the day and the one after, so that a plan made in the evening sees the morning.
-    fn prices(&self, zone: Tz) -> anyhow::Result<Timeline<MicrosPerKwh>> {
-        let next = DATE.succ_opt().context("the day has a next")?;
-        let mut points = Vec::new();
-        for date in [DATE, next] {
-            for (hour, usd) in self.start_hours.iter().zip(&self.usd_per_kwh) {
-                points.push((
-                    local_hour(zone, date, *hour)?,
-                    MicrosPerKwh::from_micros_per_kwh(micros(*usd)),
-                ));
+    /// The panels of the site, in the order of its description.
+    pub fn panels(&self) -> Vec<&str> {
+        let mut panels: Vec<&str> = Vec::new();
+        for evse in &self.evses {
+            if !panels.contains(&evse.panel.as_str()) {
+                panels.push(&evse.panel);
             }
         }
-        Ok(Timeline::from_points(points))
+        panels
     }
 }
 
-fn read_sessions(csv: &str, evses: &[DayEvse]) -> anyhow::Result<Vec<DaySession>> {
-    let mut sessions = Vec::new();
-    for (number, line) in csv.lines().enumerate().skip(1) {
-        sessions.push(read_session(line, evses).with_context(|| format!("sessions, line {}", number + 1))?);
-    }
-    sessions.sort_by_key(|session| session.arrival);
-    Ok(sessions)
-}
-
-fn read_session(line: &str, evses: &[DayEvse]) -> anyhow::Result<DaySession> {
-    let fields: Vec<&str> = line.split(',').collect();
-    let [id, evse, arrival, departure, energy, requested, requested_departure] = fields.as_slice() else {
-        anyhow::bail!("has {} fields, not 7", fields.len());
-    };
-    let arrival = instant(arrival)?;
-    let departure = instant(departure)?;
-    ensure!(arrival < departure, "leaves before it arrives");
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Ok(DaySession {
-        id: (*id).to_owned(),
-        evse: evses
-            .iter()
-            .position(|candidate| candidate.id.as_str() == *evse)
-            .with_context(|| format!("no EVSE {evse}"))?,
-        arrival,
-        departure,
-        energy: kilowatt_hours(energy)?,
-        requested: given(requested).map(|text| kilowatt_hours(&text)).transpose()?,
-        requested_departure: given(requested_departure).map(|text| instant(&text)).transpose()?,
-    })
-}
-
-fn instant(text: &str) -> anyhow::Result<Instant> {
-    let time = DateTime::parse_from_rfc3339(text).with_context(|| format!("{text} is no time"))?;
-    Ok(Instant::from_unix_secs(time.timestamp()))
-}
-
-fn kilowatt_hours(text: &str) -> anyhow::Result<WattSeconds> {
-    let kilowatt_hours: f64 = text.parse().with_context(|| format!("{text} is no number"))?;
-    ensure!((0.0..10_000.0).contains(&kilowatt_hours), "{text} kWh is out of range");
-    Ok(WattSeconds::from_watt_seconds((kilowatt_hours * 3.6e6).round() as i64))
-}
-
+/// The first instant at which the clocks of `zone` show this hour; the hour after it where they skip it.
 fn local_hour(zone: Tz, date: NaiveDate, hour: i64) -> anyhow::Result<Instant> {
     let local = date.and_time(NaiveTime::MIN) + TimeDelta::hours(hour);
     let time = zone
         .from_local_datetime(&local)
-        .single()
-        .context("an hour that the clock shows once")?;
+        .earliest()
+        .or_else(|| zone.from_local_datetime(&(local + TimeDelta::hours(1))).earliest())
+        .context("an hour that the clocks never show")?;
     Ok(Instant::from_unix_secs(time.timestamp()))
-}
-
-fn micros(amount: f64) -> i64 {
-    (amount * 1e6).round() as i64
-}
-
-fn floor_deciamps(amps: f64) -> DeciAmps {
-    DeciAmps::from_deciamps((amps * 10.0).floor() as i64)
-}
-
-fn line_limit(line: DeciAmps) -> NodeLimit {
-    NodeLimit {
-        line: Some(line),
-        total: None,
-    }
-}
-
-fn node(id: &str, parent: Option<&str>, limit: NodeLimit) -> anyhow::Result<Node> {
-    Ok(Node {
-        id: NodeId::parse(id)?,
-        parent: parent.map(NodeId::parse).transpose()?,
-        limit,
-        base_load_line: DeciAmps::ZERO,
-        base_load_total: Watts::ZERO,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
+    use crate::units::DeciAmps;
 
     #[test]
     fn the_carried_day_is_the_one_the_attribution_names() {
@@ -445,7 +262,9 @@ mod tests {
     #[test]
     fn prices_follow_the_clock_of_the_site() {
         let day = Day::carried().unwrap();
-        let at = |text: &str| day.prices.at(instant(text).unwrap()).micros_per_kwh();
+        let instant =
+            |text: &str| Instant::from_unix_secs(chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp());
+        let at = |text: &str| day.prices.at(instant(text)).micros_per_kwh();
         // 11:59:59 and 12:00 in Los Angeles, where it is eight hours earlier.
         assert_eq!(at("2019-11-20T19:59:59Z"), 74_920);
         assert_eq!(at("2019-11-20T20:00:00Z"), 86_900);
@@ -466,9 +285,98 @@ mod tests {
         assert_eq!(limit(GRID_CONNECTION), None);
     }
 
+    const LINES: &str = "session_id,evse_id,arrival,departure,energy_kwh,max_power_kw,requested_kwh,requested_departure\n\
+        a 1,GARAGE-1,2024-01-15T16:00:00Z,2024-01-16T06:00:00Z,20.5,7.4,,\n\
+        b,GARAGE-2,2024-01-15T17:30:00Z,2024-01-16T05:00:00Z,8,11,30,2024-01-15T17:00:00Z\n";
+
+    fn garage(lines: &str) -> Source {
+        Source {
+            sessions: lines.to_owned(),
+            date: NaiveDate::from_ymd_opt(2024, 1, 15).unwrap(),
+            supply: SupplySource::Unmapped(Unmapped {
+                time_zone: "Europe/Oslo".to_owned(),
+                volt: crate::units::Volts::from_volts(230),
+                phases: 3,
+            }),
+            capacity: None,
+        }
+    }
+
     #[test]
-    fn a_damaged_line_is_named() {
-        let error = Day::read("header\nonly,three,fields", NETWORK, TARIFF).unwrap_err();
-        assert_eq!(format!("{error:#}"), "sessions, line 2: has 3 fields, not 7");
+    fn the_grid_limit_of_the_carried_day_is_six_tenths_of_what_the_cars_would_draw() {
+        assert_eq!(Day::carried().unwrap().grid_limit, Watts::from_watts(150_000));
+    }
+
+    #[test]
+    fn a_day_of_which_only_sessions_are_known_is_played_under_one_limit() {
+        let day = Day::read(&garage(LINES)).unwrap();
+        assert_eq!(day.site.places()[0].limit.total, Some(day.grid_limit));
+        // 7.4 kW and 11 kW on three phases of 230 V, in whole amperes.
+        let maxima: Vec<i64> = day.evses.iter().map(|evse| evse.wires.maximum.deciamps()).collect();
+        assert_eq!(maxima, [100, 150]);
+        assert_eq!(day.sessions[0].id, "a_1");
+        // A driver who says to leave before he came has said nothing.
+        assert_eq!(day.sessions[1].requested_departure, None);
+        assert_eq!([day.start, day.end].map(|at| day.clock_time(at)), ["17:00", "08:00"]);
+        // Nobody is there at noon, so the cut is in the middle of the night.
+        assert!(day.cut.from > day.start && day.cut.until < day.end);
+    }
+
+    #[test]
+    fn sessions_that_cannot_be_played_are_counted_by_reason() {
+        let more = "c,GARAGE-1,2024-01-15T18:00:00Z,2024-01-15T19:00:00Z,1,,,\n\
+            d,GARAGE-3,2024-01-15T18:00:00Z,2024-01-15T17:00:00Z,1,,,\n\
+            b,GARAGE-3,2024-01-15T18:00:00Z,2024-01-15T19:00:00Z,1,,,\n\
+            e,GARAGE-3,2024-01-16T18:00:00Z,2024-01-16T19:00:00Z,1,,,\n";
+        let day = Day::read(&garage(&(LINES.to_owned() + more))).unwrap();
+        assert_eq!(day.sessions.len(), 2);
+        let reasons: Vec<&str> = day.left_out.iter().map(|(reason, _)| reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "its EVSE is still taken when it arrives",
+                "leaves before it arrives",
+                "has the id of another"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_with_its_place() {
+        let fault = |source: &Source| format!("{:#}", Day::read(source).unwrap_err());
+        let with = |from: &str, to: &str| fault(&garage(&LINES.replace(from, to)));
+        assert_eq!(
+            with("20.5", "NaN"),
+            "sessions, a 1 at GARAGE-1: energy_kwh is \"NaN\", not a number from 0 to 10000"
+        );
+        assert_eq!(
+            with("2024-01-15T17:30:00Z", "yesterday"),
+            "sessions, b at GARAGE-2: arrival is \"yesterday\", not a time such as 2019-11-20T15:04:05Z"
+        );
+        assert_eq!(
+            with(",11,", ",1100,"),
+            "EVSE GARAGE-2 takes 15942 dA, more than any AC connector: give its --volts and --phases"
+        );
+        assert!(
+            with("evse_id", "plug").contains("missing field `evse_id`"),
+            "{}",
+            with("evse_id", "plug")
+        );
+        let other = Source {
+            supply: SupplySource::Network {
+                json: NETWORK.to_owned(),
+                site: "caltech".to_owned(),
+            },
+            ..garage(LINES)
+        };
+        assert_eq!(fault(&other), "network: no site \"caltech\" among jpl");
+        let another_day = Source {
+            date: DATE,
+            ..garage(LINES)
+        };
+        assert_eq!(
+            fault(&another_day),
+            "no session that can be played arrives on 2019-11-20 (Europe/Oslo)"
+        );
     }
 }

@@ -4,8 +4,8 @@
 //! flows there. Judges what cars draw, not what they were told, so it owes nothing to the planner, `verify` or the roll-out.
 
 use super::car::Draw;
-use super::day::Day;
-use crate::domain::conversion::Load;
+use super::day::{Day, Wires};
+use crate::domain::conversion::{Load, Wiring};
 use crate::domain::limits::Capacity;
 use crate::units::{Instant, Seconds, WattSeconds, Watts};
 
@@ -50,6 +50,15 @@ impl Figures {
 
     pub fn bill_micros(&self) -> i64 {
         self.energy_cost_micros + self.demand_cost_micros
+    }
+
+    /// The highest load at the grid connection, but for what it took to comply with a cut.
+    pub fn highest(&self) -> Watts {
+        self.periods
+            .iter()
+            .map(|period| period.highest)
+            .max()
+            .unwrap_or_default()
     }
 
     pub fn seconds_to_comply(&self) -> i64 {
@@ -125,9 +134,7 @@ impl<'day> Tally<'day> {
         let mut total = Watts::ZERO;
         let bin = self.index(at, BIN);
         for (evse, draw) in draws.iter().enumerate().filter(|(_, draw)| **draw != Draw::default()) {
-            let mut load = Load::ZERO;
-            load.delta[self.day.evses[evse].pair.index()] = draw.current;
-            load.total = draw.power;
+            let load = flows(&self.day.evses[evse].wires, draw);
             for place in &self.above[evse] {
                 loads[*place] += load;
             }
@@ -180,6 +187,19 @@ impl<'day> Tally<'day> {
             bins: self.bins,
         }
     }
+}
+
+/// Where the current of a car flows.
+fn flows(wires: &Wires, draw: &Draw) -> Load {
+    let mut load = Load::ZERO;
+    load.total = draw.power;
+    match &wires.wiring {
+        Wiring::Star(phases) => phases.iter().for_each(|phase| load.star[phase.index()] = draw.current),
+        Wiring::Delta(pair) => load.delta[pair.index()] = draw.current,
+        // No site that is played has these; counted where they weigh most.
+        Wiring::StarUnknown { .. } | Wiring::Dc { .. } => load.star = [draw.current; 3],
+    }
+    load
 }
 
 fn period(from: Instant, limit: Watts) -> LimitPeriod {

