@@ -3,7 +3,7 @@
 mod support;
 
 use laddplan::domain::conversion::Rate;
-use laddplan::domain::event::Event;
+use laddplan::domain::event::{Event, Recorded};
 use laddplan::domain::ids::*;
 use laddplan::domain::profile::{Answer, Cause, Instruction};
 use laddplan::domain::session::{MeterSample, Override};
@@ -385,6 +385,20 @@ async fn a_repeated_request_gets_the_same_receipt_and_does_nothing() {
         .await
         .unwrap();
     assert_eq!(after_a_start, first, "remembered over a start");
+}
+
+#[tokio::test]
+async fn after_a_start_the_gateway_is_gone_until_it_says_hello() {
+    let world = site_with_two_cars().await;
+    world.engine.shut_down().await;
+    let restarted = World::start_on(Arc::clone(&world.store), Arc::clone(&world.clock), SETTINGS).await;
+    restarted.settle().await;
+    let gone = |entry: &&Recorded| matches!(entry.event, Event::GatewayDisconnected { .. });
+    assert_eq!(restarted.journal().await.iter().filter(gone).count(), 1);
+    restarted.engine.shut_down().await;
+    let again = World::start_on(Arc::clone(&world.store), Arc::clone(&world.clock), SETTINGS).await;
+    again.settle().await;
+    assert_eq!(again.journal().await.iter().filter(gone).count(), 1, "told once");
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant};
 use super::{Answer, Api, answer, answer_change};
 use crate::domain::event::Event;
 use crate::domain::ids::{GridLimitId, SiteId, SiteKey, TenantId};
+use crate::domain::rejection::Faults;
 use crate::engine::Refusal;
 use crate::wire::common::{read, required};
 use crate::wire::proto;
 use crate::wire::site::{
-    forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_site_spec,
+    forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_grid_limit, valid_site_spec,
 };
 use tonic::Request;
 
@@ -155,13 +156,25 @@ impl Api {
     }
 
     async fn set_limit(&self, message: &proto::SetGridLimitRequest) -> Result<proto::SetGridLimitResponse, Refusal> {
-        let (stamp, key, limit) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
-            let limit = required(faults, "grid_limit", message.grid_limit.as_ref(), "a grid limit");
-            let limit = limit.and_then(|limit| faults.part("grid_limit", grid_limit(limit)));
-            Some((stamp?, key?, limit?))
-        })?;
+        let mut faults = Faults::default();
+        let stamp = stamp(&mut faults, message.meta.as_ref(), message);
+        let key = site_key(&mut faults, &message.tenant_id, &message.site_id);
+        // Only to tell every fault at once; the engine decides, and knows a call that was made before.
+        let view = match &key {
+            Some(key) => self.engine.site(key).await.ok(),
+            None => None,
+        };
+        let limit = required(&mut faults, "grid_limit", message.grid_limit.as_ref(), "a grid limit");
+        let limit = limit.and_then(|limit| match grid_limit(limit) {
+            Ok(limit) => Some(limit),
+            Err(_) => faults.part(
+                "grid_limit",
+                valid_grid_limit(limit, view.as_ref().map(|view| &view.site)),
+            ),
+        });
+        let (Some(stamp), Some(key), Some(limit), true) = (stamp, key, limit, faults.is_empty()) else {
+            return Err(faults.into_rejection().into());
+        };
         let event = Event::GridLimitSet(limit);
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::SetGridLimitResponse { receipt: receipt(done) })

@@ -300,6 +300,10 @@ impl Load {
 
 /// √(x² + xy + y²), rounded up: the current of a line in which two delta currents meet.
 pub fn delta_line_current(x: DeciAmps, y: DeciAmps) -> DeciAmps {
+    // Most sites have no delta loads, and roots are slow.
+    if x == DeciAmps::ZERO || y == DeciAmps::ZERO {
+        return x.max(y);
+    }
     let (x, y) = (x.deciamps(), y.deciamps());
     let square = x * x + x * y + y * y;
     let root = square.isqrt();

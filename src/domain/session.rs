@@ -168,6 +168,12 @@ impl Session {
         }
     }
 
+    /// As [`Session::start`], for a session that may be yet to arrive: it is judged as of its arrival.
+    pub fn expected(spec: SessionSpec, site: &Site, now: Instant) -> Result<Self, Rejection> {
+        let judged_at = spec.arrival.clamp(now, now + MAX_STAY);
+        Self::start(spec, site, judged_at)
+    }
+
     /// The same session with what the caller now says; identity, place and arrival stay.
     pub fn update(&self, spec: SessionSpec, site: &Site, now: Instant) -> Result<Self, Rejection> {
         let mut faults = Faults::default();

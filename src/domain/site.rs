@@ -306,6 +306,19 @@ impl Site {
         self.spec.nodes.iter().position(|candidate| candidate.id == *node)
     }
 
+    /// The place of a node that a caller names.
+    pub fn named_node(&self, node: &NodeId) -> Result<usize, Rejection> {
+        let unknown = || {
+            Rejection::one(
+                "node_id",
+                "names no node of the site",
+                node,
+                format_args!("a node of site {}", self.spec.id),
+            )
+        };
+        self.place_of_node(node).ok_or_else(unknown)
+    }
+
     /// The station's place, under which the EVSE hangs.
     pub fn place_of_evse(&self, evse: &EvseId) -> Option<usize> {
         self.evses.get(evse).map(|position| position.place)

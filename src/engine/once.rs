@@ -53,17 +53,8 @@ pub fn assemble(request: &OnceRequest) -> Result<(Site, Snapshot), Rejection> {
     };
     for (index, limit) in request.grid_limits.iter().enumerate() {
         let field = format!("grid_limits[{index}]");
-        if site.place_of_node(&limit.node).is_none() {
-            faults.add(
-                format!("{field}.node_id"),
-                "names no node of the site",
-                &limit.node,
-                "a node of the site",
-            );
-        }
-        if let Err(fault) = check_node_limit(&limit.limit) {
-            faults.nest(&field, fault);
-        }
+        faults.part(&field, site.named_node(&limit.node));
+        faults.part(&field, check_node_limit(&limit.limit));
     }
     let sessions = read_sessions(request, &site, &mut faults);
     if !faults.is_empty() {
@@ -86,18 +77,11 @@ fn read_sessions<'a>(request: &'a OnceRequest, site: &Site, faults: &mut Faults)
                 format_args!("one session per EVSE; sessions[{other}] is on it"),
             );
         }
-        // A session that is yet to arrive is judged as of its arrival.
-        let judged_at = wish
-            .spec
-            .arrival
-            .clamp(request.now, request.now + crate::domain::bounds::MAX_STAY);
-        match Session::start(wish.spec.clone(), site, judged_at) {
-            Ok(mut session) => {
-                session.overridden = wish.overridden;
-                session.delivered = wish.delivered;
-                sessions.push((session, wish));
-            }
-            Err(fault) => faults.nest(&format!("{field}.spec"), fault),
+        let session = Session::expected(wish.spec.clone(), site, request.now);
+        if let Some(mut session) = faults.part(&format!("{field}.spec"), session) {
+            session.overridden = wish.overridden;
+            session.delivered = wish.delivered;
+            sessions.push((session, wish));
         }
     }
     sessions

@@ -4,29 +4,24 @@
 //! A plan is searched beside the intake, never in its way; what the roll-out then wants to send is recorded before it is sent.
 //! If the store fails, nothing of what it was given is answered or sent, and the state is read again from what is there.
 
-use super::assemble::{self, Candidate, Facts};
-use super::ports::{Batch, Clock, Durability, Gateway, OutgoingCommand, Store, StoreError};
+mod planning;
+mod sending;
+
+use super::ports::{Batch, Clock, Durability, Gateway, Store, StoreError};
 use super::recover;
 use super::state::{SiteState, Urgency, urgency};
-use super::stopwatch::timed;
 use super::view::{PlanView, SiteView};
 use super::{MeterReceipt, Refusal, Settings};
-use crate::domain::conversion::Rate;
 use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
-use crate::domain::ids::{EvseId, GatewayId, SiteKey};
-use crate::domain::plan::{NumberedPlan, Plan, Provenance};
-use crate::domain::profile::ProfileCommand;
-use crate::domain::session::{MeterSample, Override, Session};
+use crate::domain::ids::{GatewayId, SiteKey};
+use crate::domain::session::{MeterSample, Session};
 use crate::domain::site::Mode;
-use crate::domain::snapshot::Snapshot;
-use crate::domain::timeline::Timeline;
-use crate::rollout::{self, Room, TailWish, Target, Trust, Wish};
-use crate::units::{Instant, Seconds, WattSeconds};
-use crate::{planner, verify};
+use crate::rollout::Ledger;
+use crate::units::{Instant, Seconds};
+use planning::{Search, search_end};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 /// At most this many requests are recorded together.
 const MAX_GROUP: usize = 256;
@@ -106,24 +101,6 @@ pub(super) struct SiteTask {
     snapshot_sequence: u64,
 }
 
-/// A search under way.
-struct Search {
-    result: JoinHandle<(Plan, u64)>,
-    snapshot: Arc<Snapshot>,
-    /// The plan that stands in if the watchdog barks; taken then.
-    greedy: Option<Plan>,
-    watchdog: tokio::time::Instant,
-    journal_sequence: u64,
-}
-
-enum SearchEnd {
-    Found(Plan, u64),
-    /// The search takes too long: the greedy plan stands in meanwhile.
-    WatchdogBarked,
-    /// The search itself broke.
-    Broken(String),
-}
-
 impl SiteTask {
     pub fn new(
         world: Arc<World>,
@@ -154,7 +131,7 @@ impl SiteTask {
     /// Runs until the engine lets go of the site, or the store says that another owner has it.
     pub async fn run(mut self) {
         self.publish_summary();
-        let mut result = self.react().await;
+        let mut result = self.begin().await;
         while result.is_ok() {
             let wake = self.next_wake();
             let quiet_until = if self.search.is_some() {
@@ -189,6 +166,18 @@ impl SiteTask {
         if let Err(error) = result {
             tracing::error!(site = %self.state.key(), %error, "the site stops: leases run out to their tails");
         }
+    }
+
+    /// No stream outlives its process: a gateway that was there when the journal ended is gone until it says hello again.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        let gateway = self.state.site().and_then(|site| site.spec().gateway.clone());
+        let is_linked = self.state.ledger().is_some_and(Ledger::is_linked);
+        if let Some(gateway) = gateway.filter(|_| is_linked) {
+            let mut intake = Intake::default();
+            self.record(Event::GatewayDisconnected { gateway }, None, self.now(), &mut intake);
+            self.append_and_send(intake, Vec::new()).await?;
+        }
+        self.react().await
     }
 
     fn key(&self) -> SiteKey {
@@ -333,21 +322,20 @@ impl SiteTask {
 
     fn meter(&mut self, samples: Vec<MeterSample>, at: Instant, intake: &mut Intake) -> Result<MeterReceipt, Refusal> {
         let all = samples.len();
+        // Judged whole, so that a fault is told by its place in what was sent.
+        self.state.admit(Event::Metered(samples.clone()), at)?;
         let news: Vec<MeterSample> = samples
             .into_iter()
             .filter(|sample| self.state.is_news(sample))
             .collect();
-        let receipt = MeterReceipt {
-            recorded: news.len(),
-            dropped: all - news.len(),
-        };
-        if !news.is_empty() {
-            let admitted = self.state.admit(Event::Metered(news), at)?;
-            for event in admitted.events {
-                self.record(event, None, at, intake);
-            }
+        let recorded = news.len();
+        if recorded > 0 {
+            self.record(Event::Metered(news), None, at, intake);
         }
-        Ok(receipt)
+        Ok(MeterReceipt {
+            recorded,
+            dropped: all - recorded,
+        })
     }
 
     /// Takes an event into the state and into the batch that is about to be appended.
@@ -373,7 +361,7 @@ impl SiteTask {
         self.plan_due = Some(self.plan_due.map_or(due, |before| before.min(due)));
     }
 
-    // --- Planning -----------------------------------------------------------------------------------------------------------
+    // --- Reaction -----------------------------------------------------------------------------------------------------------
 
     /// Does what is due: a new plan, or what the roll-out has to send for the plan in force.
     async fn react(&mut self) -> Result<(), StoreError> {
@@ -390,305 +378,6 @@ impl SiteTask {
             let mut intake = Intake::default();
             let commands = self.roll_out(now, &mut intake);
             self.append_and_send(intake, commands).await
-        }
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the watchdog looks at real time; that it barked is journalled"
-    )]
-    fn begin_search(&mut self, now: Instant) {
-        self.plan_due = None;
-        self.last_planned = now;
-        let Some(snapshot) = self.snapshot(now) else { return };
-        let snapshot = Arc::new(snapshot);
-        let greedy = planner::greedy(&snapshot);
-        let settings = self.world.settings;
-        let solvers = Arc::clone(&self.world.solvers);
-        let given = Arc::clone(&snapshot);
-        let result = tokio::spawn(async move {
-            let permit = solvers
-                .acquire_owned()
-                .await
-                .expect("the solvers' semaphore is never closed");
-            let search = tokio::task::spawn_blocking(move || {
-                // Held until the search itself has ended, also where nobody waits for it any more.
-                let _permit = permit;
-                timed(|| planner::plan(&given, settings.budget))
-            });
-            search.await.expect("the search does not panic")
-        });
-        // After a cut someone must shed, and soon: then the greedy plan is not kept waiting long.
-        let hurry = !self.patient && self.exceeds_room(now);
-        let patience = if hurry {
-            settings.cut_watchdog
-        } else {
-            settings.watchdog
-        };
-        self.search = Some(Search {
-            result,
-            snapshot,
-            greedy: Some(greedy),
-            watchdog: tokio::time::Instant::now() + patience,
-            journal_sequence: self.state.sequence(),
-        });
-    }
-
-    /// Whether what EVSEs may be following now is more than is available somewhere.
-    fn exceeds_room(&self, now: Instant) -> bool {
-        let Some(ledger) = self.state.ledger() else {
-            return false;
-        };
-        let available = self.state.available(now);
-        let loads = ledger.worst_cases(now);
-        available
-            .iter()
-            .zip(&loads)
-            .any(|(available, load)| !available.at(now).fits(load.at(now)))
-    }
-
-    /// The facts of now, as planner and verify see them.
-    fn snapshot(&self, now: Instant) -> Option<Snapshot> {
-        let (site, ledger) = self.state.site().zip(self.state.ledger())?;
-        let available = self.state.available(now);
-        let planned =
-            |session: &&Session| self.state.is_planned(session) && ledger.trust(&session.spec.evse) != Trust::Disobeys;
-        let sessions: Vec<Candidate<'_>> = self
-            .state
-            .sessions()
-            .filter(planned)
-            .map(|session| Candidate {
-                session,
-                delivered: self.state.delivered(session),
-                current: ledger.ceiling_now(&session.spec.evse, now),
-                planned: self
-                    .state
-                    .plan()
-                    .and_then(|numbered| numbered.plan.rates_of(&session.spec.id)),
-            })
-            .collect();
-        let is_planned = |evse: &EvseId| sessions.iter().any(|candidate| candidate.session.spec.evse == *evse);
-        let held = site
-            .evses()
-            .filter(|(_, evse)| !is_planned(&evse.id))
-            .map(|(place, evse)| (place, ledger.held(&evse.id, now)))
-            .collect();
-        Some(assemble::snapshot(&Facts {
-            site,
-            now,
-            available: &available,
-            prices: self.state.prices.as_ref(),
-            base_load: self.state.base_load.as_ref(),
-            solar: self.state.solar.as_ref(),
-            peak_so_far: site.spec().peak_so_far.max(self.state.peak_seen),
-            sessions,
-            held,
-            slot_count: None,
-        }))
-    }
-
-    async fn search_ended(&mut self, end: SearchEnd) -> Result<(), StoreError> {
-        let Some(mut search) = self.search.take() else {
-            return Ok(());
-        };
-        match end {
-            SearchEnd::Found(plan, solve_micros) => {
-                self.patient = false;
-                let greedy = search.greedy.take();
-                self.adopt(&search, plan, greedy, solve_micros, false).await
-            }
-            SearchEnd::WatchdogBarked => {
-                tracing::warn!(site = %self.state.key(), "the search takes too long; the greedy plan stands in");
-                // Bounded by its budget, the search runs out by itself; what it finds is for facts that are old by then. After a
-                // hurried one another follows, with patience.
-                search.result.abort();
-                self.patient = !self.patient;
-                self.plan_due = self.patient.then_some(Instant::FAR_PAST);
-                let greedy = search.greedy.take().expect("the watchdog barks once");
-                self.adopt(&search, greedy, None, 0, true).await
-            }
-            SearchEnd::Broken(why) => {
-                tracing::error!(site = %self.state.key(), why, "the search broke; the greedy plan stands in");
-                let greedy = search.greedy.take().expect("the search ends once");
-                self.adopt(&search, greedy, None, 0, true).await
-            }
-        }
-    }
-
-    /// Makes a plan the plan in force, if it passes the check, and sends what the roll-out allows of it.
-    async fn adopt(
-        &mut self,
-        search: &Search,
-        plan: Plan,
-        greedy: Option<Plan>,
-        solve_micros: u64,
-        watchdog_fallback: bool,
-    ) -> Result<(), StoreError> {
-        let at = self.now();
-        self.state.let_time_pass(at);
-        let Some(lease) = self.state.site().map(|site| site.spec().lease) else {
-            return Ok(());
-        };
-        let Some(plan) = self.first_that_verifies(&search.snapshot, [Some(plan), greedy]) else {
-            // The plan in force stands, clipped by the roll-out to what there is room for.
-            return self.react().await;
-        };
-        let parent = self.state.plan().map(|before| before.provenance.number);
-        let provenance = Provenance {
-            number: parent.unwrap_or(0) + 1,
-            parent,
-            journal_sequence: search.journal_sequence,
-            made_at: search.snapshot.now(),
-            budget: self.world.settings.budget,
-            build: env!("CARGO_PKG_VERSION").to_owned(),
-            watchdog_fallback,
-        };
-        let view = PlanView::new(
-            &plan,
-            &search.snapshot,
-            lease,
-            Some(provenance.clone()),
-            solve_micros,
-            true,
-        );
-        let mut intake = Intake {
-            synced: true,
-            ..Intake::default()
-        };
-        let made = Event::PlanMade(Box::new(NumberedPlan {
-            provenance,
-            plan,
-            solve_micros,
-        }));
-        self.record(made, None, at, &mut intake);
-        let commands = self.roll_out(at, &mut intake);
-        self.append_and_send(intake, commands).await?;
-        self.plans.send_replace(Some(Arc::new(view)));
-        self.react().await
-    }
-
-    fn first_that_verifies(&self, snapshot: &Snapshot, plans: [Option<Plan>; 2]) -> Option<Plan> {
-        plans.into_iter().flatten().find(|plan| {
-            let violations = verify::check(snapshot, plan);
-            for violation in &violations {
-                tracing::error!(site = %self.state.key(), %violation, "a plan was refused by the check");
-            }
-            violations.is_empty()
-        })
-    }
-
-    // --- Roll-out -----------------------------------------------------------------------------------------------------------
-
-    /// Records what has to be sent now and returns it; it is sent once it is synced.
-    fn roll_out(&mut self, now: Instant, intake: &mut Intake) -> Vec<ProfileCommand> {
-        self.roll_out_at = Instant::FAR_FUTURE;
-        if self.mode() != Mode::Control || self.state.not_controlled_because(now).is_some() {
-            return Vec::new();
-        }
-        let Some((site, ledger)) = self.state.site().zip(self.state.ledger()) else {
-            return Vec::new();
-        };
-        let available = self.state.available(now);
-        let room = Room {
-            site,
-            available: &available,
-        };
-        let targets = self.targets();
-        let decision = rollout::step(ledger, &room, now, &targets);
-        for note in &decision.notes {
-            tracing::debug!(site = %self.state.key(), ?note, "withheld");
-        }
-        self.roll_out_at = decision.wake_at;
-        if !decision.commands.is_empty() {
-            intake.synced = true;
-            self.record(Event::CommandsIssued(decision.commands.clone()), None, now, intake);
-        }
-        decision.commands
-    }
-
-    /// What each EVSE with a session should be told.
-    fn targets(&self) -> Vec<Target> {
-        let Some(site) = self.state.site() else {
-            return Vec::new();
-        };
-        let plan = self.state.plan();
-        let mut targets = Vec::new();
-        for session in self.state.sessions() {
-            if !site.evse(&session.spec.evse).is_some_and(|evse| evse.controllable) {
-                continue;
-            }
-            let schedule = plan.and_then(|numbered| numbered.plan.rates_of(&session.spec.id));
-            let tail = if session.spec.interruptible && !self.is_promised(session) {
-                TailWish::Zero
-            } else {
-                TailWish::Minimum
-            };
-            let wish = match (session.overridden, self.state.is_planned(session), schedule) {
-                (Override::HandBack, _, _) => Wish::HandBack,
-                (_, false, _) => Wish::Follow {
-                    rates: Timeline::constant(Rate::ZERO),
-                    tail: TailWish::Zero,
-                },
-                (_, true, Some(rates)) => Wish::Follow { rates, tail },
-                // Arrived after the plan was made: at its default until the next one.
-                (_, true, None) => continue,
-            };
-            let tier = session.tier_after(self.state.delivered(session));
-            let target = Target {
-                evse: session.spec.evse.clone(),
-                session: session.spec.id.clone(),
-                connector: session.connector.clone(),
-                wish,
-            };
-            targets.push((session.spec.guaranteed == WattSeconds::ZERO, tier, target));
-        }
-        // The first gets room first: what was promised, then tier by tier.
-        targets.sort_by_key(|(unpromised, tier, _)| (*unpromised, *tier));
-        targets.into_iter().map(|(_, _, target)| target).collect()
-    }
-
-    fn is_promised(&self, session: &Session) -> bool {
-        session.spec.guaranteed > self.state.delivered(session)
-    }
-
-    async fn append_and_send(&mut self, intake: Intake, commands: Vec<ProfileCommand>) -> Result<(), StoreError> {
-        if intake.entries.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch {
-            entries: intake.entries,
-            ended_sessions: intake.ended,
-            durability: Durability::Synced,
-        };
-        self.world.store.append(&self.key(), batch).await?;
-        self.send(commands);
-        self.keep_snapshot().await;
-        Ok(())
-    }
-
-    fn send(&self, commands: Vec<ProfileCommand>) {
-        let Some(site) = self.state.site() else { return };
-        let Some(gateway) = site.spec().gateway.clone() else {
-            return;
-        };
-        for command in commands {
-            let minimum = site
-                .evse(&command.evse)
-                .and_then(|evse| evse.connector(&command.connector))
-                .map_or(Rate::ZERO, |connector| connector.minimum);
-            let ocpi = self
-                .state
-                .sessions
-                .get(&command.session)
-                .and_then(|session| session.spec.ocpi.clone());
-            let key = self.key();
-            self.world.gateway.send(OutgoingCommand {
-                key,
-                gateway: gateway.clone(),
-                command,
-                ocpi,
-                minimum,
-            });
         }
     }
 
@@ -771,20 +460,4 @@ struct Intake {
     receipts: Vec<Owed<Receipt>>,
     meter_receipts: Vec<Owed<MeterReceipt>>,
     views: Vec<oneshot::Sender<Result<Arc<SiteView>, Refusal>>>,
-}
-
-/// Waits for the search, if there is one, or for its watchdog.
-async fn search_end(search: &mut Option<Search>) -> SearchEnd {
-    let Some(search) = search else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        // A search that is done is never thrown away.
-        biased;
-        found = &mut search.result => match found {
-            Ok((plan, solve_micros)) => SearchEnd::Found(plan, solve_micros),
-            Err(error) => SearchEnd::Broken(error.to_string()),
-        },
-        () = tokio::time::sleep_until(search.watchdog) => SearchEnd::WatchdogBarked,
-    }
 }

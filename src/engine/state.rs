@@ -11,7 +11,7 @@ use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp}
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit};
 use crate::domain::plan::NumberedPlan;
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
 use crate::domain::site::{Mode, Site, check_node_limit};
 use crate::domain::timeline::Timeline;
@@ -263,9 +263,11 @@ impl SiteState {
                 admit_end(session, *at, reason, now)?;
             }
             Event::Metered(samples) => {
+                let mut faults = Faults::default();
                 for (index, sample) in samples.iter().enumerate() {
-                    admit_sample(site, index, sample, now)?;
+                    check_sample(&mut faults, site, index, sample, now);
                 }
+                faults.finish(())?;
             }
             Event::CommandAnswered {
                 evse,
@@ -308,7 +310,7 @@ impl SiteState {
         let site = match (zone, site) {
             (Ok(_), Ok(site)) => site,
             (Err(zone), Err(site)) => {
-                let mut faults = crate::domain::rejection::Faults::default();
+                let mut faults = Faults::default();
                 faults.nest("", zone);
                 faults.nest("", site);
                 return Err(faults.into_rejection().into());
@@ -350,15 +352,9 @@ impl SiteState {
         now: Instant,
         admitted: &mut Admitted,
     ) -> Result<(), Refusal> {
-        let Some(place) = site.place_of_node(&limit.node) else {
-            return Err(Rejection::one(
-                "grid_limit.node_id",
-                "names no node of the site",
-                &limit.node,
-                format_args!("a node of site {}", site.spec().id),
-            )
-            .into());
-        };
+        let place = site
+            .named_node(&limit.node)
+            .map_err(|fault| nested("grid_limit", fault))?;
         check_node_limit(&limit.limit).map_err(|fault| nested("grid_limit", fault))?;
         if !self.grid_limits.contains_key(&limit.id) && self.grid_limits.len() >= MAX_GRID_LIMITS_PER_SITE {
             return Err(Refusal::Busy { what: "grid limits" });
@@ -675,13 +671,13 @@ fn spliced<T: Clone + PartialEq>(old: Option<Timeline<T>>, new: &Timeline<T>, no
 }
 
 fn nested(field: &str, rejection: Rejection) -> Rejection {
-    let mut faults = crate::domain::rejection::Faults::default();
+    let mut faults = Faults::default();
     faults.nest(field, rejection);
     faults.into_rejection()
 }
 
 fn admit_end(session: &Session, at: Instant, reason: &str, now: Instant) -> Result<(), Rejection> {
-    let mut faults = crate::domain::rejection::Faults::default();
+    let mut faults = Faults::default();
     faults.require(
         at >= session.spec.arrival && at <= now + Seconds::from_mins(5),
         "ended_at",
@@ -700,9 +696,8 @@ fn admit_end(session: &Session, at: Instant, reason: &str, now: Instant) -> Resu
     faults.finish(())
 }
 
-fn admit_sample(site: &Site, index: usize, sample: &MeterSample, now: Instant) -> Result<(), Rejection> {
+fn check_sample(faults: &mut Faults, site: &Site, index: usize, sample: &MeterSample, now: Instant) {
     use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS};
-    let mut faults = crate::domain::rejection::Faults::default();
     let field = |name: &str| format!("readings[{index}].{name}");
     if site.evse(&sample.evse).is_none() {
         faults.add(
@@ -744,7 +739,6 @@ fn admit_sample(site: &Site, index: usize, sample: &MeterSample, now: Instant) -
             -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
         );
     }
-    faults.finish(())
 }
 
 /// Whether an event asks for a new plan.

@@ -195,11 +195,10 @@ impl Headroom {
                 break;
             }
             let others = stretch.load - span.reserved;
+            let allowed = invariants::allowed(&(others + span.told), &stretch.available);
             let fits = |rate: Rate| {
                 let load = span.load(asking, rate);
-                let takes =
-                    || invariants::raise_excess(&(others + span.told), &(others + load), &stretch.available).is_none();
-                load == span.told || (!asking.frozen && takes())
+                load == span.told || (!asking.frozen && allowed.fits(&(others + load)))
             };
             if fits(span.rate) {
                 continue;

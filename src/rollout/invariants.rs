@@ -5,12 +5,12 @@
 //! must never happen is that an act of ours makes it so, or worse.
 
 use super::may_follow::MAX_OPEN_ENTRIES;
-use crate::domain::conversion::{Load, Phase};
-use crate::domain::limits::{Capacity, Excess};
+use crate::domain::conversion::Load;
+use crate::domain::limits::Capacity;
 use crate::domain::profile::{Cause, Instruction, ProfileCommand, Revision};
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
-use crate::units::{DeciAmps, Instant, Watts};
+use crate::units::Instant;
 use std::fmt;
 
 /// A promise that was broken. Never seen outside tests that break the rule on purpose.
@@ -26,27 +26,13 @@ impl fmt::Display for Breach {
     }
 }
 
-/// The first limit by which `after` is more than both what is available and what was there `before`.
-pub fn raise_excess(before: &Load, after: &Load, available: &Capacity) -> Option<Excess> {
-    let (were, are) = (before.line_currents(), after.line_currents());
-    for phase in Phase::ALL {
-        let index = phase.index();
-        if let Some(limit) = available.line[index] {
-            let allowed: DeciAmps = limit.max(were[index]);
-            if are[index] > allowed {
-                return Some(Excess::Line {
-                    phase,
-                    load: are[index],
-                    limit: allowed,
-                });
-            }
-        }
+/// What a place may carry after an act of ours: what is available, or what it may be carrying already.
+pub fn allowed(before: &Load, available: &Capacity) -> Capacity {
+    let were = before.line_currents();
+    Capacity {
+        line: [0, 1, 2].map(|index| available.line[index].map(|limit| limit.max(were[index]))),
+        total: available.total.map(|limit| limit.max(before.total)),
     }
-    let allowed: Watts = available.total?.max(before.total);
-    (after.total > allowed).then_some(Excess::Total {
-        load: after.total,
-        limit: allowed,
-    })
 }
 
 /// INV-1: no effect of ours raises, at any place, phase and instant from `from` on, the worst case of what may be drawn above what is
@@ -64,7 +50,7 @@ pub fn inv_1_nothing_is_raised_too_far(
             .chain(after.points().iter().map(|(start, _)| *start))
             .chain(available.points().iter().map(|(start, _)| *start));
         for at in starts.filter(|at| *at >= from) {
-            if let Some(excess) = raise_excess(before.at(at), after.at(at), available.at(at)) {
+            if let Some(excess) = allowed(before.at(at), available.at(at)).excess(after.at(at)) {
                 return Err(Breach {
                     id: "INV-1",
                     what: format!("place {place} at {at}: {excess}"),

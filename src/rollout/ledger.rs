@@ -409,6 +409,11 @@ impl Ledger {
         self.gateway.as_ref()
     }
 
+    /// Whether the gateway is there: it said hello and did not leave since.
+    pub fn is_linked(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
     pub(super) fn link(&self) -> Link {
         self.link
     }

@@ -5,13 +5,14 @@
 use super::common::{list, narrow, rate_message, read, required, required_timestamp, timestamp_message};
 use super::profile::{charging_profile, utc_text};
 use super::proto;
-use super::session::{session_override, session_spec};
-use super::site::{forecast, grid_limit, prices, site_spec};
+use super::session::{read_session, session_override};
+use super::site::{forecast, prices, valid_grid_limit, valid_site_spec};
 use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVSES_PER_SITE, MAX_GRID_LIMITS_PER_SITE, MAX_SLOTS};
 use crate::domain::ids::TenantId;
 use crate::domain::plan::{Budget, Note, Outcome, PlanStats, Provenance};
 use crate::domain::rejection::{Faults, Rejection};
-use crate::domain::session::Override;
+use crate::domain::session::{Override, Session};
+use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::engine::view::{OnceRequest, OnceSession, PlanView, SessionPlan};
 use crate::units::{Instant, WattSeconds};
@@ -20,11 +21,13 @@ const DEFAULT_ITERATIONS: u32 = 2_000;
 /// More would only keep a solver busy: a search that has not ended by then will not.
 const MAX_ITERATIONS: i64 = 100_000;
 
-/// A problem with all its faults of shape; whether site and sessions are valid ones is decided by who plans.
+/// A problem, or everything that is wrong with it, in shape and by the rules of the site; that no EVSE has two sessions is decided by
+/// who plans.
 pub fn once_request(tenant: &TenantId, message: &proto::PlanRequest) -> Result<OnceRequest, Rejection> {
     read(|faults| {
         let site = required(faults, "site", message.site.as_ref(), "a site");
-        let site = site.and_then(|site| faults.part("site", site_spec(tenant, site)));
+        let site = site.and_then(|site| faults.part("site", valid_site_spec(tenant, site)));
+        let known = site.clone().and_then(|spec| Site::new(spec).ok());
         let now = required_timestamp(faults, "now", message.now.as_ref());
         let slot_count = match message.slot_count {
             0 => Some(None),
@@ -35,11 +38,15 @@ pub fn once_request(tenant: &TenantId, message: &proto::PlanRequest) -> Result<O
             count => narrow(faults, "budget_iterations", "iterations", count, 1..=MAX_ITERATIONS),
         };
         let most_limits = MAX_GRID_LIMITS_PER_SITE;
-        let grid_limits = bounded(faults, "grid_limits", &message.grid_limits, most_limits, grid_limit);
+        let grid_limits = bounded(faults, "grid_limits", &message.grid_limits, most_limits, |limit| {
+            valid_grid_limit(limit, known.as_ref())
+        });
         let prices = points(faults, "prices", &message.prices, prices);
         let base_load = points(faults, "base_load", &message.base_load, forecast);
         let solar = points(faults, "solar", &message.solar, forecast);
-        let sessions = bounded(faults, "sessions", &message.sessions, MAX_EVSES_PER_SITE, once_session);
+        let sessions = bounded(faults, "sessions", &message.sessions, MAX_EVSES_PER_SITE, |session| {
+            once_session(session, known.as_ref().zip(now))
+        });
         Some(OnceRequest {
             site: site?,
             now: now?,
@@ -56,11 +63,22 @@ pub fn once_request(tenant: &TenantId, message: &proto::PlanRequest) -> Result<O
     })
 }
 
-fn once_session(message: &proto::PlanSession) -> Result<OnceSession, Rejection> {
+/// `known` is the site and the time of the plan, where they could be read.
+fn once_session(message: &proto::PlanSession, known: Option<(&Site, Instant)>) -> Result<OnceSession, Rejection> {
     read(|faults| {
         let spec = required(faults, "spec", message.spec.as_ref(), "a session");
+        let mut shape = Faults::default();
         // A plan that is not kept needs no reference to a person.
-        let spec = spec.and_then(|spec| faults.part("spec", session_spec(spec, None)));
+        let spec = spec.and_then(|spec| read_session(&mut shape, spec, None));
+        let breaks_rules = spec
+            .clone()
+            .zip(known)
+            .and_then(|(spec, (site, now))| Session::expected(spec, site, now).err());
+        match (shape.finish(()), breaks_rules) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(fault)) | (Err(fault), None) => faults.nest("spec", fault),
+            (Err(fault), Some(more)) => faults.nest("spec", fault.and(more)),
+        }
         let delivered = faults.within(
             "delivered_watt_hour",
             "Wh",

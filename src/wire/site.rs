@@ -383,6 +383,19 @@ pub fn grid_limit(message: &proto::GridLimit) -> Result<GridLimit, Rejection> {
     })
 }
 
+/// As [`grid_limit`], held against the nodes of the site as well, where that is known.
+pub fn valid_grid_limit(message: &proto::GridLimit, site: Option<&Site>) -> Result<GridLimit, Rejection> {
+    let node = NodeId::parse(&message.node_id);
+    let unknown = site
+        .zip(node.ok())
+        .and_then(|(site, node)| site.named_node(&node).err());
+    match (grid_limit(message), unknown) {
+        (limit, None) => limit,
+        (Ok(_), Some(fault)) => Err(fault),
+        (Err(fault), Some(more)) => Err(fault.and(more)),
+    }
+}
+
 pub fn grid_limit_message(limit: &GridLimit) -> proto::GridLimit {
     use proto::grid_limit::When;
     proto::GridLimit {

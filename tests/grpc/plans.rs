@@ -59,6 +59,24 @@ async fn every_fault_of_a_problem_is_told_by_its_place() {
             "sessions[1].delivered_watt_hour: is out of range"
         ]
     );
+    // What breaks a rule of the site is told in the same breath as what cannot be read.
+    let mut wrong = whole_problem();
+    wrong.budget_iterations = -1;
+    wrong.grid_limits = vec![crate::service::grid_limit("cut", -4)];
+    wrong.grid_limits[0].node_id = "nowhere".to_owned();
+    let spec = wrong.sessions[0].spec.as_mut().unwrap();
+    spec.evse_id = "nowhere".to_owned();
+    spec.guaranteed_watt_hour = -1;
+    assert_eq!(
+        rules(service.plans().plan(wrong).await),
+        [
+            "budget_iterations: is out of range",
+            "grid_limits[0].limit.line_deciampere: is out of range",
+            "grid_limits[0].node_id: names no node of the site",
+            "sessions[0].spec.guaranteed_watt_hour: is out of range",
+            "sessions[0].spec.evse_id: names no EVSE of the site"
+        ]
+    );
 }
 
 #[tokio::test]

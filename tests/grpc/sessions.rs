@@ -334,6 +334,14 @@ async fn a_wrong_reading_is_told_by_its_place_and_what_came_before_is_kept() {
         rules(unknown),
         ["requests[0].readings[0].evse_id: names no EVSE of the site"]
     );
+    let stale_and_unknown = vec![reading(1, 60, 100), reading(8, 70, 100), reading(9, 80, 100)];
+    assert_eq!(
+        rules(report(&service, vec![stale_and_unknown]).await),
+        [
+            "requests[0].readings[1].evse_id: names no EVSE of the site",
+            "requests[0].readings[2].evse_id: names no EVSE of the site"
+        ]
+    );
     assert_eq!(
         rules(report(&service, vec![vec![]]).await),
         ["requests[0].readings: has a wrong number of items"]

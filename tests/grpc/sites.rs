@@ -286,12 +286,14 @@ async fn a_limit_of_zero_is_legal_and_an_absurd_one_is_not() {
     let mut absurd = grid_limit("absurd", -4);
     absurd.source = 99;
     absurd.when = None;
+    absurd.node_id = "nowhere".to_owned();
     assert_eq!(
         rules(set_limit(&service, absurd).await),
         [
             "grid_limit.source: is not known",
             "grid_limit.limit.line_deciampere: is out of range",
-            "grid_limit.when: is required"
+            "grid_limit.when: is required",
+            "grid_limit.node_id: names no node of the site"
         ]
     );
     let mut elsewhere = grid_limit("elsewhere", 4);

@@ -477,3 +477,25 @@ fn when_faults_end_everyone_gets_the_plan_and_then_only_renewals_are_sent() {
     }
     assert_eq!(reached, 60);
 }
+
+#[test]
+fn a_large_site_rolls_out_a_new_plan_in_one_step() {
+    const EVSES: usize = 500;
+    // A hundred of them fit at 32 A.
+    let mut desk = Desk::new(EVSES, 100 * 320);
+    let all = |rate: &dyn Fn(usize) -> i64| -> Vec<Target> {
+        (0..EVSES).map(|index| target(index, &[(0, rate(index))])).collect()
+    };
+    let first = desk.send(0, &all(&|_| 60));
+    assert_eq!(first.len(), EVSES);
+    desk.accept(&first, 1);
+    let second = desk.send(20, &all(&|index| if index % 5 == 0 { 320 } else { 0 }));
+    let (decreases, increases) = second.split_at(EVSES * 4 / 5);
+    assert!(
+        decreases.iter().all(|command| points(command)[0].1 == 0),
+        "every decrease goes, and first"
+    );
+    // Until they are confirmed, all 500 may draw 6 A each: 200 A are left to raise others by 26 A.
+    let raised: Vec<i64> = increases.iter().map(|command| points(command)[0].1 - 60).collect();
+    assert_eq!(raised, [260, 260, 260, 260, 260, 260, 260, 180]);
+}
