@@ -542,6 +542,57 @@ async fn a_car_that_has_its_energy_leaves_its_room_to_others() {
     );
 }
 
+/// Says what the meters of both cars show, every minute from `first` on; both gateways' answers are quick.
+async fn minutes_of_draw(world: &World, first: i64, watts: [i64; 2], minutes: i64) {
+    for minute in first..first + minutes {
+        let sample = |number: usize| MeterSample {
+            evse: evse(number),
+            at: MORNING + Seconds::from_mins(minute),
+            session_energy: None,
+            power: Some(Watts::from_watts(watts[number - 1])),
+            currents: None,
+        };
+        world.advance(Seconds::from_mins(1)).await;
+        world
+            .engine
+            .meter(&site_key(), vec![sample(1), sample(2)])
+            .await
+            .unwrap();
+        world.settle().await;
+        accept_all(world).await;
+    }
+}
+
+#[tokio::test]
+async fn a_car_that_stopped_by_itself_leaves_its_room_until_it_asks_again() {
+    let world = site_with_two_cars().await;
+    accept_all(&world).await;
+    // The first takes nothing of its 20 A, though its driver asked for 20 kWh.
+    minutes_of_draw(&world, 1, [0, 4_000], 14).await;
+    let now = MORNING + Seconds::from_mins(14);
+    let sent = world.gateway.sent();
+    assert_eq!([1, 2].map(|number| ceiling(&sent, number, now)), [Some(60), Some(320)]);
+    // It draws at the 6 A that were left to it: that is how a car asks.
+    minutes_of_draw(&world, 15, [1_300, 7_000], 3).await;
+    let now = MORNING + Seconds::from_mins(17);
+    assert!(ceiling(&world.gateway.sent(), 1, now) > Some(60));
+}
+
+#[tokio::test]
+async fn a_car_that_is_offered_nothing_has_not_stopped() {
+    let world = site_with_two_cars().await;
+    accept_all(&world).await;
+    world.submit(Event::GridLimitSet(fuse_limit(0))).await;
+    world.settle().await;
+    accept_all(&world).await;
+    minutes_of_draw(&world, 1, [0, 0], 14).await;
+    world.submit(Event::GridLimitRemoved(fuse_limit(0).id)).await;
+    minutes_of_draw(&world, 15, [0, 0], 2).await;
+    let now = MORNING + Seconds::from_mins(16);
+    let sent = world.gateway.sent();
+    assert_eq!([1, 2].map(|number| ceiling(&sent, number, now)), [Some(200), Some(200)]);
+}
+
 #[tokio::test]
 async fn a_site_whose_unknown_defaults_do_not_fit_is_not_controlled_and_says_why() {
     let world = World::start().await;

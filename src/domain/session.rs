@@ -10,6 +10,14 @@ use super::rejection::{Faults, Rejection};
 use super::site::{Connector, Site};
 use crate::units::{DeciAmps, Instant, Seconds, WattSeconds, Watts};
 
+/// Between two readings that carry only power, that power is believed for at most this long.
+const LONGEST_METER_GAP: Seconds = Seconds::from_hours(1);
+/// What a car that does not charge may still draw, to keep its charger awake.
+const IDLE_POWER: Watts = Watts::from_watts(100);
+const IDLE_CURRENT: DeciAmps = DeciAmps::from_deciamps(5);
+/// A car that has been idle for this long has stopped. Cars pause for a minute or two when a ceiling changes.
+const STOPPED_AFTER: Seconds = Seconds::from_mins(10);
+
 /// A fact that the caller may know, guess or not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stated<T> {
@@ -126,6 +134,18 @@ pub struct MeterSample {
     pub currents: Option<[DeciAmps; 3]>,
 }
 
+impl MeterSample {
+    /// Whether nothing worth the name is drawn; `None` where the meter says neither power nor currents.
+    fn is_idle(&self) -> Option<bool> {
+        let by_power = self.power.map(|power| power <= IDLE_POWER);
+        let by_current = || {
+            let currents = self.currents.as_ref()?;
+            Some(currents.iter().all(|current| *current <= IDLE_CURRENT))
+        };
+        by_power.or_else(by_current)
+    }
+}
+
 /// When and why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -140,6 +160,8 @@ pub struct Session {
     pub connector: ConnectorId,
     pub delivered: WattSeconds,
     pub last_sample: Option<MeterSample>,
+    /// Since when the car has taken nothing although it might.
+    pub idle_since: Option<Instant>,
     pub overridden: Override,
     pub ended: Option<Ended>,
 }
@@ -161,6 +183,7 @@ impl Session {
                 connector,
                 delivered: WattSeconds::ZERO,
                 last_sample: None,
+                idle_since: None,
                 overridden: Override::None,
                 ended: None,
             }),
@@ -216,13 +239,40 @@ impl Session {
         self.spec.departure.value().filter(|departure| *departure > now)
     }
 
-    /// The tier by which it is served once it has got `delivered`.
+    /// The tier by which it is served once it has got `delivered`. A car that stopped by itself has what it needs, whatever was said.
     pub fn tier_after(&self, delivered: WattSeconds) -> Tier {
         let met = self.spec.need.value().is_some_and(|need| delivered >= need);
         match self.overridden {
             Override::Boost => Tier::BOOST,
-            _ if met => Tier::SPARE,
+            _ if met || self.has_stopped() => Tier::SPARE,
             _ => self.spec.tier,
+        }
+    }
+
+    /// Whether the car has taken nothing for so long, though it might, that it wants nothing now.
+    pub fn has_stopped(&self) -> bool {
+        let last = self.last_sample.as_ref().map(|sample| sample.at);
+        last.zip(self.idle_since)
+            .is_some_and(|(last, since)| last - since >= STOPPED_AFTER)
+    }
+
+    /// Takes in what its meter said. `offered` is what the EVSE let the car take then.
+    pub fn metered(&mut self, sample: &MeterSample, offered: Rate, least: Rate) {
+        let before = self.last_sample.replace(sample.clone());
+        self.delivered = match (sample.session_energy, sample.power) {
+            (Some(energy), _) => energy.max(self.delivered),
+            (None, Some(power)) => {
+                let since = before.map_or(self.spec.arrival, |before| before.at);
+                let held = (sample.at - since).clamp(Seconds::ZERO, LONGEST_METER_GAP);
+                self.delivered + power.or_zero().over(held)
+            }
+            (None, None) => self.delivered,
+        };
+        match sample.is_idle() {
+            Some(false) => self.idle_since = None,
+            Some(true) if offered >= least => self.idle_since = self.idle_since.or(Some(sample.at)),
+            // A car that is offered nothing takes nothing: that says nothing of what it wants.
+            _ => {}
         }
     }
 }

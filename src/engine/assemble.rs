@@ -151,7 +151,12 @@ impl<'a> Wish<'a> {
         let session = candidate.session;
         let connector = facts.site.evse(&session.spec.evse)?.connector(&session.connector)?;
         let conversion = connector.conversion();
-        let choice = choice_with_car(connector, session);
+        let mut choice = choice_with_car(connector, session);
+        let stopped = session.has_stopped();
+        if stopped {
+            // Just so much that it can ask again.
+            choice.maximum = choice.minimum;
+        }
         let power = conversion.nominal_power(session.spec.car.phases);
         let fastest = Watts::from_watts(power.floor(choice.maximum));
         let remaining = session
@@ -160,7 +165,7 @@ impl<'a> Wish<'a> {
             .value()
             .map(|need| (need - candidate.delivered).or_zero());
         // A need that is met asks for whatever is spare.
-        let need = remaining.filter(|need| *need > WattSeconds::ZERO);
+        let need = remaining.filter(|need| *need > WattSeconds::ZERO && !stopped);
         let start = session.spec.arrival.max(facts.now);
         let end = session
             .departure(facts.now)
@@ -216,7 +221,11 @@ impl<'a> Wish<'a> {
             first_slot,
             end_slot,
             need: self.need,
-            guaranteed: self.need.map_or(guaranteed, |need| guaranteed.min(need)),
+            guaranteed: if self.candidate.session.has_stopped() {
+                WattSeconds::ZERO
+            } else {
+                self.need.map_or(guaranteed, |need| guaranteed.min(need))
+            },
             interruptible: session.spec.interruptible || tier == Tier::SPARE,
             tier,
             power: self.conversion.nominal_power(session.spec.car.phases),

@@ -351,7 +351,7 @@ impl SiteTask {
             request,
         };
         intake.ended.extend(self.state.apply(&entry));
-        if self.state.cars_done() > done_before {
+        if self.state.cars_done() != done_before {
             self.want_plan_by(at.max(self.last_planned + REPLAN_INTERVAL));
         }
         intake.entries.push(entry);

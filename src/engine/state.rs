@@ -3,8 +3,7 @@
 //! Decides what each event changes ([`SiteState::apply`]) and which events a request may cause ([`SiteState::admit`]). Pure: the
 //! same entries give the same state, on any machine. Never plans and never sends.
 
-use super::Refusal;
-use super::room;
+use super::{Refusal, assemble, room};
 use crate::calendar::Zone;
 use crate::domain::bounds::{MAX_EVENT_AGE, MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp};
@@ -26,8 +25,6 @@ const REMEMBER_REQUESTS: Seconds = Seconds::from_hours(24);
 pub const LIMIT_HORIZON: Seconds = Seconds::from_hours(24 * 15);
 /// A meter reading older than this says nothing about the load of now.
 const FRESH_READING: Seconds = Seconds::from_mins(15);
-/// Between two readings that carry only power, that power is believed for at most this long.
-const LONGEST_METER_GAP: Seconds = Seconds::from_hours(1);
 /// Longest reason that is kept, in characters.
 const MAX_REASON_CHARS: usize = 200;
 
@@ -545,9 +542,8 @@ impl SiteState {
     }
 
     fn apply_sample(&mut self, sample: &MeterSample, now: Instant) {
-        if let Some(described) = &mut self.described {
-            described.ledger.metered(sample, now);
-        }
+        let Some(described) = &mut self.described else { return };
+        described.ledger.metered(sample, now);
         let Some(session) = self
             .sessions
             .values_mut()
@@ -555,23 +551,19 @@ impl SiteState {
         else {
             return;
         };
+        let evse = described.site.evse(&sample.evse);
+        let Some(connector) = evse.and_then(|evse| evse.connector(&session.connector)) else {
+            return;
+        };
+        let offered = described.ledger.offered(&sample.evse, sample.at);
+        let least = assemble::choice_with_car(connector, session).minimum;
         if sample.at < session.spec.arrival {
             return;
         }
-        let before = session.last_sample.take();
-        session.delivered = match (sample.session_energy, sample.power) {
-            (Some(energy), _) => energy.max(session.delivered),
-            (None, Some(power)) => {
-                let since = before.as_ref().map_or(session.spec.arrival, |before| before.at);
-                let held = (sample.at - since).clamp(Seconds::ZERO, LONGEST_METER_GAP);
-                session.delivered + power.or_zero().over(held)
-            }
-            (None, None) => session.delivered,
-        };
-        session.last_sample = Some(sample.clone());
+        session.metered(sample, offered, least);
     }
 
-    /// How many cars have got what they asked for: when one more has, its room is others'.
+    /// How many cars have all they want: when one more has, its room is others'; when one less has, it wants room again.
     pub fn cars_done(&self) -> usize {
         let done = |session: &&Session| session.tier_after(self.delivered(session)) == Tier::SPARE;
         self.sessions.values().filter(done).count()

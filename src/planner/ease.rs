@@ -1,4 +1,4 @@
-//! Who charges now, among plans that are equally good: those who have it already, then everyone at his own pace.
+//! Who charges now, among plans that are equally good: who is served first, then who has it already, then everyone at his own pace.
 //!
 //! Decides nothing about how much anyone gets in all. Optima are many, and each search may find another one. A rate that stays as it is
 //! in the plan in force is one message less, one pause of a car less, and no room that waits for a confirmation. And drivers leave
@@ -35,6 +35,7 @@ pub(super) fn settle(draft: &mut Draft) {
         draft,
     };
     for slot in 0..reach {
+        settling.serve_in_order(slot);
         settling.swap_all(slot, |problem, session| {
             let planned = *problem.session(session).planned.get(slot)?;
             Some(Wanted {
@@ -78,6 +79,42 @@ struct Settling<'d, 'p> {
 }
 
 impl<'p> Settling<'_, 'p> {
+    /// Whoever is served first charges first: swaps in `slot` what a later class has there for what an earlier one has later.
+    fn serve_in_order(&mut self, slot: usize) {
+        let problem = self.draft.problem;
+        let takes = |session: &usize| problem.session(*session).interruptible && problem.is_live(*session, slot);
+        for (index, earlier) in problem.classes.iter().enumerate() {
+            for to in earlier.members.iter().filter(|session| takes(session)) {
+                let givers = problem.classes[index + 1..].iter().flat_map(|later| &later.members);
+                for from in givers.filter(|session| takes(session)) {
+                    let lack = problem.session(*to).choice.maximum.value() - self.draft.rate(*to, slot).value();
+                    let amount = lack
+                        .min(self.draft.rate(*from, slot).value())
+                        .min(self.later_rate(*to, slot));
+                    if amount > 0 {
+                        let Some(left) = self.tries.checked_sub(1) else { return };
+                        self.tries = left;
+                        Swap::new(self, *from, *to).settle(slot, amount);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rate in `slot` that would give `session` all it has from `reach` on.
+    fn later_rate(&self, session: usize, slot: usize) -> i64 {
+        let problem = self.draft.problem;
+        let later: WattSeconds = (self.reach..problem.slots)
+            .map(|slot| self.draft.energy(session, slot))
+            .sum();
+        let whole = problem.session(session).choice.maximum;
+        let at_most = problem
+            .session(session)
+            .energy(whole, problem.seconds(slot))
+            .watt_seconds();
+        (i128::from(later.watt_seconds()) * i128::from(whole.value()) / i128::from(at_most.max(1))) as i64
+    }
+
     /// Swaps in `slot` between those who have more than `wanted` and those who have less.
     fn swap_all(&mut self, slot: usize, wanted: impl Fn(&Problem<'p>, usize) -> Option<Wanted>) {
         let problem = self.draft.problem;
@@ -93,7 +130,8 @@ impl<'p> Settling<'_, 'p> {
                 if self.draft.rate(*to, slot) >= wanted.least || lack <= 0 {
                     break;
                 }
-                if excess <= 0 || from == to {
+                // Who is served first gives nothing up for who comes later.
+                if excess <= 0 || from == to || problem.class_of(*from) < problem.class_of(*to) {
                     continue;
                 }
                 let Some(left) = self.tries.checked_sub(1) else { return };
@@ -336,6 +374,18 @@ mod tests {
         let cost = super::super::objective::energy_cost(&draft);
         settle(&mut draft);
         assert!(super::super::objective::energy_cost(&draft) <= cost);
+    }
+
+    #[test]
+    fn whoever_is_served_first_charges_first() {
+        let mut snapshot = two_cars([0, 0]);
+        snapshot.sessions.iter_mut().for_each(|session| session.planned.clear());
+        snapshot.sessions[1].tier = crate::domain::session::Tier::BOOST;
+        let problem = Problem::new(&snapshot);
+        let mut draft = searched(&problem);
+        settle(&mut draft);
+        assert_eq!(in_amperes(draft.rates(0)), [0, 20, 20, 0]);
+        assert_eq!(in_amperes(draft.rates(1)), [20, 0, 0, 20]);
     }
 
     #[test]

@@ -374,6 +374,12 @@ impl Ledger {
         self.record(evse).map_or(Rate::ZERO, |record| record.ceiling_now(now))
     }
 
+    /// What the station said it lets the car of the running session take at `now`: by the latest profile if it was accepted, else
+    /// nothing that is sure.
+    pub fn offered(&self, evse: &EvseId, now: Instant) -> Rate {
+        self.record(evse).map_or(Rate::ZERO, |record| record.offered(now))
+    }
+
     /// The highest revision known; the next command takes the one after it.
     pub fn last_revision(&self, evse: &EvseId) -> Revision {
         self.record(evse).map_or(Revision::NONE, MayFollow::last_revision)

@@ -255,6 +255,16 @@ impl MayFollow {
         }
     }
 
+    /// The same, but only where the station said that it follows it; else zero.
+    pub fn offered(&self, now: Instant) -> Rate {
+        let newest = self.entries.iter().rev().find(|entry| !entry.is_rejected());
+        if newest.is_some_and(Entry::is_accepted) {
+            self.ceiling_now(now)
+        } else {
+            Rate::ZERO
+        }
+    }
+
     /// Drops what can have no effect any more. Call it after anything that was learnt, and now and then for the passage of time.
     pub fn recount(&mut self, terms: &Terms, now: Instant) {
         self.drop_released(terms, now);

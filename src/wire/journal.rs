@@ -372,6 +372,7 @@ pub fn ended_session_message(session: &Session) -> proto::EndedSession {
         delivered_watt_second: session.delivered.watt_seconds(),
         session_override: session_override_message(session.overridden).into(),
         last_sample: session.last_sample.as_ref().map(sample_message),
+        idle_since_unix_seconds: session.idle_since.map(Instant::unix_secs),
         ended: session.ended.as_ref().map(|ended| proto::ended_session::Ended {
             at_unix_seconds: ended.at.unix_secs(),
             reason: ended.reason.clone(),
@@ -392,6 +393,7 @@ pub fn ended_session(message: &proto::EndedSession) -> Result<Session, Rejection
             connector: connector?,
             delivered: WattSeconds::from_watt_seconds(message.delivered_watt_second),
             last_sample,
+            idle_since: message.idle_since_unix_seconds.map(Instant::from_unix_secs),
             overridden: overridden?,
             ended: message.ended.as_ref().map(|ended| Ended {
                 at: Instant::from_unix_secs(ended.at_unix_seconds),

@@ -245,6 +245,7 @@ pub fn ended_session() -> Session {
         connector: connector_id("4"),
         delivered: WattSeconds::from_watt_seconds(71_999_999),
         last_sample: Some(sample()),
+        idle_since: Some(Instant::from_unix_secs(1_700_000_123)),
         overridden: Override::Boost,
         ended: Some(Ended {
             at: at(1_700_020_000),

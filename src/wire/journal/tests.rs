@@ -19,6 +19,7 @@ fn every_event_survives_the_journal_whole() {
     let bare = Session {
         spec: samples::bare_session(),
         last_sample: None,
+        idle_since: None,
         ended: None,
         ..session
     };
