@@ -579,16 +579,45 @@ async fn a_car_that_stopped_by_itself_leaves_its_room_until_it_asks_again() {
 }
 
 #[tokio::test]
+async fn a_refused_profile_leads_to_a_new_plan_within_a_minute() {
+    let world = site_with_two_cars().await;
+    let plans = async || {
+        let journal = world.journal().await;
+        journal
+            .iter()
+            .filter(|entry| matches!(entry.event, Event::PlanMade(_)))
+            .count()
+    };
+    let before = plans().await;
+    let command = world.gateway.sent().remove(0).command;
+    let refused = Event::CommandAnswered {
+        evse: command.evse,
+        revision: command.revision,
+        attempt: command.attempt,
+        answer: Answer::Rejected {
+            reason: "busy".to_owned(),
+        },
+    };
+    world.submit(refused).await;
+    world.settle().await;
+    assert_eq!(plans().await, before, "many may come at once");
+    world.advance(Seconds::from_mins(1)).await;
+    assert_eq!(plans().await, before + 1);
+}
+
+#[tokio::test]
 async fn a_car_that_is_offered_nothing_has_not_stopped() {
     let world = site_with_two_cars().await;
     accept_all(&world).await;
+    // Slow to start, and then there is no power.
+    minutes_of_draw(&world, 1, [0, 0], 3).await;
     world.submit(Event::GridLimitSet(fuse_limit(0))).await;
     world.settle().await;
     accept_all(&world).await;
-    minutes_of_draw(&world, 1, [0, 0], 14).await;
+    minutes_of_draw(&world, 4, [0, 0], 14).await;
     world.submit(Event::GridLimitRemoved(fuse_limit(0).id)).await;
-    minutes_of_draw(&world, 15, [0, 0], 2).await;
-    let now = MORNING + Seconds::from_mins(16);
+    minutes_of_draw(&world, 18, [0, 0], 2).await;
+    let now = MORNING + Seconds::from_mins(19);
     let sent = world.gateway.sent();
     assert_eq!([1, 2].map(|number| ceiling(&sent, number, now)), [Some(200), Some(200)]);
 }

@@ -159,24 +159,21 @@ impl Api {
         let mut faults = Faults::default();
         let stamp = stamp(&mut faults, message.meta.as_ref(), message);
         let key = site_key(&mut faults, &message.tenant_id, &message.site_id);
-        // Only to tell every fault at once; the engine decides, and knows a call that was made before.
-        let view = match &key {
-            Some(key) => self.engine.site(key).await.ok(),
-            None => None,
-        };
-        let limit = required(&mut faults, "grid_limit", message.grid_limit.as_ref(), "a grid limit");
-        let limit = limit.and_then(|limit| match grid_limit(limit) {
-            Ok(limit) => Some(limit),
-            Err(_) => faults.part(
-                "grid_limit",
-                valid_grid_limit(limit, view.as_ref().map(|view| &view.site)),
-            ),
-        });
-        let (Some(stamp), Some(key), Some(limit), true) = (stamp, key, limit, faults.is_empty()) else {
+        let told = required(&mut faults, "grid_limit", message.grid_limit.as_ref(), "a grid limit");
+        let (Some(stamp), Some(key), Some(Ok(limit))) = (stamp, &key, told.map(grid_limit)) else {
+            // Held against the site as well, only to tell every fault at once: else the engine decides.
+            let view = match &key {
+                Some(key) => self.engine.site(key).await.ok(),
+                None => None,
+            };
+            if let Some(told) = told {
+                let site = view.as_ref().map(|view| &view.site);
+                faults.part("grid_limit", valid_grid_limit(told, site));
+            }
             return Err(faults.into_rejection().into());
         };
         let event = Event::GridLimitSet(limit);
-        let done = self.engine.submit(&key, Some(stamp), event).await?;
+        let done = self.engine.submit(key, Some(stamp), event).await?;
         Ok(proto::SetGridLimitResponse { receipt: receipt(done) })
     }
 

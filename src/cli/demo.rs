@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::{input, output};
 use crate::config::{Log, LogFormat};
+use crate::simulate::baseline::usual_limit;
 use crate::simulate::day::{Day, Source, SupplySource, Unmapped};
 use crate::simulate::demo::{self, Options};
 use crate::telemetry;
@@ -87,13 +88,15 @@ fn day(args: &DemoArgs) -> Result<Day, Failure> {
             phases: args.phases,
         }),
     };
-    let source = Source {
+    let mut source = Source {
         sessions: input::text(sessions)?,
         date,
         supply,
-        capacity: args
-            .capacity_kw
-            .map(|kilowatts| Watts::from_watts(i64::from(kilowatts) * 1000)),
+        grid_limit: Watts::from_watts(i64::from(args.capacity_kw.unwrap_or_default()) * 1000),
     };
-    Day::read(&source).map_err(|error| Failure::BadInput(format!("{error:#}")))
+    let bad = |error: anyhow::Error| Failure::BadInput(format!("{error:#}"));
+    if args.capacity_kw.is_none() {
+        source.grid_limit = usual_limit(&source).map_err(bad)?;
+    }
+    Day::read(&source).map_err(bad)
 }

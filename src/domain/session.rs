@@ -256,8 +256,9 @@ impl Session {
             .is_some_and(|(last, since)| last - since >= STOPPED_AFTER)
     }
 
-    /// Takes in what its meter said. `offered` is what the EVSE let the car take then.
-    pub fn metered(&mut self, sample: &MeterSample, offered: Rate, least: Rate) {
+    /// Takes in what its meter said. `offered` is what the EVSE let the car take then, if that is known.
+    pub fn metered(&mut self, sample: &MeterSample, offered: Option<Rate>, least: Rate) {
+        let had_stopped = self.has_stopped();
         let before = self.last_sample.replace(sample.clone());
         self.delivered = match (sample.session_energy, sample.power) {
             (Some(energy), _) => energy.max(self.delivered),
@@ -268,10 +269,11 @@ impl Session {
             }
             (None, None) => self.delivered,
         };
-        match sample.is_idle() {
-            Some(false) => self.idle_since = None,
-            Some(true) if offered >= least => self.idle_since = self.idle_since.or(Some(sample.at)),
-            // A car that is offered nothing takes nothing: that says nothing of what it wants.
+        match (sample.is_idle(), offered) {
+            (Some(false), _) => self.idle_since = None,
+            (Some(true), Some(offered)) if offered >= least => self.idle_since = self.idle_since.or(Some(sample.at)),
+            // A car that is offered nothing takes nothing: that says nothing of what it wants, so the count begins anew.
+            (Some(true), Some(_)) if !had_stopped => self.idle_since = None,
             _ => {}
         }
     }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use view::{OnceRequest, PlanView, SiteView};
 
 /// Messages that wait for one site's task; one more is refused.
@@ -77,6 +77,23 @@ pub struct Settings {
     pub cut_watchdog: Duration,
     /// Searches at the same time, over all sites.
     pub solver_threads: usize,
+}
+
+/// Runs a search beside everything else, once a solver is free.
+async fn on_a_solver<T: Send + 'static>(
+    solvers: Arc<Semaphore>,
+    search: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let permit = solvers
+        .acquire_owned()
+        .await
+        .expect("the solvers' semaphore is never closed");
+    tokio::task::spawn_blocking(move || {
+        // Held until the search itself has ended, also where nobody waits for it any more.
+        let _permit = permit;
+        search()
+    })
+    .await
 }
 
 /// A handle on the engine; cheap to clone. The tasks end when the last handle is gone or [`Engine::shut_down`] was called.
@@ -203,15 +220,7 @@ impl Engine {
     pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
         let _waiting = WaitingOnce::enter(&self.shared.waiting_once)?;
         let solvers = Arc::clone(&self.shared.world.solvers);
-        let permit = solvers
-            .acquire_owned()
-            .await
-            .expect("the solvers' semaphore is never closed");
-        let search = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            once::plan(&request)
-        });
-        let found = search
+        let found = on_a_solver(solvers, move || once::plan(&request))
             .await
             .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)

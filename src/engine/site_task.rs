@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// At most this many requests are recorded together.
 const MAX_GROUP: usize = 256;
-/// A car that has got what it asked for leads to a new plan no sooner than this after the last one.
+/// A car that has got what it asked for, or a profile that was refused, leads to a new plan no sooner than this after the last one.
 const REPLAN_INTERVAL: Seconds = Seconds::from_secs(60);
 /// A snapshot of the state is kept after this many entries, so that a start need not read more than these.
 const SNAPSHOT_EVERY: u64 = 2_000;
@@ -340,8 +340,11 @@ impl SiteTask {
 
     /// Takes an event into the state and into the batch that is about to be appended.
     fn record(&mut self, event: Event, request: Option<(RequestStamp, Vec<String>)>, at: Instant, intake: &mut Intake) {
-        if urgency(&event) == Urgency::Now {
-            self.want_plan_by(at);
+        let soon = at.max(self.last_planned + REPLAN_INTERVAL);
+        match urgency(&event) {
+            Urgency::Now => self.want_plan_by(at),
+            Urgency::Soon => self.want_plan_by(soon),
+            Urgency::Never => {}
         }
         let done_before = self.state.cars_done();
         let entry = Recorded {
@@ -352,7 +355,7 @@ impl SiteTask {
         };
         intake.ended.extend(self.state.apply(&entry));
         if self.state.cars_done() != done_before {
-            self.want_plan_by(at.max(self.last_planned + REPLAN_INTERVAL));
+            self.want_plan_by(soon);
         }
         intake.entries.push(entry);
     }

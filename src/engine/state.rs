@@ -10,6 +10,7 @@ use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp}
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit};
 use crate::domain::plan::NumberedPlan;
+use crate::domain::profile::Answer;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
 use crate::domain::site::{Mode, Site, check_node_limit};
@@ -750,7 +751,12 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::GatewayConnected { .. } => Urgency::Now,
         // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
         Event::Metered(_) => Urgency::Never,
-        // Answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
+        // Someone will not get what was planned for him.
+        Event::CommandAnswered {
+            answer: Answer::Rejected { .. },
+            ..
+        } => Urgency::Soon,
+        // Other answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
         Event::SiteDeleted
         | Event::PlanMade(_)
         | Event::CommandsIssued(_)
@@ -764,5 +770,7 @@ pub fn urgency(event: &Event) -> Urgency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     Now,
+    /// Not at once, since many may come: a while after the last plan.
+    Soon,
     Never,
 }

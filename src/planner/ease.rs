@@ -316,33 +316,31 @@ mod tests {
         draft
     }
 
+    /// In amperes, of each car.
+    fn settled(snapshot: &crate::domain::snapshot::Snapshot) -> [Vec<i64>; 2] {
+        let problem = Problem::new(snapshot);
+        let mut draft = searched(&problem);
+        settle(&mut draft);
+        [0, 1].map(|car| in_amperes(draft.rates(car)))
+    }
+
     #[test]
     fn what_is_in_force_is_kept_and_paid_back_later() {
         let snapshot = two_cars([8, 12]);
-        let problem = Problem::new(&snapshot);
-        let mut draft = searched(&problem);
-        settle(&mut draft);
-        assert_eq!(in_amperes(draft.rates(0)), [8, 12, 20, 0]);
-        assert_eq!(in_amperes(draft.rates(1)), [12, 8, 0, 20]);
+        assert_eq!(settled(&snapshot), [[8, 12, 20, 0], [12, 8, 0, 20]]);
     }
 
     #[test]
     fn whoever_is_plugged_in_charges_at_his_pace() {
         let snapshot = two_cars([20, 0]);
-        let problem = Problem::new(&snapshot);
-        let mut draft = searched(&problem);
-        settle(&mut draft);
-        assert_eq!(in_amperes(draft.rates(0)), [10, 10, 20, 0]);
+        assert_eq!(settled(&snapshot), [[10, 10, 20, 0], [10, 10, 0, 20]]);
     }
 
     #[test]
     fn power_that_is_free_is_not_given_up() {
         let mut snapshot = two_cars([6, 6]);
         snapshot.sessions[1].first_slot = 1;
-        let problem = Problem::new(&snapshot);
-        let mut draft = searched(&problem);
-        settle(&mut draft);
-        assert_eq!(in_amperes(draft.rates(0)), [20, 0, 20, 0]);
+        assert_eq!(settled(&snapshot)[0], [20, 0, 20, 0]);
     }
 
     #[test]
@@ -381,11 +379,7 @@ mod tests {
         let mut snapshot = two_cars([0, 0]);
         snapshot.sessions.iter_mut().for_each(|session| session.planned.clear());
         snapshot.sessions[1].tier = crate::domain::session::Tier::BOOST;
-        let problem = Problem::new(&snapshot);
-        let mut draft = searched(&problem);
-        settle(&mut draft);
-        assert_eq!(in_amperes(draft.rates(0)), [0, 20, 20, 0]);
-        assert_eq!(in_amperes(draft.rates(1)), [20, 0, 0, 20]);
+        assert_eq!(settled(&snapshot), [[0, 20, 20, 0], [20, 0, 0, 20]]);
     }
 
     #[test]

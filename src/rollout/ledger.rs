@@ -374,10 +374,10 @@ impl Ledger {
         self.record(evse).map_or(Rate::ZERO, |record| record.ceiling_now(now))
     }
 
-    /// What the station said it lets the car of the running session take at `now`: by the latest profile if it was accepted, else
-    /// nothing that is sure.
-    pub fn offered(&self, evse: &EvseId, now: Instant) -> Rate {
-        self.record(evse).map_or(Rate::ZERO, |record| record.offered(now))
+    /// What the station lets the car of the running session take at `now`, by its own word; `None` while it has not answered to the
+    /// latest profile.
+    pub fn offered(&self, evse: &EvseId, now: Instant) -> Option<Rate> {
+        self.record(evse)?.offered(now)
     }
 
     /// The highest revision known; the next command takes the one after it.

@@ -255,14 +255,10 @@ impl MayFollow {
         }
     }
 
-    /// The same, but only where the station said that it follows it; else zero.
-    pub fn offered(&self, now: Instant) -> Rate {
-        let newest = self.entries.iter().rev().find(|entry| !entry.is_rejected());
-        if newest.is_some_and(Entry::is_accepted) {
-            self.ceiling_now(now)
-        } else {
-            Rate::ZERO
-        }
+    /// The same, but only where the station said that it follows it.
+    pub fn offered(&self, now: Instant) -> Option<Rate> {
+        let newest = self.entries.iter().rev().find(|entry| !entry.is_rejected())?;
+        newest.is_accepted().then(|| self.ceiling_now(now))
     }
 
     /// Drops what can have no effect any more. Call it after anything that was learnt, and now and then for the passage of time.

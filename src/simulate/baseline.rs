@@ -4,9 +4,10 @@
 //! them; equal share keeps the same reserve and counts amperes by the same table as laddplan, so that the two differ only in how
 //! they share.
 
-use super::day::Day;
+use super::day::{Day, Source};
 use super::tally::Figures;
 use super::yard::Yard;
+use crate::domain::bounds::MAX_POWER_WATTS;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::site::{Connector, RateChoice};
@@ -16,6 +17,21 @@ use crate::units::{DeciAmps, Instant, Seconds, Watts};
 pub fn full_power(day: &Day) -> Figures {
     let full: Vec<DeciAmps> = day.evses.iter().map(|evse| evse.wires.maximum).collect();
     play(day, |_, _| full.clone())
+}
+
+/// What a grid connection may carry where nobody says: this much of what the cars would draw if nobody held them back. It binds
+/// for hours, and leaves room for most of the energy.
+const USUAL_LIMIT_PERCENT: i64 = 60;
+
+/// The usual limit for a day, in whole kilowatts.
+pub fn usual_limit(source: &Source) -> anyhow::Result<Watts> {
+    let unlimited = Source {
+        grid_limit: Watts::from_watts(MAX_POWER_WATTS),
+        ..source.clone()
+    };
+    let highest = full_power(&Day::read(&unlimited)?).highest();
+    let kilowatts = (highest.watts() * USUAL_LIMIT_PERCENT / 100_000).max(1);
+    Ok(Watts::from_watts(kilowatts * 1000))
 }
 
 /// At every point of the supply everyone who still charges gets the same; where that is less than a car can use, those who came
@@ -139,6 +155,12 @@ fn greatest(choice: &RateChoice, fits: impl Fn(Rate) -> bool) -> Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_carried_day_has_the_usual_limit() {
+        let source = Source::carried();
+        assert_eq!(usual_limit(&source).unwrap(), source.grid_limit);
+    }
 
     #[test]
     fn at_full_power_every_car_gets_what_it_took_that_day_and_the_site_is_overloaded() {

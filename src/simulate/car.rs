@@ -3,11 +3,9 @@
 //! Decides the two stages of charging: as much as offered, then less and less towards full. A pilot is a ceiling, and a car that is
 //! offered less than it wants takes all of it. Never takes more than it really took on the day that is played.
 
-use super::day::{DaySession, Wires};
+use super::day::{DaySession, LEAST_PILOT, Wires};
 use crate::units::{DeciAmps, Seconds, WattSeconds, Watts};
 
-/// A pilot below this tells a car to pause (IEC 61851-1).
-const LEAST_PILOT: DeciAmps = DeciAmps::from_deciamps(60);
 /// The second stage: the last tenth of the energy.
 const TAPER_SHARE_PERCENT: i64 = 10;
 /// What is left of the maximum at the very end of it.

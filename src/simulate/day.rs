@@ -7,7 +7,6 @@ mod sessions;
 mod supply;
 mod tariff;
 
-use super::baseline;
 use crate::domain::ids::EvseId;
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
@@ -16,7 +15,7 @@ use anyhow::{Context, ensure};
 use chrono::{NaiveDate, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use supply::Supply;
-pub use supply::{GATEWAY, GRID_CONNECTION, TENANT, Unmapped, Wires};
+pub use supply::{GATEWAY, GRID_CONNECTION, LEAST_PILOT, TENANT, Unmapped, Wires};
 
 const SESSIONS: &str = include_str!("data/jpl_2019-11-20.csv");
 const NETWORK: &str = include_str!("data/jpl_network.json");
@@ -24,9 +23,8 @@ const TARIFF: &str = include_str!("data/sce_tou_ev_4.json");
 const DATE: NaiveDate = NaiveDate::from_ymd_opt(2019, 11, 20).expect("is a date");
 const SITE: &str = "jpl";
 
-/// What the site may draw from the grid, where nobody says: this much of what the cars would draw if nobody held them back. On the
-/// day carried with the program that is 150 kW: it binds all morning, and yet leaves room for every kilowatt-hour that was taken.
-const GRID_LIMIT_PERCENT: i64 = 60;
+/// What the carried site may draw from the grid: the usual limit of [`super::baseline`].
+const GRID_LIMIT: Watts = Watts::from_watts(150_000);
 /// The site manager's cut, announced to nobody: half of it for two hours.
 const CUT_PERCENT: i64 = 50;
 const CUT_FROM_HOUR: i64 = 12;
@@ -43,7 +41,22 @@ pub struct Source {
     pub date: NaiveDate,
     pub supply: SupplySource,
     /// What the grid connection may carry.
-    pub capacity: Option<Watts>,
+    pub grid_limit: Watts,
+}
+
+impl Source {
+    /// The day carried with the program.
+    pub fn carried() -> Self {
+        Self {
+            sessions: SESSIONS.to_owned(),
+            date: DATE,
+            supply: SupplySource::Network {
+                json: NETWORK.to_owned(),
+                site: SITE.to_owned(),
+            },
+            grid_limit: GRID_LIMIT,
+        }
+    }
 }
 
 /// How the site is built.
@@ -120,16 +133,7 @@ pub struct DayEvse {
 impl Day {
     /// The day carried with the program.
     pub fn carried() -> anyhow::Result<Self> {
-        let source = Source {
-            sessions: SESSIONS.to_owned(),
-            date: DATE,
-            supply: SupplySource::Network {
-                json: NETWORK.to_owned(),
-                site: SITE.to_owned(),
-            },
-            capacity: None,
-        };
-        let day = Self::read(&source).context("the day carried with the program")?;
+        let day = Self::read(&Source::carried()).context("the day carried with the program")?;
         Ok(Self {
             is_carried: true,
             ..day
@@ -138,17 +142,7 @@ impl Day {
 
     /// Any other day, or why it cannot be played.
     pub fn read(source: &Source) -> anyhow::Result<Self> {
-        let Some(capacity) = source.capacity else {
-            let unlimited = Watts::from_watts(crate::domain::bounds::MAX_POWER_WATTS);
-            let free = Self::with_limit(source, unlimited)?;
-            let highest = baseline::full_power(&free).highest();
-            let kilowatts = (highest.watts() * GRID_LIMIT_PERCENT / 100_000).max(1);
-            return Self::with_limit(source, Watts::from_watts(kilowatts * 1000));
-        };
-        Self::with_limit(source, capacity)
-    }
-
-    fn with_limit(source: &Source, grid_limit: Watts) -> anyhow::Result<Self> {
+        let grid_limit = source.grid_limit;
         let tariff = tariff::Tariff::read(TARIFF)?;
         let zone = supply::zone(&source.supply)?;
         let midnight = local_hour(zone, source.date, 0)?;
@@ -298,13 +292,8 @@ mod tests {
                 volt: crate::units::Volts::from_volts(230),
                 phases: 3,
             }),
-            capacity: None,
+            grid_limit: Watts::from_watts(12_000),
         }
-    }
-
-    #[test]
-    fn the_grid_limit_of_the_carried_day_is_six_tenths_of_what_the_cars_would_draw() {
-        assert_eq!(Day::carried().unwrap().grid_limit, Watts::from_watts(150_000));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! too long is no reason to wait: the greedy plan stands in meanwhile.
 
 use super::super::assemble::{self, Candidate, Facts};
+use super::super::on_a_solver;
 use super::super::ports::StoreError;
 use super::super::stopwatch::timed;
 use super::super::view::PlanView;
@@ -68,15 +69,7 @@ impl SiteTask {
         let solvers = Arc::clone(&self.world.solvers);
         let given = Arc::clone(&snapshot);
         let result = tokio::spawn(async move {
-            let permit = solvers
-                .acquire_owned()
-                .await
-                .expect("the solvers' semaphore is never closed");
-            let search = tokio::task::spawn_blocking(move || {
-                // Held until the search itself has ended, also where nobody waits for it any more.
-                let _permit = permit;
-                timed(|| planner::plan(&given, settings.budget))
-            });
+            let search = on_a_solver(solvers, move || timed(|| planner::plan(&given, settings.budget)));
             search.await.expect("the search does not panic")
         });
         // After a cut someone must shed, and soon: then the greedy plan is not kept waiting long.
@@ -96,7 +89,7 @@ impl SiteTask {
     }
 
     /// Whether what EVSEs may be following now is more than is available somewhere.
-    pub(super) fn exceeds_room(&self, now: Instant) -> bool {
+    fn exceeds_room(&self, now: Instant) -> bool {
         let Some(ledger) = self.state.ledger() else {
             return false;
         };
@@ -109,7 +102,7 @@ impl SiteTask {
     }
 
     /// The facts of now, as planner and verify see them.
-    pub(super) fn snapshot(&self, now: Instant) -> Option<Snapshot> {
+    fn snapshot(&self, now: Instant) -> Option<Snapshot> {
         let (site, ledger) = self.state.site().zip(self.state.ledger())?;
         let available = self.state.available(now);
         let planned =
@@ -177,7 +170,7 @@ impl SiteTask {
     }
 
     /// Makes a plan the plan in force, if it passes the check, and sends what the roll-out allows of it.
-    pub(super) async fn adopt(
+    async fn adopt(
         &mut self,
         search: &Search,
         plan: Plan,
@@ -228,7 +221,7 @@ impl SiteTask {
         self.react().await
     }
 
-    pub(super) fn first_that_verifies(&self, snapshot: &Snapshot, plans: [Option<Plan>; 2]) -> Option<Plan> {
+    fn first_that_verifies(&self, snapshot: &Snapshot, plans: [Option<Plan>; 2]) -> Option<Plan> {
         plans.into_iter().flatten().find(|plan| {
             let violations = verify::check(snapshot, plan);
             for violation in &violations {

@@ -42,7 +42,7 @@ impl SiteTask {
     }
 
     /// What each EVSE with a session should be told.
-    pub(super) fn targets(&self) -> Vec<Target> {
+    fn targets(&self) -> Vec<Target> {
         let Some(site) = self.state.site() else {
             return Vec::new();
         };
@@ -82,7 +82,7 @@ impl SiteTask {
         targets.into_iter().map(|(_, _, target)| target).collect()
     }
 
-    pub(super) fn is_promised(&self, session: &Session) -> bool {
+    fn is_promised(&self, session: &Session) -> bool {
         session.spec.guaranteed > self.state.delivered(session)
     }
 
@@ -105,7 +105,7 @@ impl SiteTask {
         Ok(())
     }
 
-    pub(super) fn send(&self, commands: Vec<ProfileCommand>) {
+    fn send(&self, commands: Vec<ProfileCommand>) {
         let Some(site) = self.state.site() else { return };
         let Some(gateway) = site.spec().gateway.clone() else {
             return;

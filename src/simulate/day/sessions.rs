@@ -45,12 +45,11 @@ pub fn read(csv: &str, day: Range<Instant>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for line in reader.deserialize::<Line>() {
         let line = line.context("sessions")?;
-        let number = rows.len();
         let row =
             read_line(&line, &day).with_context(|| format!("sessions, {} at {}", line.session_id, line.evse_id))?;
         rows.extend(row);
         ensure!(
-            number < MAX_SESSIONS,
+            rows.len() <= MAX_SESSIONS,
             "sessions: more than {MAX_SESSIONS} arrive on one day"
         );
     }

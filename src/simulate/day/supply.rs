@@ -22,7 +22,7 @@ pub const GRID_CONNECTION: &str = "grid";
 /// An EVSE of which nothing is known.
 const USUAL_MAXIMUM: DeciAmps = DeciAmps::from_deciamps(320);
 /// A pilot below this tells a car to pause (IEC 61851-1).
-const LEAST_PILOT: DeciAmps = DeciAmps::from_deciamps(60);
+pub const LEAST_PILOT: DeciAmps = DeciAmps::from_deciamps(60);
 const WHOLE_AMPERE: Rate = Rate::new(10);
 
 /// What is taken to be there where no network is given.

@@ -35,7 +35,7 @@ use tonic::transport::Endpoint;
 
 /// Meters are read every minute, on the clock: the usual setting of OCPP's sampled values.
 const METER_INTERVAL: Seconds = Seconds::from_mins(1);
-/// At 10:00 the gateway loses its connection, with commands on the way, and comes back.
+/// Then the gateway loses its connection, with commands on the way, and comes back: at 10:00 on the carried day.
 const STREAM_LOST_AFTER: Seconds = Seconds::from_hours(7);
 /// A car that draws this much less than it is offered, or than it drew, is worth an update.
 const WORTH_TELLING: DeciAmps = DeciAmps::from_deciamps(20);
