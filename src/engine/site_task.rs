@@ -343,8 +343,8 @@ impl SiteTask {
         let soon = at.max(self.last_planned + REPLAN_INTERVAL);
         match urgency(&event) {
             Urgency::Now => self.want_plan_by(at),
-            Urgency::Soon => self.want_plan_by(soon),
-            Urgency::Never => {}
+            Urgency::Soon if self.state.misses_out(&event) => self.want_plan_by(soon),
+            Urgency::Soon | Urgency::Never => {}
         }
         let done_before = self.state.cars_done();
         let entry = Recorded {

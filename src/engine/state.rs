@@ -570,6 +570,15 @@ impl SiteState {
         self.sessions.values().filter(done).count()
     }
 
+    /// Whether a refusal takes something from a car: it is of the latest profile, and the car is still there.
+    pub fn misses_out(&self, event: &Event) -> bool {
+        let Event::CommandAnswered { evse, revision, .. } = event else {
+            return false;
+        };
+        let is_latest = |ledger: &Ledger| ledger.last_revision(evse) == *revision;
+        self.session_on(evse).is_some() && self.ledger().is_some_and(is_latest)
+    }
+
     /// True if the sample is newer than the last one of its EVSE.
     pub fn is_news(&self, sample: &MeterSample) -> bool {
         self.session_on(&sample.evse)
@@ -751,7 +760,7 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::GatewayConnected { .. } => Urgency::Now,
         // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
         Event::Metered(_) => Urgency::Never,
-        // Someone will not get what was planned for him.
+        // Someone may not get what was planned for him; see [`SiteState::misses_out`].
         Event::CommandAnswered {
             answer: Answer::Rejected { .. },
             ..
