@@ -21,6 +21,7 @@
 //! * [`domain`]: site, limit, session, profile, plan, and the events that change them. What is valid, and what a rate at an EVSE
 //!   counts for ([`domain::conversion`]).
 //! * [`calendar`]: local days and weekly recurrences become UTC. Data only.
+//! * [`solver`]: dense integer problems and their optima, with proof; knows nothing of charging sites but numbers.
 //! * [`planner`]: a snapshot of facts becomes a plan. [`verify`]: a plan is judged, by code of its own.
 //! * [`rollout`]: the ledger of what each EVSE may be following, and the rule by which a plan is let out without ever raising the
 //!   worst case above what is available.
@@ -47,6 +48,8 @@ pub mod units;
 pub mod domain;
 
 pub mod calendar;
+
+pub mod solver;
 
 pub mod planner;
 

@@ -16,7 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("domain", &["units"]),
     ("calendar", &["domain", "units"]),
-    ("planner", &["domain", "units"]),
+    ("solver", &[]),
+    ("planner", &["domain", "units", "solver"]),
     ("verify", &["domain", "units"]),
     ("rollout", &["domain", "units"]),
     (
@@ -96,6 +97,7 @@ const MAY_USE_CRATES: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("domain", &["chrono_tz"]),
     ("calendar", &["chrono", "chrono_tz"]),
+    ("solver", &[]),
     ("planner", &[]),
     ("planner::lp", &["good_lp"]),
     ("verify", &[]),

@@ -1,0 +1,2 @@
+//! The solver.
+pub mod flow;
