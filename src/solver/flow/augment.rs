@@ -1,25 +1,30 @@
 //! What a slot could still take from sessions that cannot reach it directly: others make way in one slot and move to another.
 //!
-//! Decides nothing that matters to the result, only whether there is a way. From the sessions that want more, all places that can be
-//! reached are found layer by layer ([`Flow::find_layers`]); a place is a node in a slot, and the slots of a node are reached as
-//! a set. Then power is pushed along shortest ways until none is left ([`Flow::push`]), and so on until the slot is full or out of
-//! reach (Dinic 1970).
+//! Decides whether there is a way, never what it is worth. From the slot's sink backwards, all places from which power could come are
+//! found layer by layer; a place is a node in a slot, and the slots of a node are found as a set. Where the search meets sessions that
+//! want more, power is pushed along shortest ways until none is left (Dinic 1970), and so on until the slot is full.
 //!
-//! What can be reached only shrinks while power is pushed, since a way back opens only between places that were in reach. So one
-//! failed search answers for all slots that it did not reach, until the end.
+//! Where it meets none, everything it found is frozen. No way from a session that wants more can ever lead through such a place, for
+//! then it would have led on into the slot: what cannot be improved now stays as it is to the end. So the places of all failed
+//! searches together are visited once, and the price of the slot is the price of these places (see [`super::certificate`]).
 
 use super::Flow;
+use super::certificate::Prices;
 use super::network::Network;
 use super::slot_sets::{SlotSets, meet};
 
+/// A session that was not found.
+const UNSEEN: u32 = u32::MAX;
+/// A session to which no search leads any more.
+const FROZEN: u32 = u32::MAX - 1;
 const NONE: u32 = u32::MAX;
 
-/// Slots of a node that were first reached in the same layer.
+/// Slots of a node that were found in the same layer.
 #[derive(Clone, Copy, Debug)]
 struct Visit {
     node: u32,
     layer: u32,
-    /// The one before of the same node.
+    /// The one before of the same node, in this search.
     before: u32,
 }
 
@@ -27,34 +32,38 @@ struct Visit {
 #[derive(Clone, Debug)]
 pub(super) struct Search {
     words: usize,
-    /// The slots of the root that may be in reach.
-    in_reach: Vec<u64>,
-    /// Sessions that want more.
-    wanting: Vec<u32>,
-    /// By node.
-    reached: SlotSets,
-    /// By session: the layer in which it was reached.
+    /// By node: slots that were found, in this search or in one that failed.
+    found: SlotSets,
+    /// By node: slots that were found in a search that failed.
+    pub(super) frozen: SlotSets,
+    /// By session: the layer in which it was found.
     layers: Vec<u32>,
+    /// Sessions found in this search.
+    found_sessions: Vec<u32>,
+    /// From here on they are of the last layer, and some want more.
+    first_wanting: usize,
+    /// Sessions at each node that are not frozen: the first `live[node]` of its part.
+    live_sessions: Vec<u32>,
+    live: Vec<u32>,
     visits: Vec<Visit>,
     /// By visit: its slots, without those from which no way leads on.
     visit_slots: Vec<u64>,
     /// By node.
     last_visit: Vec<u32>,
-    /// By node: slots reached for the layer that comes next.
+    /// By node: slots found for the layer that comes next.
     next: SlotSets,
     next_nodes: Vec<u32>,
-    next_sessions: Vec<u32>,
     way: Vec<Step>,
 }
 
-/// A place on a way back from the slot's sink to a session.
+/// A place on a way from a session to the slot's sink.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     place: Place,
-    /// Which of the places before it is tried next.
+    /// Which of the places after it is tried next.
     tried: u32,
-    /// How the way goes on from here towards the sink, and how much can go there.
-    onward: Arc,
+    /// How the way came here, and how much can come.
+    arc: Arc,
     room: i32,
 }
 
@@ -67,8 +76,8 @@ enum Place {
 /// A stretch of a way, and what going there changes.
 #[derive(Clone, Copy, Debug)]
 enum Arc {
-    /// From the root into the sink.
-    Sink { slot: usize },
+    /// Where the way begins.
+    Source,
     /// The session takes more in this slot.
     Take { session: usize, slot: usize },
     /// The session takes less in this slot.
@@ -84,45 +93,43 @@ impl Search {
         let (nodes, words) = (network.nodes(), network.words);
         Self {
             words,
-            in_reach: vec![0; words],
-            wanting: Vec::new(),
-            reached: SlotSets::new(nodes, words),
-            layers: vec![NONE; network.sessions()],
+            found: SlotSets::new(nodes, words),
+            frozen: SlotSets::new(nodes, words),
+            layers: vec![UNSEEN; network.sessions()],
+            found_sessions: Vec::new(),
+            first_wanting: 0,
+            live_sessions: Vec::new(),
+            live: Vec::new(),
             visits: Vec::new(),
             visit_slots: Vec::new(),
             last_visit: vec![NONE; nodes],
             next: SlotSets::new(nodes, words),
             next_nodes: Vec::new(),
-            next_sessions: Vec::new(),
             way: Vec::new(),
         }
     }
 
+    /// Nothing is frozen yet.
     pub(super) fn begin(&mut self, network: &Network) {
-        self.in_reach.fill(!0);
-        self.wanting.clear();
-        self.wanting.extend(0..network.sessions() as u32);
+        self.found.clear();
+        self.frozen.clear();
+        self.layers.fill(UNSEEN);
+        self.live_sessions.clear();
+        self.live_sessions.extend(0..network.sessions() as u32);
+        self.live.clear();
+        self.live
+            .extend((0..network.nodes()).map(|node| network.sessions_at(node).len() as u32));
     }
 
-    /// Begins a search from the sessions that want more.
-    fn restart(&mut self, unserved: &[i64]) {
-        self.wanting.retain(|session| unserved[*session as usize] > 0);
-        self.reached.clear();
-        self.layers.fill(NONE);
-        self.last_visit.fill(NONE);
-        self.visits.clear();
-        self.visit_slots.clear();
-    }
-
-    /// Adds those of `slots` that are new to what the next layer reaches of `node`.
+    /// Adds those of `slots` that are new to what the next layer has of `node`.
     #[inline]
-    fn reach(&mut self, node: usize, word: usize, slots: u64) {
-        let reached = &mut self.reached.row_mut(node)[word];
-        let new = slots & !*reached;
+    fn find(&mut self, node: usize, word: usize, slots: u64) {
+        let found = &mut self.found.row_mut(node)[word];
+        let new = slots & !*found;
         if new == 0 {
             return;
         }
-        *reached |= new;
+        *found |= new;
         let next = self.next.row_mut(node);
         if next.iter().all(|slots| *slots == 0) {
             self.next_nodes.push(node as u32);
@@ -130,7 +137,7 @@ impl Search {
         next[word] |= new;
     }
 
-    /// What was reached last becomes `layer`.
+    /// What was found last becomes `layer`.
     fn close_layer(&mut self, layer: u32) {
         for node in self.next_nodes.drain(..) {
             let slots = self.next.row_mut(node as usize);
@@ -138,6 +145,60 @@ impl Search {
             slots.fill(0);
             let before = std::mem::replace(&mut self.last_visit[node as usize], self.visits.len() as u32);
             self.visits.push(Visit { node, layer, before });
+        }
+    }
+
+    /// Freezes what the search found, at the price of its slot.
+    fn freeze(&mut self, network: &Network, price: i64, prices: &mut Prices) {
+        for session in self.found_sessions.drain(..) {
+            self.layers[session as usize] = FROZEN;
+            prices.by_session[session as usize] = price;
+        }
+        for (index, visit) in self.visits.iter().enumerate() {
+            let node = visit.node as usize;
+            let slots = &self.visit_slots[index * self.words..][..self.words];
+            prices.set(node, slots, price);
+            if self.last_visit[node] != index as u32 {
+                continue;
+            }
+            self.last_visit[node] = NONE;
+            self.frozen.row_mut(node).copy_from_slice(self.found.row(node));
+            let first = network.sessions_at(node).start;
+            let mut live = first;
+            for at in first..first + self.live[node] as usize {
+                let session = self.live_sessions[at];
+                if self.layers[session as usize] != FROZEN {
+                    self.live_sessions[live] = session;
+                    live += 1;
+                }
+            }
+            self.live[node] = (live - first) as u32;
+        }
+        self.visits.clear();
+        self.visit_slots.clear();
+    }
+
+    /// Forgets what the search found.
+    fn forget_all(&mut self) {
+        for session in self.found_sessions.drain(..) {
+            self.layers[session as usize] = UNSEEN;
+        }
+        for visit in self.visits.drain(..) {
+            let node = visit.node as usize;
+            self.found.row_mut(node).copy_from_slice(self.frozen.row(node));
+            self.last_visit[node] = NONE;
+        }
+        self.visit_slots.clear();
+    }
+
+    /// Forgets a place of `layer` from which no way leads on.
+    fn forget(&mut self, place: Place, layer: u32) {
+        match place {
+            Place::Session(session) => self.layers[session] = UNSEEN,
+            Place::Node { node, slot } => {
+                let visit = self.visit_in(node, layer).expect("a place on a way was visited");
+                self.visit_slots[visit * self.words + slot / 64] &= !(1 << (slot % 64));
+            }
         }
     }
 
@@ -158,56 +219,47 @@ impl Search {
     }
 
     fn is_in(&self, node: usize, slot: usize, layer: u32) -> bool {
-        let slots = self.slots_in(node, layer);
-        !slots.is_empty() && slots[slot / 64] >> (slot % 64) & 1 == 1
-    }
-
-    /// Forgets a place of `layer` to which no way leads.
-    fn forget(&mut self, place: Place, layer: u32) {
-        match place {
-            Place::Session(session) => self.layers[session] = NONE,
-            Place::Node { node, slot } => {
-                let visit = self.visit_in(node, layer).expect("a place on a way was visited");
-                self.visit_slots[visit * self.words + slot / 64] &= !(1 << (slot % 64));
-            }
-        }
+        self.slots_in(node, layer)
+            .get(slot / 64)
+            .is_some_and(|slots| slots >> (slot % 64) & 1 == 1)
     }
 }
 
 impl Flow {
-    /// Fills `slot` as far as any moves of others allow.
-    pub(super) fn augment(&mut self, network: &Network, slot: usize) {
+    /// Fills `slot` as far as any moves of others allow; what cannot be reached from it any more is frozen at `price`.
+    pub(super) fn augment(&mut self, network: &Network, slot: usize, price: i64) {
         let root = slot * network.nodes();
-        while self.loads[root] < self.capacities[root] && self.search.in_reach[slot / 64] >> (slot % 64) & 1 == 1 {
-            let Some(layers) = self.find_layers(network, slot) else {
-                for (in_reach, reached) in self.search.in_reach.iter_mut().zip(self.search.reached.row(0)) {
-                    *in_reach &= reached;
+        while self.loads[root] < self.capacities[root] && !self.search.frozen.has(0, slot) {
+            match self.find_layers(network, slot) {
+                Some(layer) => {
+                    self.push(network, layer);
+                    self.search.forget_all();
                 }
-                return;
-            };
-            self.push(network, slot, layers);
+                None => self.search.freeze(network, price, &mut self.prices),
+            }
         }
     }
 
-    /// Finds what the sessions that want more can reach, up to the layer in which the root is reached in `slot`: that layer.
+    /// Finds from where power can come into the sink of `slot`, up to the layer in which a session wants more: that layer.
+    #[inline(never)]
     fn find_layers(&mut self, network: &Network, slot: usize) -> Option<u32> {
         let search = &mut self.search;
-        search.restart(&self.unserved);
-        let mut sessions = search.wanting.clone();
-        for session in &sessions {
-            search.layers[*session as usize] = 0;
-        }
-        let mut visits = 0..0;
+        search.find(0, slot / 64, 1 << (slot % 64));
+        search.close_layer(0);
+        let mut visits = 0..1;
+        let mut sessions = 0..0;
         let mut layer = 0;
         while !sessions.is_empty() || !visits.is_empty() {
             layer += 1;
-            for session in &sessions {
-                let session = *session as usize;
+            let mut is_wanting = false;
+            for at in sessions.clone() {
+                let session = search.found_sessions[at] as usize;
                 let node = network.sessions[session].node;
-                for (word, open) in self.open.row(session).iter().enumerate() {
-                    search.reach(node, word, *open);
+                for (word, charging) in self.charging.row(session).iter().enumerate() {
+                    search.find(node, word, *charging);
                 }
             }
+            sessions.start = search.found_sessions.len();
             for visit in visits.clone() {
                 let node = search.visits[visit].node as usize;
                 for word in 0..search.words {
@@ -216,82 +268,83 @@ impl Flow {
                         continue;
                     }
                     if let Some(parent) = network.parents[node] {
-                        search.reach(parent as usize, word, slots & self.roomy.row(node)[word]);
+                        search.find(parent as usize, word, slots & self.loaded.row(node)[word]);
                     }
                     for child in network.children(node) {
-                        search.reach(*child as usize, word, slots & self.loaded.row(*child as usize)[word]);
+                        search.find(*child as usize, word, slots & self.roomy.row(*child as usize)[word]);
                     }
                 }
                 let slots = &search.visit_slots[visit * search.words..][..search.words];
-                for session in network.sessions_at(node) {
-                    if search.layers[session] == NONE && meet(slots, self.charging.row(session)) {
-                        search.layers[session] = layer;
-                        search.next_sessions.push(session as u32);
+                let first = network.sessions_at(node).start;
+                for session in &search.live_sessions[first..first + search.live[node] as usize] {
+                    let layer_of = &mut search.layers[*session as usize];
+                    if *layer_of == UNSEEN && meet(slots, self.open.row(*session as usize)) {
+                        *layer_of = layer;
+                        search.found_sessions.push(*session);
+                        is_wanting |= self.unserved[*session as usize] > 0;
                     }
                 }
             }
-            visits = search.visits.len()..search.visits.len();
+            sessions.end = search.found_sessions.len();
+            visits.start = search.visits.len();
             search.close_layer(layer);
             visits.end = search.visits.len();
-            sessions.clear();
-            std::mem::swap(&mut sessions, &mut search.next_sessions);
-            if search.reached.has(0, slot) {
-                search.next_sessions.clear();
+            if is_wanting {
+                search.first_wanting = sessions.start;
                 return Some(layer);
             }
         }
         None
     }
 
-    /// Pushes along shortest ways until the slot is full or the layers have none left.
-    fn push(&mut self, network: &Network, slot: usize, layers: u32) {
-        let root = slot * network.nodes();
+    /// Pushes from the sessions of `layer` that want more, along shortest ways, until there are none.
+    #[inline(never)]
+    fn push(&mut self, network: &Network, layer: u32) {
         let mut way = std::mem::take(&mut self.search.way);
-        way.clear();
-        way.push(Step {
-            place: Place::Node { node: 0, slot },
-            tried: 0,
-            onward: Arc::Sink { slot },
-            room: self.capacities[root] - self.loads[root],
-        });
-        while let Some(last) = way.last_mut() {
-            let place = last.place;
-            let layer = layers + 1 - way.len() as u32;
-            if let (0, Place::Session(session)) = (layer, place)
-                && self.unserved[session] > 0
-            {
-                self.push_along(network, session, &mut way);
+        for at in self.search.first_wanting..self.search.found_sessions.len() {
+            let session = self.search.found_sessions[at] as usize;
+            if self.unserved[session] == 0 {
                 continue;
             }
-            let before = way.last_mut().and_then(|last| self.step_back(network, last, layer));
-            match before {
-                Some(step) => way.push(step),
-                None => {
-                    self.search.forget(place, layer);
-                    way.pop();
+            way.clear();
+            way.push(Step {
+                place: Place::Session(session),
+                tried: 0,
+                arc: Arc::Source,
+                room: i32::try_from(self.unserved[session]).unwrap_or(i32::MAX),
+            });
+            while let Some(mut last) = way.pop() {
+                let layer = layer - way.len() as u32;
+                if let (0, Place::Node { node: 0, slot }) = (layer, last.place) {
+                    way.push(last);
+                    self.push_along(network, session, slot, &mut way);
+                    continue;
+                }
+                match self.step_on(network, &mut last, layer - 1) {
+                    Some(step) => way.extend([last, step]),
+                    None => self.search.forget(last.place, layer),
                 }
             }
         }
         self.search.way = way;
     }
 
-    /// The next place of the layer before `layer` from which power can go to `step`.
-    fn step_back(&self, network: &Network, step: &mut Step, layer: u32) -> Option<Step> {
-        let before = layer.checked_sub(1)?;
-        let (place, onward, room) = match step.place {
-            Place::Node { node, slot } => self.way_into_node(network, node, slot, before, &mut step.tried)?,
-            Place::Session(session) => self.way_into_session(network, session, before, &mut step.tried)?,
+    /// The next place of `layer` to which power can go from `step`.
+    fn step_on(&self, network: &Network, step: &mut Step, layer: u32) -> Option<Step> {
+        let (place, arc, room) = match step.place {
+            Place::Node { node, slot } => self.way_from_node(network, node, slot, layer, &mut step.tried)?,
+            Place::Session(session) => self.way_from_session(network, session, layer, &mut step.tried)?,
         };
         Some(Step {
             place,
             tried: 0,
-            onward,
+            arc,
             room,
         })
     }
 
-    /// From the parent, then from each child, then from each session of `node`; `tried` of them led nowhere.
-    fn way_into_node(
+    /// To the parent, then to each child, then to each session of `node`; `tried` of them led nowhere.
+    fn way_from_node(
         &self,
         network: &Network,
         node: usize,
@@ -304,9 +357,9 @@ impl Flow {
         if *tried == 0 {
             *tried = 1;
             if let Some(parent) = network.parents[node] {
-                let load = self.loads[column + node];
-                if load > 0 && self.search.is_in(parent as usize, slot, layer) {
-                    return Some((at(parent as usize), Arc::Down { node, slot }, load));
+                let room = self.capacities[column + node] - self.loads[column + node];
+                if room > 0 && self.search.is_in(parent as usize, slot, layer) {
+                    return Some((at(parent as usize), Arc::Up { node, slot }, room));
                 }
             }
         }
@@ -314,25 +367,25 @@ impl Flow {
         while let Some(child) = children.get(*tried as usize - 1) {
             *tried += 1;
             let child = *child as usize;
-            let room = self.capacities[column + child] - self.loads[column + child];
-            if room > 0 && self.search.is_in(child, slot, layer) {
-                return Some((at(child), Arc::Up { node: child, slot }, room));
+            let load = self.loads[column + child];
+            if load > 0 && self.search.is_in(child, slot, layer) {
+                return Some((at(child), Arc::Down { node: child, slot }, load));
             }
         }
         let sessions = network.sessions_at(node);
         let first = *tried as usize - 1 - children.len();
         for session in sessions.start + first..sessions.end {
             *tried += 1;
-            if self.search.layers[session] == layer && self.open.has(session, slot) {
-                let room = network.most(session, slot) - self.amounts[network.cell(session, slot)];
-                return Some((Place::Session(session), Arc::Take { session, slot }, room));
+            if self.search.layers[session] == layer && self.charging.has(session, slot) {
+                let amount = self.amounts[network.cell(session, slot)];
+                return Some((Place::Session(session), Arc::Release { session, slot }, amount));
             }
         }
         None
     }
 
-    /// From its node in a slot in which it takes something; slots before `tried` led nowhere.
-    fn way_into_session(
+    /// To its node, in a slot in which it could take more; slots before `tried` led nowhere.
+    fn way_from_session(
         &self,
         network: &Network,
         session: usize,
@@ -340,43 +393,44 @@ impl Flow {
         tried: &mut u32,
     ) -> Option<(Place, Arc, i32)> {
         let node = network.sessions[session].node;
-        let reached = self.search.slots_in(node, layer);
-        let charging = self.charging.row(session);
-        let slot = next_common(reached, charging, *tried as usize)?;
+        let found = self.search.slots_in(node, layer);
+        let slot = first_common(found, self.open.row(session), *tried as usize)?;
         *tried = slot as u32 + 1;
-        let room = self.amounts[network.cell(session, slot)];
-        Some((Place::Node { node, slot }, Arc::Release { session, slot }, room))
+        let room = network.most(session, slot) - self.amounts[network.cell(session, slot)];
+        Some((Place::Node { node, slot }, Arc::Take { session, slot }, room))
     }
 
-    /// Pushes what the whole way can take, and goes back to where it is full.
-    fn push_along(&mut self, network: &Network, session: usize, way: &mut Vec<Step>) {
-        let narrowest = way.iter().map(|step| step.room).min().expect("a way leads to the sink");
-        let amount = i64::from(narrowest).min(self.unserved[session]) as i32;
+    /// Pushes what the whole way and the sink of `slot` can take, and goes back to where it is full.
+    fn push_along(&mut self, network: &Network, session: usize, slot: usize, way: &mut Vec<Step>) {
+        let root = slot * network.nodes();
+        let sink = self.capacities[root] - self.loads[root];
+        let narrowest = way.iter().map(|step| step.room).min().unwrap_or(0);
+        let amount = narrowest.min(sink);
         self.unserved[session] -= i64::from(amount);
+        self.change_load(network, 0, slot, amount);
         for step in way.iter_mut() {
             step.room -= amount;
-            match step.onward {
-                Arc::Sink { slot } => self.change_load(network, 0, slot, amount),
+            match step.arc {
+                Arc::Source => {}
                 Arc::Take { session, slot } => self.change_amount(network, session, slot, amount),
                 Arc::Release { session, slot } => self.change_amount(network, session, slot, -amount),
                 Arc::Up { node, slot } => self.change_load(network, node, slot, amount),
                 Arc::Down { node, slot } => self.change_load(network, node, slot, -amount),
             }
         }
-        let full = way.iter().position(|step| step.room == 0).unwrap_or(way.len());
-        way.truncate(full);
+        let full = way.iter().position(|step| step.room == 0);
+        way.truncate(if amount == sink { 0 } else { full.unwrap_or(0) });
     }
 }
 
 /// The first slot from `from` on that is in both sets.
-fn next_common(a: &[u64], b: &[u64], from: usize) -> Option<usize> {
+fn first_common(a: &[u64], b: &[u64], from: usize) -> Option<usize> {
     let first = from / 64;
-    let words = a.iter().zip(b).enumerate().skip(first);
-    words
+    (a.iter().zip(b).enumerate().skip(first))
         .map(|(index, (a, b))| {
-            let before = if index == first { !0 << (from % 64) } else { !0 };
-            (index, a & b & before)
+            let later = if index == first { !0 << (from % 64) } else { !0 };
+            (index * 64, a & b & later)
         })
         .find(|(_, common)| *common != 0)
-        .map(|(index, common)| index * 64 + common.trailing_zeros() as usize)
+        .map(|(start, common)| start + common.trailing_zeros() as usize)
 }

@@ -56,6 +56,7 @@ fn patience(network: &Network, index: usize, wanted: i64) -> i64 {
 }
 
 impl Flow {
+    #[inline(never)]
     pub(super) fn fill(&mut self, network: &Network, lists: &SlotLists, slot: usize) {
         let nodes = network.nodes();
         let column = slot * nodes..(slot + 1) * nodes;

@@ -39,10 +39,10 @@ mod fill;
 mod network;
 mod slot_sets;
 
-pub use certificate::Certificate;
 pub use network::{Network, Session};
 
 use augment::Search;
+use certificate::Prices;
 use slot_sets::SlotSets;
 
 /// What is asked for on a [`Network`].
@@ -74,6 +74,7 @@ pub struct Flow {
     /// By node: the slots in which it carries something, and those in which it could carry more.
     loaded: SlotSets,
     roomy: SlotSets,
+    prices: Prices,
     search: Search,
 }
 
@@ -89,6 +90,7 @@ impl Flow {
             open: SlotSets::new(sessions, words),
             loaded: SlotSets::new(nodes, words),
             roomy: SlotSets::new(nodes, words),
+            prices: Prices::new(network),
             search: Search::new(network),
         }
     }
@@ -109,7 +111,7 @@ impl Flow {
         let lists = fill::SlotLists::new(network, &self.unserved);
         for slot in by_price(task.prices) {
             self.fill(network, &lists, slot);
-            self.augment(network, slot);
+            self.augment(network, slot, task.prices[slot]);
         }
     }
 
@@ -136,6 +138,7 @@ impl Flow {
                 self.open.set(index, slot, session.most > 0);
             }
         }
+        self.prices.begin(task.penalty);
         self.search.begin(network);
     }
 
