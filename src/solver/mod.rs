@@ -1,2 +1,3 @@
 //! The solver.
 pub mod flow;
+pub mod phases;
