@@ -37,6 +37,7 @@ mod augment;
 mod certificate;
 mod fill;
 mod network;
+pub mod peak;
 mod slot_sets;
 
 pub use network::{Network, Session};
