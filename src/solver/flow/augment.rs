@@ -241,7 +241,6 @@ impl Flow {
     }
 
     /// Finds from where power can come into the sink of `slot`, up to the layer in which a session wants more: that layer.
-    #[inline(never)]
     fn find_layers(&mut self, network: &Network, slot: usize) -> Option<u32> {
         let search = &mut self.search;
         search.find(0, slot / 64, 1 << (slot % 64));
@@ -298,7 +297,6 @@ impl Flow {
     }
 
     /// Pushes from the sessions of `layer` that want more, along shortest ways, until there are none.
-    #[inline(never)]
     fn push(&mut self, network: &Network, layer: u32) {
         let mut way = std::mem::take(&mut self.search.way);
         for at in self.search.first_wanting..self.search.found_sessions.len() {

@@ -56,7 +56,6 @@ fn patience(network: &Network, index: usize, wanted: i64) -> i64 {
 }
 
 impl Flow {
-    #[inline(never)]
     pub(super) fn fill(&mut self, network: &Network, lists: &SlotLists, slot: usize) {
         let nodes = network.nodes();
         let column = slot * nodes..(slot + 1) * nodes;
@@ -70,8 +69,9 @@ impl Flow {
                 continue;
             }
             let session = &network.sessions[index];
+            let cell = network.cell(index, slot);
             let most = session.most * length;
-            let mut amount = most;
+            let mut amount = most - self.amounts[cell];
             let mut place = Some(session.node as u32);
             while let Some(node) = place {
                 amount = amount.min(capacities[node as usize] - loads[node as usize]);
@@ -85,9 +85,9 @@ impl Flow {
                 continue;
             }
             self.unserved[index] -= i64::from(amount);
-            self.amounts[network.cell(index, slot)] = amount;
+            self.amounts[cell] += amount;
             self.charging.set(index, slot, true);
-            self.open.set(index, slot, amount < most);
+            self.open.set(index, slot, self.amounts[cell] < most);
             let mut place = Some(session.node as u32);
             while let Some(node) = place {
                 loads[node as usize] += amount;

@@ -37,7 +37,11 @@ mod augment;
 mod certificate;
 mod fill;
 mod network;
+pub mod peak;
+pub mod ranks;
 mod slot_sets;
+#[cfg(test)]
+mod tests;
 
 pub use network::{Network, Session};
 
@@ -108,6 +112,22 @@ impl Flow {
         assert_eq!(task.wanted.len(), network.sessions(), "a wish for each session");
         assert_eq!(task.prices.len(), network.slots, "a price for each slot");
         self.begin(network, task);
+        self.visit_slots(network, task);
+    }
+
+    /// Gives the sessions `more` than they wanted so far, as much as there is, and takes nothing from what any of them has: by
+    /// augmenting, who was served stays served. Cost is not minded.
+    fn serve(&mut self, network: &Network, task: &Task, more: &[i64]) {
+        for (unserved, more) in self.unserved.iter_mut().zip(more) {
+            *unserved += more;
+        }
+        self.prices.begin(task.penalty);
+        self.search.begin(network);
+        self.visit_slots(network, task);
+    }
+
+    /// Serves what is unserved, from the cheapest slot to the dearest.
+    fn visit_slots(&mut self, network: &Network, task: &Task) {
         let lists = fill::SlotLists::new(network, &self.unserved);
         for slot in by_price(task.prices) {
             self.fill(network, &lists, slot);
