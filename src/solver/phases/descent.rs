@@ -53,9 +53,8 @@ pub(super) struct Descent<'a> {
     peak: Peak,
     /// Upper bound of each cell.
     most: Vec<f32>,
-    /// By position in the layout's cells: the water level as a price, and the length of a step.
-    water: Vec<f32>,
-    steps: Vec<f32>,
+    /// By position in the layout's cells.
+    sessions: Vec<SessionStrip>,
     /// By row: the length of a step (0 where there is no row), and the capacity.
     row_steps: Vec<f32>,
     capacities: Vec<f32>,
@@ -73,6 +72,22 @@ pub(super) struct Descent<'a> {
     since_restart: usize,
     restarted_at: f64,
     last_residual: f64,
+}
+
+/// What the step needs of one session, close together.
+#[derive(Debug, Clone, Copy)]
+struct SessionStrip {
+    /// Where its cells and its part of the group's row begin, and how long they are.
+    cells: u32,
+    row: u32,
+    length: u32,
+    wanted: f32,
+    /// Of one unit not served.
+    penalty: f32,
+    /// The length of a step at weight 1.
+    step: f32,
+    /// The water level as a price.
+    water: f32,
 }
 
 /// Squared moves of one step, each in its own metric.
@@ -100,6 +115,32 @@ impl Triple {
     }
 }
 
+impl SessionStrip {
+    fn new(layout: &Layout, cells: &Cells) -> SessionStrip {
+        let session = &layout.problem.sessions[cells.session];
+        let group = &layout.groups[cells.group];
+        SessionStrip {
+            cells: cells.offset as u32,
+            row: (group.offset + cells.first_slot - group.first_slot) as u32,
+            length: cells.padded as u32,
+            wanted: (session.wanted as f64 / layout.scale.amount) as f32,
+            penalty: (session.penalty as f64 / layout.scale.price) as f32,
+            step: 1.0,
+            water: 1.0,
+        }
+    }
+
+    #[inline(always)]
+    fn cells(&self) -> std::ops::Range<usize> {
+        self.cells as usize..(self.cells + self.length) as usize
+    }
+
+    #[inline(always)]
+    fn row(&self) -> std::ops::Range<usize> {
+        self.row as usize..(self.row + self.length) as usize
+    }
+}
+
 impl<'a> Descent<'a> {
     pub fn new(layout: &'a Layout<'a>) -> Descent<'a> {
         let rows = layout.rows.capacity.len();
@@ -110,8 +151,7 @@ impl<'a> Descent<'a> {
             multipliers: Triple::new(rows),
             peak: Peak::default(),
             most: vec![0.0; layout.cell_count],
-            water: vec![1.0; layout.cells.len()],
-            steps: vec![1.0; layout.cells.len()],
+            sessions: layout.cells.iter().map(|cells| SessionStrip::new(layout, cells)).collect(),
             row_steps: vec![0.0; rows],
             capacities: vec![f32::MAX; rows],
             peak_lengths: vec![0.0; layout.rows.peak.len() * LANES],
@@ -167,9 +207,8 @@ impl<'a> Descent<'a> {
     fn set_steps(&mut self) {
         let layout = self.layout;
         self.taken.fill(0.0);
-        for cells in &layout.cells {
-            let at = layout.groups[cells.group].offset + cells.first_slot - layout.groups[cells.group].first_slot;
-            self.taken[at..at + cells.slots].iter_mut().for_each(|count| *count += 1.0);
+        for (cells, strip) in layout.cells.iter().zip(&self.sessions) {
+            self.taken[strip.row()][..cells.slots].iter_mut().for_each(|count| *count += 1.0);
         }
         dispatch!(self.level, simd => self.sum_loads(simd));
         let peak_rows = layout.rows.peak.start * LANES..layout.rows.peak.end * LANES;
@@ -189,11 +228,10 @@ impl<'a> Descent<'a> {
         dispatch!(self.level, simd => self.sum_prices(simd));
         self.costs = costs;
         self.multipliers.current.fill(0.0);
-        for (cells, step) in layout.cells.iter().zip(&mut self.steps) {
-            let at = layout.groups[cells.group].offset + cells.first_slot - layout.groups[cells.group].first_slot;
+        for (cells, strip) in layout.cells.iter().zip(&mut self.sessions) {
             // The projection needs one metric for the whole session: that of its most crowded slot.
-            let columns = self.prices[at..at + cells.slots].iter().copied().fold(0.0, f32::max);
-            *step = if columns > 0.0 { 1.0 / columns } else { 1.0 };
+            let columns = self.prices[strip.row()][..cells.slots].iter().copied().fold(0.0, f32::max);
+            strip.step = if columns > 0.0 { 1.0 / columns } else { 1.0 };
         }
     }
 
@@ -283,83 +321,63 @@ impl<'a> Descent<'a> {
     /// Adds prices down the tree and over each group's rows.
     #[inline(always)]
     fn sum_prices<S: Simd>(&mut self, simd: S) {
-        for (chunk, of_chunk) in self.layout.rows.chunks.iter().enumerate() {
-            let above = f32x8::from_slice(simd, at(&self.row_prices, of_chunk.parent));
-            let own = f32x8::from_slice(simd, at(&self.multipliers.current, chunk));
-            (above + own).store_slice(at_mut(&mut self.row_prices, chunk));
+        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
+        let (row_prices, multipliers) = (chunks_mut(&mut self.row_prices), chunks(&self.multipliers.current));
+        for ((index, chunk), multiplier) in self.layout.rows.chunks.iter().enumerate().zip(multipliers) {
+            (load(&row_prices[chunk.parent]) + load(multiplier)).store_slice(&mut row_prices[index]);
         }
-        for group in &self.layout.groups {
-            for column in 0..group.columns {
-                let slots = group.offset + column * LANES..group.offset + (column + 1) * LANES;
-                let mut price = f32x8::from_slice(simd, &self.costs[slots.clone()]);
-                for crossing in self.layout.crossed(group, column) {
-                    let row = f32x8::from_slice(simd, at(&self.row_prices, crossing.chunk));
-                    price += f32x8::splat(simd, crossing.scaled) * row;
-                }
-                price.store_slice(&mut self.prices[slots]);
-            }
+        let crossings = self.layout.crossings.iter();
+        self.prices.copy_from_slice(&self.costs);
+        let prices = chunks_mut(&mut self.prices);
+        for crossing in crossings {
+            let price = &mut prices[crossing.column];
+            (load(price) + f32x8::splat(simd, crossing.scaled) * load(&row_prices[crossing.chunk])).store_slice(price);
         }
     }
 
     #[inline(always)]
     fn move_sessions<S: Simd>(&mut self, simd: S, forth: f32, back: f32) -> f64 {
         self.taken.fill(0.0);
-        let (layout, inverse_weight) = (self.layout, (1.0 / self.weight) as f32);
+        let inverse_weight = (1.0 / self.weight) as f32;
         let mut squares = 0.0;
-        for (position, cells) in layout.cells.iter().enumerate() {
-            let step = self.steps[position] * inverse_weight;
-            let group = &layout.groups[cells.group];
-            let own = cells.offset..cells.offset + cells.padded;
-            let from = group.offset + cells.first_slot - group.first_slot;
-            let in_group = from..from + cells.padded;
-            let need = self.need(cells, step, position, forth, back);
+        for session in &mut self.sessions {
+            let step = session.step * inverse_weight;
+            let need = Need {
+                wanted: session.wanted,
+                step,
+                highest_level: session.penalty * step,
+                level: session.water * step,
+                forth,
+                back,
+            };
             let strips = Strips {
-                amounts: &mut self.amounts.current[own.clone()],
-                anchor: &self.amounts.anchor[own.clone()],
-                most: &self.most[own.clone()],
-                prices: &self.prices[in_group.clone()],
-                projected: &mut self.amounts.projected[own],
-                taken: &mut self.taken[in_group],
+                amounts: &mut self.amounts.current[session.cells()],
+                anchor: &self.amounts.anchor[session.cells()],
+                most: &self.most[session.cells()],
+                prices: &self.prices[session.row()],
+                projected: &mut self.amounts.projected[session.cells()],
+                taken: &mut self.taken[session.row()],
             };
             let (level, square) = project(simd, strips, need);
-            self.water[position] = level / step;
-            squares += f64::from(square / self.steps[position]);
+            session.water = level / step;
+            squares += f64::from(square / session.step);
         }
         squares
-    }
-
-    #[inline(always)]
-    fn need(&self, cells: &Cells, step: f32, position: usize, forth: f32, back: f32) -> Need {
-        let session = &self.layout.problem.sessions[cells.session];
-        Need {
-            wanted: (session.wanted as f64 / self.layout.scale.amount) as f32,
-            step,
-            highest_level: (session.penalty as f64 / self.layout.scale.price) as f32 * step,
-            level: self.water[position] * step,
-            forth,
-            back,
-        }
     }
 
     /// Adds the groups' loads to their rows and up the tree.
     #[inline(always)]
     fn sum_loads<S: Simd>(&mut self, simd: S) {
+        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
         self.row_loads.fill(0.0);
-        for group in &self.layout.groups {
-            for column in 0..group.columns {
-                let slots = group.offset + column * LANES..group.offset + (column + 1) * LANES;
-                let taken = f32x8::from_slice(simd, &self.taken[slots]);
-                for crossing in self.layout.crossed(group, column) {
-                    let row = at_mut(&mut self.row_loads, crossing.chunk);
-                    (f32x8::from_slice(simd, row) + f32x8::splat(simd, crossing.scaled) * taken).store_slice(row);
-                }
-            }
+        let (row_loads, taken) = (chunks_mut(&mut self.row_loads), chunks(&self.taken));
+        for crossing in &self.layout.crossings {
+            let row = &mut row_loads[crossing.chunk];
+            (load(row) + f32x8::splat(simd, crossing.scaled) * load(&taken[crossing.column])).store_slice(row);
         }
-        for (chunk, of_chunk) in self.layout.rows.chunks.iter().enumerate().rev() {
-            if of_chunk.parent > 0 {
-                let own = f32x8::from_slice(simd, at(&self.row_loads, chunk));
-                let above = at_mut(&mut self.row_loads, of_chunk.parent);
-                (f32x8::from_slice(simd, above) + own).store_slice(above);
+        for (index, chunk) in self.layout.rows.chunks.iter().enumerate().rev() {
+            if chunk.parent > 0 {
+                (load(&row_loads[chunk.parent]) + load(&row_loads[index])).store_slice(&mut row_loads[chunk.parent]);
             }
         }
     }
@@ -388,19 +406,20 @@ impl<'a> Descent<'a> {
     fn raise_multipliers<S: Simd>(&mut self, simd: S, forth: f32, back: f32) -> f64 {
         let weight = f32x8::splat(simd, self.weight as f32);
         let (forth, back, zero) = (f32x8::splat(simd, forth), f32x8::splat(simd, back), f32x8::splat(simd, 0.0));
+        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
+        let one = f32x8::splat(simd, 1.0);
         let mut squares = zero;
-        for chunk in 1..self.layout.rows.chunks.len() {
-            let step = f32x8::from_slice(simd, at(&self.row_steps, chunk));
-            let load = f32x8::from_slice(simd, at(&self.row_loads, chunk));
-            let capacity = f32x8::from_slice(simd, at(&self.capacities, chunk));
-            let current = f32x8::from_slice(simd, at(&self.multipliers.current, chunk));
-            let anchor = f32x8::from_slice(simd, at(&self.multipliers.anchor, chunk));
-            let projected = (current + weight * step * (load - capacity)).max(zero);
-            let moved = projected - current;
+        let Triple { current, anchor, projected } = &mut self.multipliers;
+        let points = chunks_mut(current).iter_mut().zip(chunks(anchor)).zip(chunks_mut(projected));
+        let rows = chunks(&self.row_steps).iter().zip(chunks(&self.row_loads)).zip(chunks(&self.capacities));
+        for (((current, anchor), projected), ((step, row_load), capacity)) in points.zip(rows) {
+            let (before, step) = (load(current), load(step));
+            let point = (before + weight * step * (load(row_load) - load(capacity))).max(zero);
+            let moved = point - before;
             // A step of zero moves nothing: the quotient is taken of one instead.
-            squares += moved * moved / step.simd_gt(zero).select(step, f32x8::splat(simd, 1.0));
-            projected.store_slice(at_mut(&mut self.multipliers.projected, chunk));
-            (forth * (projected + moved) + back * anchor).store_slice(at_mut(&mut self.multipliers.current, chunk));
+            squares += moved * moved / step.simd_gt(zero).select(step, one);
+            point.store_slice(projected);
+            (forth * (point + moved) + back * load(anchor)).store_slice(current);
         }
         f64::from(sum(squares))
     }
@@ -437,10 +456,10 @@ impl<'a> Descent<'a> {
     fn moved_since_restart(&self) -> Moves {
         let mut moves = Moves::default();
         let square = |(a, b): (&f32, &f32)| (a - b) * (a - b);
-        for (cells, step) in self.layout.cells.iter().zip(&self.steps) {
-            let own = cells.offset..cells.offset + cells.padded;
-            let squares: f32 = self.amounts.projected[own.clone()].iter().zip(&self.amounts.anchor[own]).map(square).sum();
-            moves.primal += f64::from(squares / step);
+        for session in &self.sessions {
+            let (projected, anchor) = (&self.amounts.projected[session.cells()], &self.amounts.anchor[session.cells()]);
+            let squares: f32 = projected.iter().zip(anchor).map(square).sum();
+            moves.primal += f64::from(squares / session.step);
         }
         let pairs = self.multipliers.projected.iter().zip(&self.multipliers.anchor);
         for (pair, step) in pairs.zip(&self.row_steps).filter(|(_, step)| **step > 0.0) {
@@ -455,11 +474,11 @@ impl<'a> Descent<'a> {
 }
 
 #[inline(always)]
-fn at(rows: &[f32], chunk: usize) -> &[f32] {
-    &rows[chunk * LANES..(chunk + 1) * LANES]
+fn chunks(rows: &[f32]) -> &[[f32; LANES]] {
+    rows.as_chunks().0
 }
 
 #[inline(always)]
-fn at_mut(rows: &mut [f32], chunk: usize) -> &mut [f32] {
-    &mut rows[chunk * LANES..(chunk + 1) * LANES]
+fn chunks_mut(rows: &mut [f32]) -> &mut [[f32; LANES]] {
+    rows.as_chunks_mut().0
 }

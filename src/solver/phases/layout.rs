@@ -29,6 +29,9 @@ pub(super) struct Group {
 /// What one unit of amount in a group's chunk loads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crossing {
+    /// Where the slots of the group are, in chunks of the groups' rows.
+    pub column: usize,
+    /// The chunk of rows that they load.
     pub chunk: usize,
     pub coefficient: i64,
     /// The coefficient in the search's scale.
@@ -74,7 +77,8 @@ pub(super) struct Layout<'a> {
     pub cell_count: usize,
     /// Length of all groups' rows, padded.
     pub group_length: usize,
-    crossings: Vec<Crossing>,
+    /// All crossings, group by group and column by column.
+    pub crossings: Vec<Crossing>,
     /// By chunk of a group: where its crossings end.
     crossing_ends: Vec<usize>,
 }
@@ -175,7 +179,8 @@ impl<'a> Layout<'a> {
                 let chunk = self.rows.lowest(node, kind, group.first_slot / LANES + column);
                 if coefficient > 0 && chunk > 0 {
                     let scaled = (coefficient as f64 / self.scale.load[kind]) as f32;
-                    self.crossings.push(Crossing { chunk, coefficient, scaled });
+                    let column = group.offset / LANES + column;
+                    self.crossings.push(Crossing { column, chunk, coefficient, scaled });
                 }
             }
             self.crossing_ends.push(self.crossings.len());

@@ -10,6 +10,7 @@ mod problem;
 mod project;
 mod reroute;
 mod rows;
+mod settle;
 mod start;
 
 pub use problem::{DemandCharge, Fault, KINDS, Limit, Plan, Problem, Session, TOTAL, Value};
@@ -27,7 +28,7 @@ pub fn trial_solve(problem: &Problem, cpu: fn() -> f64, unit: f64, goal: f64) ->
     let mut polish = Polish::new(&layout);
     let mut descent = Descent::new(&layout);
     let t2 = cpu();
-    let start = Start::new(&layout);
+    let start = Start::from_flows(&layout);
     let t3 = cpu();
     let m = Multipliers::from_search(&layout, &start.multipliers);
     let mut lb = m.bound(&layout, Objective::All);
@@ -44,11 +45,11 @@ pub fn trial_solve(problem: &Problem, cpu: fn() -> f64, unit: f64, goal: f64) ->
         lb as f64 * unit,
         start.cut.bound(&layout, Objective::Unserved) as f64 * unit
     );
-    let pk = start.peak(&layout);
-    descent.begin(&start.amounts, &start.multipliers, pk * 6 / 10);
+    descent.begin(&start.amounts, &start.multipliers, start.peak);
     let mut best: Option<polish::Polished> = None;
-    let (mut td, mut tb, mut tp) = (0.0, 0.0, 0.0);
+    let (mut td, mut tb, mut tp, mut te) = (0.0, 0.0, 0.0, 0.0);
     let mut next = 32;
+    let exact = std::env::var("EXACT").is_ok();
     loop {
         let t = cpu();
         descent.advance(next - descent.iterations());
@@ -58,8 +59,13 @@ pub fn trial_solve(problem: &Problem, cpu: fn() -> f64, unit: f64, goal: f64) ->
         lb = lb.max(b);
         let t3 = cpu();
         tb += t3 - t2;
-        let p = polish.run(descent.amounts(), if problem.demand_charge.is_some() { descent.peak() } else { 1 << 40 });
-        tp += cpu() - t3;
+        let pk = if problem.demand_charge.is_some() { descent.peak() } else { 1 << 40 };
+        let p = polish.quick(descent.amounts(), pk);
+        let q = p.value;
+        let t4 = cpu();
+        tp += t4 - t3;
+        let p = if exact { polish.exact() } else { p };
+        te += cpu() - t4;
         let cur = p.value;
         if best.as_ref().is_none_or(|b| p.value.total() < b.value.total()) {
             best = Some(p);
@@ -67,7 +73,7 @@ pub fn trial_solve(problem: &Problem, cpu: fn() -> f64, unit: f64, goal: f64) ->
         let ub = best.as_ref().map(|b| b.value.total()).unwrap_or(0);
         let gap = (ub - lb) as f64 / ub as f64;
         println!(
-            "it {} w {:.3} lb {:.5} ({:.5}) ub {:.5} ({:.5}) uns {:.5} pk {} gap {:.2e} t {:.2} (descent {:.2} bound {:.2} polish {:.2})",
+            "it {} w {:.3} lb {:.5} ({:.5}) ub {:.5} ({:.5}) uns {:.5} pk {} quick {:.5} gap {:.2e} t {:.2} (descent {:.2} bound {:.2} polish {:.2} exact {:.2})",
             descent.iterations(),
             descent.weight(),
             lb as f64 * unit,
@@ -76,16 +82,18 @@ pub fn trial_solve(problem: &Problem, cpu: fn() -> f64, unit: f64, goal: f64) ->
             cur.total() as f64 * unit,
             cur.unserved as f64 * unit,
             cur.peak,
+            q.total() as f64 * unit,
             gap,
             (cpu() - t0) * 1e3,
             td * 1e3,
             tb * 1e3,
-            tp * 1e3
+            tp * 1e3,
+            te * 1e3
         );
         if gap <= goal || descent.iterations() > 3000 {
             break;
         }
-        next = next * 13 / 10 + 32;
+        next = next * 11 / 10 + 16;
     }
     let best = best.map(|b| b.plan).unwrap_or_default();
     println!("{:?}", problem.assess(&best));

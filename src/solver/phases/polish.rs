@@ -13,12 +13,13 @@ use super::forest::{Forest, partition};
 use super::layout::Layout;
 use super::problem::{Plan, Value};
 use super::reroute::serve_what_is_left;
+use super::settle::settle;
 use crate::solver::flow::{Flow, Task};
 
 /// Parts that are solved exactly.
 const MOST_FORESTS: usize = 16;
 /// Cells that may be looked at to serve the last units, for each session.
-const WORK_PER_SESSION: usize = 20;
+const WORK_PER_SESSION: usize = 40;
 
 #[derive(Debug)]
 pub(super) struct Polish<'a> {
@@ -68,22 +69,27 @@ impl<'a> Polish<'a> {
         polish
     }
 
-    /// The best plan found from a proposal that allows itself a peak.
-    pub fn run(&mut self, proposal: &[f32], peak: i64) -> Polished {
-        let first = self.at_peak(proposal, peak);
-        self.turn += 1;
-        first
-    }
-
-    fn at_peak(&mut self, proposal: &[f32], peak: i64) -> Polished {
+    /// A plan from a proposal, under a peak.
+    pub fn quick(&mut self, proposal: &[f32], peak: i64) -> Polished {
         self.draft.allow_peak(peak);
         fit(&mut self.draft, proposal);
+        self.finish()
+    }
+
+    /// The last plan, with each part solved exactly given the rest.
+    pub fn exact(&mut self) -> Polished {
         let forwards = self.turn.is_multiple_of(2);
+        self.turn += 1;
         for step in 0..self.parts.len() {
             let part = if forwards { step } else { self.parts.len() - 1 - step };
             self.solve_part(part);
         }
         self.draft.sum_loads(|_| true);
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Polished {
+        settle(&mut self.draft);
         serve_what_is_left(&mut self.draft, WORK_PER_SESSION * self.layout.cells.len());
         Polished { value: self.draft.value(), plan: self.draft.plan() }
     }

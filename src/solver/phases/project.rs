@@ -46,6 +46,34 @@ const TOLERANCE: (f32, f32) = (1e-4, 3e-5);
 /// Projects and averages. Returns the level and the squared length of the move.
 #[inline(always)]
 pub(super) fn project<S: Simd>(simd: S, strips: Strips<'_>, need: Need) -> (f32, f32) {
+    // The same code with the number of lanes known: loops are unrolled and what is moved stays in registers.
+    match strips.most.len() / LANES {
+        1 => project_strips(simd, strips.of_length::<1>(), need),
+        2 => project_strips(simd, strips.of_length::<2>(), need),
+        3 => project_strips(simd, strips.of_length::<3>(), need),
+        4 => project_strips(simd, strips.of_length::<4>(), need),
+        5 => project_strips(simd, strips.of_length::<5>(), need),
+        6 => project_strips(simd, strips.of_length::<6>(), need),
+        _ => project_strips(simd, strips, need),
+    }
+}
+
+impl<'a> Strips<'a> {
+    #[inline(always)]
+    fn of_length<const N: usize>(self) -> Strips<'a> {
+        Strips {
+            amounts: &mut self.amounts[..N * LANES],
+            anchor: &self.anchor[..N * LANES],
+            most: &self.most[..N * LANES],
+            prices: &self.prices[..N * LANES],
+            projected: &mut self.projected[..N * LANES],
+            taken: &mut self.taken[..N * LANES],
+        }
+    }
+}
+
+#[inline(always)]
+fn project_strips<S: Simd>(simd: S, strips: Strips<'_>, need: Need) -> (f32, f32) {
     let Strips { amounts, anchor, most, prices, projected, taken } = strips;
     let step = f32x8::splat(simd, need.step);
     for ((x, price), out) in lanes(amounts).zip(lanes(prices)).zip(projected.chunks_exact_mut(LANES)) {
