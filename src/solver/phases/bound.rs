@@ -40,7 +40,9 @@ impl Multipliers {
         for (kind, unit) in unit.iter_mut().enumerate() {
             *unit = layout.scale.multiplier(kind) * (1u64 << shift) as f64;
         }
-        Self::rounded(layout, shift, |row| f64::from(multipliers[row]) * unit[layout.rows.chunks[row / LANES].kind])
+        Self::rounded(layout, shift, |row| {
+            f64::from(multipliers[row]) * unit[layout.rows.chunks[row / LANES].kind]
+        })
     }
 
     /// Rounds multipliers in money per load.
@@ -99,7 +101,11 @@ impl Multipliers {
         let of_peak = &mut by_row[layout.rows.peak.start * LANES..layout.rows.peak.end * LANES];
         let paid = |of_peak: &[i64]| -> i128 {
             let lengths = &layout.problem.lengths;
-            of_peak.iter().zip(lengths).map(|(&m, &length)| i128::from(m) * i128::from(length)).sum()
+            of_peak
+                .iter()
+                .zip(lengths)
+                .map(|(&m, &length)| i128::from(m) * i128::from(length))
+                .sum()
         };
         let sum = paid(of_peak);
         if sum > charge {
@@ -124,7 +130,10 @@ impl Multipliers {
         for column in 0..group.columns {
             let mut chunk = [0; LANES];
             if objective == Objective::All {
-                for (price, slot) in chunk.iter_mut().zip(group.first_slot + column * LANES..layout.problem.slots()) {
+                for (price, slot) in chunk
+                    .iter_mut()
+                    .zip(group.first_slot + column * LANES..layout.problem.slots())
+                {
                     *price = (layout.problem.prices[slot] * group.power) << self.shift;
                 }
             }
@@ -145,7 +154,12 @@ impl Multipliers {
         let worth = session.penalty << self.shift;
         order.clear();
         let lengths = &layout.problem.lengths[session.stay()];
-        order.extend(prices[from..from + cells.slots].iter().copied().zip(lengths.iter().copied()));
+        order.extend(
+            prices[from..from + cells.slots]
+                .iter()
+                .copied()
+                .zip(lengths.iter().copied()),
+        );
         order.retain(|(price, _)| *price < worth);
         order.sort_unstable();
         let (mut left, mut cost) = (session.wanted, 0);
@@ -176,7 +190,11 @@ fn sums_from_root(layout: &Layout, by_row: &[i64]) -> Vec<i64> {
 fn largest_price(layout: &Layout) -> i64 {
     let problem = layout.problem;
     let dearest = problem.prices.iter().map(|price| price.abs()).max().unwrap_or(0);
-    problem.sessions.iter().map(|session| session.penalty.max(dearest * session.power)).fold(1, i64::max)
+    problem
+        .sessions
+        .iter()
+        .map(|session| session.penalty.max(dearest * session.power))
+        .fold(1, i64::max)
 }
 
 /// Bits of the fraction, so that prices stay in range.

@@ -15,8 +15,8 @@ use super::layout::{Cells, Layout};
 use super::project::{Need, Strips, project, sum};
 use super::rows::{LANES, UNLIMITED};
 
-/// Weight to begin with; the scale makes amounts, prices and loads about 1.
-const FIRST_WEIGHT: f64 = 1.0;
+/// Share of the mean row in the scale of the peak's step.
+const PEAK_SHARE: f64 = 0.1;
 /// Steps between two looks at the residual.
 const LOOK_EVERY: usize = 8;
 /// A restart is due when the residual has fallen to this share of what it was at the last one.
@@ -100,7 +100,11 @@ struct Moves {
 impl Triple {
     fn new(length: usize) -> Triple {
         let zero = vec![0.0; length];
-        Triple { current: zero.clone(), anchor: zero.clone(), projected: zero }
+        Triple {
+            current: zero.clone(),
+            anchor: zero.clone(),
+            projected: zero,
+        }
     }
 
     fn set(&mut self, point: &[f32]) {
@@ -151,7 +155,11 @@ impl<'a> Descent<'a> {
             multipliers: Triple::new(rows),
             peak: Peak::default(),
             most: vec![0.0; layout.cell_count],
-            sessions: layout.cells.iter().map(|cells| SessionStrip::new(layout, cells)).collect(),
+            sessions: layout
+                .cells
+                .iter()
+                .map(|cells| SessionStrip::new(layout, cells))
+                .collect(),
             row_steps: vec![0.0; rows],
             capacities: vec![f32::MAX; rows],
             peak_lengths: vec![0.0; layout.rows.peak.len() * LANES],
@@ -160,7 +168,7 @@ impl<'a> Descent<'a> {
             taken: vec![0.0; layout.group_length],
             row_prices: vec![0.0; rows],
             row_loads: vec![0.0; rows],
-            weight: FIRST_WEIGHT,
+            weight: 1.0,
             iterations: 0,
             since_restart: 0,
             restarted_at: f64::INFINITY,
@@ -178,7 +186,10 @@ impl<'a> Descent<'a> {
         let (layout, problem) = (self.layout, self.layout.problem);
         for cells in &layout.cells {
             let most = problem.sessions[cells.session].most as f64 / layout.scale.amount;
-            for (bound, slot) in self.most[cells.offset..].iter_mut().zip(cells.first_slot..cells.first_slot + cells.slots) {
+            for (bound, slot) in self.most[cells.offset..]
+                .iter_mut()
+                .zip(cells.first_slot..cells.first_slot + cells.slots)
+            {
                 *bound = (most * problem.lengths[slot] as f64) as f32;
             }
         }
@@ -208,13 +219,19 @@ impl<'a> Descent<'a> {
         let layout = self.layout;
         self.taken.fill(0.0);
         for (cells, strip) in layout.cells.iter().zip(&self.sessions) {
-            self.taken[strip.row()][..cells.slots].iter_mut().for_each(|count| *count += 1.0);
+            self.taken[strip.row()][..cells.slots]
+                .iter_mut()
+                .for_each(|count| *count += 1.0);
         }
         dispatch!(self.level, simd => self.sum_loads(simd));
         let peak_rows = layout.rows.peak.start * LANES..layout.rows.peak.end * LANES;
         for (row, step) in self.row_steps.iter_mut().enumerate() {
             if self.capacities[row] < f32::MAX && self.row_loads[row] > 0.0 {
-                let peak = if peak_rows.contains(&row) { self.peak.column_sum } else { 0.0 };
+                let peak = if peak_rows.contains(&row) {
+                    self.peak.column_sum
+                } else {
+                    0.0
+                };
                 *step = 1.0 / (self.row_loads[row] + peak);
             }
         }
@@ -230,22 +247,32 @@ impl<'a> Descent<'a> {
         self.multipliers.current.fill(0.0);
         for (cells, strip) in layout.cells.iter().zip(&mut self.sessions) {
             // The projection needs one metric for the whole session: that of its most crowded slot.
-            let columns = self.prices[strip.row()][..cells.slots].iter().copied().fold(0.0, f32::max);
+            let columns = self.prices[strip.row()][..cells.slots]
+                .iter()
+                .copied()
+                .fold(0.0, f32::max);
             strip.step = if columns > 0.0 { 1.0 / columns } else { 1.0 };
         }
     }
 
     fn lay_peak(&mut self) {
         let (layout, scale) = (self.layout, &self.layout.scale);
-        let Some(charge) = &layout.problem.demand_charge else { return };
+        let Some(charge) = &layout.problem.demand_charge else {
+            return;
+        };
         let kind = super::rows::PEAK;
         self.peak.charge = (charge.price as f64 * scale.load[kind] / (scale.length * scale.price)) as f32;
         self.peak.least = (layout.problem.least_peak() as f64 / self.peak_unit()) as f32;
         for (share, &length) in self.peak_lengths.iter_mut().zip(&layout.problem.lengths) {
             *share = (length as f64 / scale.length) as f32;
         }
-        let in_rows: f64 = layout.cells.iter().map(|cells| cells.slots as f64 * layout.groups[cells.group].power as f64).sum();
-        self.peak.column_sum = (in_rows / scale.load[kind] / layout.problem.slots() as f64).max(1.0) as f32;
+        let in_rows: f64 = layout
+            .cells
+            .iter()
+            .map(|cells| cells.slots as f64 * layout.groups[cells.group].power as f64)
+            .sum();
+        self.peak.column_sum =
+            (PEAK_SHARE * in_rows / scale.load[kind] / layout.problem.slots() as f64).max(1.0) as f32;
     }
 
     /// One unit of the peak in the search's scale, in units of power.
@@ -389,9 +416,19 @@ impl<'a> Descent<'a> {
             return 0.0;
         }
         let slots = self.layout.problem.slots() as f32;
-        let paid: f32 = self.multipliers.current[rows.clone()].iter().zip(&self.peak_lengths).map(|(m, l)| m * l).sum();
+        let paid: f32 = self.multipliers.current[rows.clone()]
+            .iter()
+            .zip(&self.peak_lengths)
+            .map(|(m, l)| m * l)
+            .sum();
         let step = self.peak.column_sum / slots;
-        let Peak { current, least, charge, anchor, .. } = self.peak;
+        let Peak {
+            current,
+            least,
+            charge,
+            anchor,
+            ..
+        } = self.peak;
         let projected = (current - step / self.weight as f32 * (charge - paid)).max(least);
         let beyond = 2.0 * projected - current;
         self.peak.projected = projected;
@@ -405,13 +442,27 @@ impl<'a> Descent<'a> {
     #[inline(always)]
     fn raise_multipliers<S: Simd>(&mut self, simd: S, forth: f32, back: f32) -> f64 {
         let weight = f32x8::splat(simd, self.weight as f32);
-        let (forth, back, zero) = (f32x8::splat(simd, forth), f32x8::splat(simd, back), f32x8::splat(simd, 0.0));
+        let (forth, back, zero) = (
+            f32x8::splat(simd, forth),
+            f32x8::splat(simd, back),
+            f32x8::splat(simd, 0.0),
+        );
         let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
         let one = f32x8::splat(simd, 1.0);
         let mut squares = zero;
-        let Triple { current, anchor, projected } = &mut self.multipliers;
-        let points = chunks_mut(current).iter_mut().zip(chunks(anchor)).zip(chunks_mut(projected));
-        let rows = chunks(&self.row_steps).iter().zip(chunks(&self.row_loads)).zip(chunks(&self.capacities));
+        let Triple {
+            current,
+            anchor,
+            projected,
+        } = &mut self.multipliers;
+        let points = chunks_mut(current)
+            .iter_mut()
+            .zip(chunks(anchor))
+            .zip(chunks_mut(projected));
+        let rows = chunks(&self.row_steps)
+            .iter()
+            .zip(chunks(&self.row_loads))
+            .zip(chunks(&self.capacities));
         for (((current, anchor), projected), ((step, row_load), capacity)) in points.zip(rows) {
             let (before, step) = (load(current), load(step));
             let point = (before + weight * step * (load(row_load) - load(capacity))).max(zero);
@@ -457,7 +508,10 @@ impl<'a> Descent<'a> {
         let mut moves = Moves::default();
         let square = |(a, b): (&f32, &f32)| (a - b) * (a - b);
         for session in &self.sessions {
-            let (projected, anchor) = (&self.amounts.projected[session.cells()], &self.amounts.anchor[session.cells()]);
+            let (projected, anchor) = (
+                &self.amounts.projected[session.cells()],
+                &self.amounts.anchor[session.cells()],
+            );
             let squares: f32 = projected.iter().zip(anchor).map(square).sum();
             moves.primal += f64::from(squares / session.step);
         }

@@ -22,7 +22,11 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// Nobody charges.
     pub fn new(layout: &'a Layout<'a>) -> Draft<'a> {
-        let left = layout.cells.iter().map(|cells| layout.problem.sessions[cells.session].wanted).collect();
+        let left = layout
+            .cells
+            .iter()
+            .map(|cells| layout.problem.sessions[cells.session].wanted)
+            .collect();
         Draft {
             layout,
             amounts: vec![0; layout.cell_count],
@@ -36,7 +40,9 @@ impl<'a> Draft<'a> {
     pub fn allow_peak(&mut self, peak: i64) {
         let rows = self.layout.rows.peak.start * LANES..self.layout.rows.peak.end * LANES;
         for (row, &length) in rows.zip(&self.layout.problem.lengths) {
-            self.capacities[row] = self.layout.rows.capacity[row].saturating_add(peak.saturating_mul(length)).max(0);
+            self.capacities[row] = self.layout.rows.capacity[row]
+                .saturating_add(peak.saturating_mul(length))
+                .max(0);
         }
     }
 
@@ -96,11 +102,14 @@ impl<'a> Draft<'a> {
         let layout = self.layout;
         let group = &layout.groups[layout.cells[position].group];
         let lane = slot % LANES;
-        layout.crossed(group, (slot - group.first_slot) / LANES).iter().flat_map(move |crossing| {
-            let up = |&chunk: &usize| Some(layout.rows.chunks[chunk].parent).filter(|&parent| parent > 0);
-            let chunks = std::iter::successors(Some(crossing.chunk), up);
-            chunks.map(move |chunk| (chunk * LANES + lane, crossing.coefficient))
-        })
+        layout
+            .crossed(group, (slot - group.first_slot) / LANES)
+            .iter()
+            .flat_map(move |crossing| {
+                let up = |&chunk: &usize| Some(layout.rows.chunks[chunk].parent).filter(|&parent| parent > 0);
+                let chunks = std::iter::successors(Some(crossing.chunk), up);
+                chunks.map(move |chunk| (chunk * LANES + lane, crossing.coefficient))
+            })
     }
 
     /// How much a cell can be raised, by the rows and the session's highest rate; not by what it still wants.

@@ -34,7 +34,10 @@ fn shares(draft: &Draft, proposal: &[f32]) -> Vec<f64> {
     for cells in &layout.cells {
         let group = &layout.groups[cells.group];
         let from = group.offset + cells.first_slot - group.first_slot;
-        for (taken, amount) in taken[from..].iter_mut().zip(&proposal[cells.offset..cells.offset + cells.slots]) {
+        for (taken, amount) in taken[from..]
+            .iter_mut()
+            .zip(&proposal[cells.offset..cells.offset + cells.slots])
+        {
             *taken += f64::from(*amount) * layout.scale.amount;
         }
     }
@@ -44,7 +47,11 @@ fn shares(draft: &Draft, proposal: &[f32]) -> Vec<f64> {
         for (lane, load) in own[..LANES].iter_mut().enumerate() {
             let capacity = draft.capacities[index * LANES + lane] as f64;
             let share = if *load > capacity { capacity / *load } else { 1.0 };
-            *load = if chunk.parent > 0 { share.min(above[chunk.parent * LANES + lane]) } else { share };
+            *load = if chunk.parent > 0 {
+                share.min(above[chunk.parent * LANES + lane])
+            } else {
+                share
+            };
         }
     }
     taken.fill(1.0);
@@ -81,7 +88,8 @@ fn for_each_crossing(layout: &Layout, mut take: impl FnMut(usize, usize, f64)) {
 
 /// Takes away what rounding left above a limit, session by session.
 fn trim(draft: &mut Draft) {
-    let exceeded = |draft: &Draft, row: usize| draft.capacities[row] < UNLIMITED && draft.loads[row] > draft.capacities[row];
+    let exceeded =
+        |draft: &Draft, row: usize| draft.capacities[row] < UNLIMITED && draft.loads[row] > draft.capacities[row];
     if !(LANES..draft.loads.len()).any(|row| exceeded(draft, row)) {
         return;
     }

@@ -36,12 +36,7 @@ pub(super) struct Forest {
 
 impl Forest {
     /// `unit` says by session how much flow one unit of its amount is. None if the sums do not fit the flow core's integers.
-    pub fn new(
-        layout: &Layout,
-        top: Vec<Load>,
-        branches: Vec<Branch>,
-        unit: impl Fn(usize) -> i64,
-    ) -> Option<Forest> {
+    pub fn new(layout: &Layout, top: Vec<Load>, branches: Vec<Branch>, unit: impl Fn(usize) -> i64) -> Option<Forest> {
         let mut forest_nodes = vec![(None, 0)];
         let mut parents = vec![None];
         let (mut sessions, mut positions, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,15 +50,32 @@ impl Forest {
                 sum = sum.checked_add(most.checked_mul(longest)?)?;
                 let node = node_of[session.node];
                 let (first_slot, end_slot) = (session.first_slot, session.end_slot);
-                sessions.push(flow::Session { node, first_slot, end_slot, most: i32::try_from(most).ok()? });
+                sessions.push(flow::Session {
+                    node,
+                    first_slot,
+                    end_slot,
+                    most: i32::try_from(most).ok()?,
+                });
                 positions.push(member);
                 wanted.push(session.wanted.checked_mul(unit(member))?);
             }
         }
         i32::try_from(sum).ok()?;
-        let lengths = layout.problem.lengths.iter().map(|&length| i32::try_from(length).ok()).collect::<Option<_>>()?;
+        let lengths = layout
+            .problem
+            .lengths
+            .iter()
+            .map(|&length| i32::try_from(length).ok())
+            .collect::<Option<_>>()?;
         let network = flow::Network::new(lengths, parents, sessions);
-        Some(Forest { network, nodes: forest_nodes, positions, top, branches, wanted })
+        Some(Forest {
+            network,
+            nodes: forest_nodes,
+            positions,
+            top,
+            branches,
+            wanted,
+        })
     }
 
     /// Capacities by node of the network and slot, from the slack of each row.
@@ -75,7 +87,9 @@ impl Forest {
             let loads = branch.map_or(&self.top, |branch| &self.branches[branch].loads);
             for &(kind, coefficient) in loads {
                 for (chunk, column) in own.chunks_mut(LANES).zip(0..) {
-                    let Some(rows) = chunk_at(layout, node, kind, column) else { continue };
+                    let Some(rows) = chunk_at(layout, node, kind, column) else {
+                        continue;
+                    };
                     for (capacity, row) in chunk.iter_mut().zip(rows) {
                         if layout.rows.capacity[row] < UNLIMITED {
                             let most = (slack(row) / coefficient).clamp(0, i64::from(i32::MAX));
@@ -94,7 +108,9 @@ impl Forest {
             let Some(branch) = branch else { continue };
             for &(kind, _) in &self.branches[branch].loads {
                 for column in 0..layout.rows.columns {
-                    let Some(rows) = chunk_at(layout, node, kind, column) else { continue };
+                    let Some(rows) = chunk_at(layout, node, kind, column) else {
+                        continue;
+                    };
                     for (row, slot) in rows.zip(column * LANES..layout.problem.slots()) {
                         take(row, index, slot);
                     }
@@ -143,7 +159,10 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
     let total_below_root = (1..layout.problem.parents.len()).any(|node| layout.rows.holds(node, TOTAL));
     let mut forests: BTreeMap<Vec<i64>, (Vec<Load>, BTreeMap<Vec<Load>, Branch>)> = BTreeMap::new();
     for (index, group) in layout.groups.iter().enumerate() {
-        let lines: Vec<Load> = (0..TOTAL).map(|kind| (kind, group.coefficients[kind])).filter(|load| load.1 > 0).collect();
+        let lines: Vec<Load> = (0..TOTAL)
+            .map(|kind| (kind, group.coefficients[kind]))
+            .filter(|load| load.1 > 0)
+            .collect();
         let [shared_total, peak] = [TOTAL, PEAK].map(|kind| (kind, group.coefficients[kind]));
         let mut key = vec![-group.penalty, group.power];
         let (top, loads) = if lines.len() == 1 && !total_below_root {
@@ -163,5 +182,8 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
         branch.loads = loads;
         branch.groups.push(index);
     }
-    forests.into_values().map(|(top, branches)| (top, branches.into_values().collect())).collect()
+    forests
+        .into_values()
+        .map(|(top, branches)| (top, branches.into_values().collect()))
+        .collect()
 }

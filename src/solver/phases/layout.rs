@@ -120,10 +120,20 @@ impl<'a> Layout<'a> {
         let mut limiting = vec![0; problem.parents.len()];
         for (node, parent) in problem.parents.iter().enumerate() {
             let holds = (0..PEAK).any(|kind| self.rows.holds(node, kind));
-            limiting[node] = if holds { node } else { parent.map_or(0, |parent| limiting[parent]) };
+            limiting[node] = if holds {
+                node
+            } else {
+                parent.map_or(0, |parent| limiting[parent])
+            };
         }
         let key = |session: &Session| {
-            (limiting[session.node], session.line, session.total, session.power, session.penalty)
+            (
+                limiting[session.node],
+                session.line,
+                session.total,
+                session.power,
+                session.penalty,
+            )
         };
         let mut order: Vec<usize> = (0..problem.sessions.len()).collect();
         order.retain(|&index| !problem.sessions[index].stay().is_empty());
@@ -134,7 +144,11 @@ impl<'a> Layout<'a> {
             if last != Some(key(session)) {
                 last = Some(key(session));
                 let [first, second, third] = session.line;
-                let in_peak = if problem.demand_charge.is_some() { session.power } else { 0 };
+                let in_peak = if problem.demand_charge.is_some() {
+                    session.power
+                } else {
+                    0
+                };
                 self.groups.push(Group {
                     coefficients: [first, second, third, session.total, in_peak],
                     power: session.power,
@@ -151,7 +165,14 @@ impl<'a> Layout<'a> {
             self.groups[group].columns = self.groups[group].columns.max(columns);
             let slots = session.stay().len();
             let padded = slots.next_multiple_of(LANES);
-            self.cells.push(Cells { session: index, group, first_slot: session.first_slot, slots, padded, offset: 0 });
+            self.cells.push(Cells {
+                session: index,
+                group,
+                first_slot: session.first_slot,
+                slots,
+                padded,
+                offset: 0,
+            });
         }
     }
 
@@ -180,7 +201,12 @@ impl<'a> Layout<'a> {
                 if coefficient > 0 && chunk > 0 {
                     let scaled = (coefficient as f64 / self.scale.load[kind]) as f32;
                     let column = group.offset / LANES + column;
-                    self.crossings.push(Crossing { column, chunk, coefficient, scaled });
+                    self.crossings.push(Crossing {
+                        column,
+                        chunk,
+                        coefficient,
+                        scaled,
+                    });
                 }
             }
             self.crossing_ends.push(self.crossings.len());
@@ -190,7 +216,12 @@ impl<'a> Layout<'a> {
 
 fn never_served(problem: &Problem) -> i128 {
     let lost = |session: &Session| i128::from(session.penalty) * i128::from(session.wanted);
-    problem.sessions.iter().filter(|session| session.stay().is_empty()).map(lost).sum()
+    problem
+        .sessions
+        .iter()
+        .filter(|session| session.stay().is_empty())
+        .map(lost)
+        .sum()
 }
 
 impl Scale {
@@ -199,15 +230,28 @@ impl Scale {
         let length = problem.lengths.iter().copied().fold(1, i64::max) as f64;
         let mut load = [1.0; ROW_KINDS];
         for (kind, load) in load.iter_mut().enumerate() {
-            *load = if kind == PEAK { largest(&|s| s.power) } else { largest(&|s| s.coefficient(kind)) };
+            *load = if kind == PEAK {
+                largest(&|s| s.power)
+            } else {
+                largest(&|s| s.coefficient(kind))
+            };
         }
         // What an amount costs on average: prices count as they are written, sessions as they are many.
         let slots = problem.slots().max(1) as f64;
         let sessions = problem.sessions.len().max(1) as f64;
         let mean_price = problem.prices.iter().map(|price| price.abs() as f64).sum::<f64>() / slots;
         let mean_power = problem.sessions.iter().map(|session| session.power as f64).sum::<f64>() / sessions;
-        let price = if mean_price * mean_power > 0.0 { mean_price * mean_power } else { largest(&|s| s.penalty) };
-        Scale { amount: largest(&|s| s.most) * length, price, load, length }
+        let price = if mean_price * mean_power > 0.0 {
+            mean_price * mean_power
+        } else {
+            largest(&|s| s.penalty)
+        };
+        Scale {
+            amount: largest(&|s| s.most) * length,
+            price,
+            load,
+            length,
+        }
     }
 
     /// Money for one unit of load, of one unit of the search's multipliers.

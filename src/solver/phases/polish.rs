@@ -56,28 +56,47 @@ impl<'a> Polish<'a> {
             part_of: vec![None; layout.groups.len()],
             turn: 0,
         };
+        polish.make_parts();
+        polish
+    }
+
+    fn make_parts(&mut self) {
+        let layout = self.layout;
         for (top, branches) in partition(layout).into_iter().take(MOST_FORESTS) {
-            let groups: Vec<usize> = branches.iter().flat_map(|branch| branch.groups.iter().copied()).collect();
+            let groups: Vec<usize> = branches
+                .iter()
+                .flat_map(|branch| branch.groups.iter().copied())
+                .collect();
             let first = &layout.groups[groups[0]];
             let (power, penalty) = (first.power, first.penalty);
             if let Some(forest) = Forest::new(layout, top, branches, |_| 1) {
                 let flow = Flow::new(&forest.network);
-                groups.iter().for_each(|&group| polish.part_of[group] = Some(polish.parts.len()));
-                polish.parts.push(Part { forest, flow, power, penalty });
+                groups
+                    .iter()
+                    .for_each(|&group| self.part_of[group] = Some(self.parts.len()));
+                self.parts.push(Part {
+                    forest,
+                    flow,
+                    power,
+                    penalty,
+                });
             }
         }
-        polish
     }
 
-    /// A plan from a proposal, under a peak.
-    pub fn quick(&mut self, proposal: &[f32], peak: i64) -> Polished {
+    /// A plan from a proposal, under a peak. Returns what it is worth.
+    pub fn quick(&mut self, proposal: &[f32], peak: i64) -> Value {
         self.draft.allow_peak(peak);
         fit(&mut self.draft, proposal);
-        self.finish()
+        self.serve();
+        settle(&mut self.draft);
+        self.draft.value()
     }
 
-    /// The last plan, with each part solved exactly given the rest.
-    pub fn exact(&mut self) -> Polished {
+    /// The same, with each part solved exactly given the rest.
+    pub fn exact(&mut self, proposal: &[f32], peak: i64) -> Value {
+        self.draft.allow_peak(peak);
+        fit(&mut self.draft, proposal);
         let forwards = self.turn.is_multiple_of(2);
         self.turn += 1;
         for step in 0..self.parts.len() {
@@ -85,13 +104,17 @@ impl<'a> Polish<'a> {
             self.solve_part(part);
         }
         self.draft.sum_loads(|_| true);
-        self.finish()
+        self.serve();
+        self.draft.value()
     }
 
-    fn finish(&mut self) -> Polished {
-        settle(&mut self.draft);
+    /// The last plan made.
+    pub fn plan(&self) -> Plan {
+        self.draft.plan()
+    }
+
+    fn serve(&mut self) {
         serve_what_is_left(&mut self.draft, WORK_PER_SESSION * self.layout.cells.len());
-        Polished { value: self.draft.value(), plan: self.draft.plan() }
     }
 
     /// Solves one part exactly, given the rest.
@@ -100,15 +123,26 @@ impl<'a> Polish<'a> {
         self.draft.sum_loads(|group| part_of[group] != Some(index));
         let part = &mut self.parts[index];
         let draft = &self.draft;
-        let capacities = part.forest.capacities(self.layout, |row| draft.capacities[row] - draft.loads[row]);
+        let capacities = part
+            .forest
+            .capacities(self.layout, |row| draft.capacities[row] - draft.loads[row]);
         let prices = &self.layout.problem.prices;
         let dearest = prices.iter().copied().fold(1, i64::max);
         let penalty = (part.penalty / part.power.max(1)).max(dearest);
         let network = &part.forest.network;
-        part.flow.solve(network, &Task { capacities: &capacities, wanted: &part.forest.wanted, prices, penalty });
+        part.flow.solve(
+            network,
+            &Task {
+                capacities: &capacities,
+                wanted: &part.forest.wanted,
+                prices,
+                penalty,
+            },
+        );
         for (session, &position) in part.forest.positions.iter().enumerate() {
             let amounts = part.flow.amounts(network, session);
-            self.draft.replace(position, amounts.iter().map(|&amount| i64::from(amount)));
+            self.draft
+                .replace(position, amounts.iter().map(|&amount| i64::from(amount)));
         }
     }
 }

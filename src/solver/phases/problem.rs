@@ -124,7 +124,10 @@ impl Plan {
             end += session.stay().len();
             offsets.push(end);
         }
-        Plan { offsets, amounts: vec![0; end] }
+        Plan {
+            offsets,
+            amounts: vec![0; end],
+        }
     }
 
     /// Amounts of one session by slot of its stay.
@@ -197,14 +200,19 @@ impl Problem {
         for limit in self.limits.iter().filter(|limit| limit.kind == kind) {
             for slot in 0..slots {
                 if load[limit.node * slots + slot] > limit.by_slot[slot].max(0).saturating_mul(self.lengths[slot]) {
-                    return Err(Fault::Excess { node: limit.node, kind, slot });
+                    return Err(Fault::Excess {
+                        node: limit.node,
+                        kind,
+                        slot,
+                    });
                 }
             }
         }
         Ok(())
     }
 
-    fn value(&self, plan: &Plan) -> Value {
+    /// What a plan of the right shape is worth.
+    pub(super) fn value(&self, plan: &Plan) -> Value {
         let mut power = vec![0i64; self.slots()];
         let mut unserved = 0;
         for (index, session) in self.sessions.iter().enumerate() {
@@ -220,7 +228,11 @@ impl Problem {
 
     /// The value of a plan from the power in each slot, times its length, and the money lost by what is not served.
     pub(super) fn value_of(&self, power: &[i64], unserved: i128) -> Value {
-        let mut cost: i128 = power.iter().zip(&self.prices).map(|(&p, &price)| i128::from(p) * i128::from(price)).sum();
+        let mut cost: i128 = power
+            .iter()
+            .zip(&self.prices)
+            .map(|(&p, &price)| i128::from(p) * i128::from(price))
+            .sum();
         let mut peak = 0;
         if let Some(charge) = &self.demand_charge {
             peak = self.least_peak();

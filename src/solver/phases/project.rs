@@ -74,7 +74,14 @@ impl<'a> Strips<'a> {
 
 #[inline(always)]
 fn project_strips<S: Simd>(simd: S, strips: Strips<'_>, need: Need) -> (f32, f32) {
-    let Strips { amounts, anchor, most, prices, projected, taken } = strips;
+    let Strips {
+        amounts,
+        anchor,
+        most,
+        prices,
+        projected,
+        taken,
+    } = strips;
     let step = f32x8::splat(simd, need.step);
     for ((x, price), out) in lanes(amounts).zip(lanes(prices)).zip(projected.chunks_exact_mut(LANES)) {
         let moved = f32x8::from_slice(simd, x) - step * f32x8::from_slice(simd, price);
@@ -92,7 +99,11 @@ fn project_strips<S: Simd>(simd: S, strips: Strips<'_>, need: Need) -> (f32, f32
         .zip(projected.chunks_exact_mut(LANES))
         .zip(taken.chunks_exact_mut(LANES))
     {
-        let point = clip(f32x8::from_slice(simd, out) + level_lanes, zero, f32x8::from_slice(simd, bound));
+        let point = clip(
+            f32x8::from_slice(simd, out) + level_lanes,
+            zero,
+            f32x8::from_slice(simd, bound),
+        );
         let moved = point - f32x8::from_slice(simd, x);
         let beyond = point + moved;
         squares += moved * moved;
@@ -115,14 +126,20 @@ fn find_level<S: Simd>(simd: S, moved: &[f32], most: &[f32], need: &Need) -> f32
         if missing.abs() <= tolerance || (missing > 0.0 && level >= need.highest_level) {
             break;
         }
-        if missing > 0.0 { low = level } else { high = level }
+        if missing > 0.0 {
+            low = level
+        } else {
+            high = level
+        }
         let mut next = if free > 0.0 { level + missing / free } else { f32::NAN };
         // Not a number compares false: without a free cell there is no Newton step.
         if !(next > low && next < high) {
             next = if low.is_finite() && high.is_finite() {
                 0.5 * (low + high)
             } else {
-                let Some(jump) = next_breakpoint(moved, most, level, missing > 0.0) else { break };
+                let Some(jump) = next_breakpoint(moved, most, level, missing > 0.0) else {
+                    break;
+                };
                 let beyond = jump + (missing.abs() / 4.0).min(1.0);
                 if missing > 0.0 { level + beyond } else { level - beyond }
             };
@@ -135,7 +152,11 @@ fn find_level<S: Simd>(simd: S, moved: &[f32], most: &[f32], need: &Need) -> f32
 /// The clipped sum at a level, and in how many cells it would move with the level.
 #[inline(always)]
 fn fill<S: Simd>(simd: S, moved: &[f32], most: &[f32], level: f32) -> (f32, f32) {
-    let (zero, one, level) = (f32x8::splat(simd, 0.0), f32x8::splat(simd, 1.0), f32x8::splat(simd, level));
+    let (zero, one, level) = (
+        f32x8::splat(simd, 0.0),
+        f32x8::splat(simd, 1.0),
+        f32x8::splat(simd, level),
+    );
     let (mut held, mut free) = (zero, zero);
     for (moved, bound) in lanes(moved).zip(lanes(most)) {
         let (value, bound) = (f32x8::from_slice(simd, moved) + level, f32x8::from_slice(simd, bound));
@@ -149,7 +170,11 @@ fn fill<S: Simd>(simd: S, moved: &[f32], most: &[f32], level: f32) -> (f32, f32)
 #[inline(always)]
 fn next_breakpoint(moved: &[f32], most: &[f32], level: f32, upwards: bool) -> Option<f32> {
     let distance = |(&moved, &bound): (&f32, &f32)| {
-        let distance = if upwards { -(moved + level) } else { moved + level - bound };
+        let distance = if upwards {
+            -(moved + level)
+        } else {
+            moved + level - bound
+        };
         (bound > 0.0 && distance >= 0.0).then_some(distance)
     };
     moved.iter().zip(most).filter_map(distance).reduce(f32::min)

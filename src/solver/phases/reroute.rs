@@ -11,8 +11,14 @@ const DEPTH: usize = 2;
 
 /// Serves what can be served of what is left. `work` is the number of cells that may be looked at.
 pub(super) fn serve_what_is_left(draft: &mut Draft, work: usize) {
-    let mut search = Search { draft, work, undo: Vec::new() };
-    let mut wanting: Vec<usize> = (0..search.draft.left.len()).filter(|&position| search.draft.left[position] > 0).collect();
+    let mut search = Search {
+        draft,
+        work,
+        undo: Vec::new(),
+    };
+    let mut wanting: Vec<usize> = (0..search.draft.left.len())
+        .filter(|&position| search.draft.left[position] > 0)
+        .collect();
     let worth = |draft: &Draft, position: usize| {
         let group = &draft.layout.groups[draft.layout.cells[position].group];
         (std::cmp::Reverse(group.penalty), draft.left[position], position)
@@ -75,7 +81,8 @@ impl Search<'_, '_> {
         if room < most && depth > 0 {
             for (row, coefficient) in self.draft.rows_of(position, slot) {
                 let missing = self.draft.loads[row] + coefficient * most - self.draft.capacities[row];
-                if missing > 0 && !self.clear(row, slot, missing, position, depth - 1) && self.is_full(row, coefficient) {
+                if missing > 0 && !self.clear(row, slot, missing, position, depth - 1) && self.is_full(row, coefficient)
+                {
                     return 0;
                 }
             }
@@ -100,7 +107,10 @@ impl Search<'_, '_> {
             if !columns.contains(&slot) {
                 continue;
             }
-            let on_row = self.draft.rows_of(group.members[0], slot).find(|crossed| crossed.0 == row);
+            let on_row = self
+                .draft
+                .rows_of(group.members[0], slot)
+                .find(|crossed| crossed.0 == row);
             let Some((_, coefficient)) = on_row else { continue };
             for &member in &group.members {
                 let cells = &layout.cells[member];

@@ -44,7 +44,12 @@ pub(super) struct Rows {
 impl Rows {
     pub fn new(problem: &Problem) -> Rows {
         let columns = problem.slots().div_ceil(LANES);
-        let nothing = Chunk { kind: PEAK, node: 0, column: 0, parent: 0 };
+        let nothing = Chunk {
+            kind: PEAK,
+            node: 0,
+            column: 0,
+            parent: 0,
+        };
         let mut rows = Rows {
             chunks: vec![nothing],
             capacity: vec![UNLIMITED; LANES],
@@ -65,7 +70,11 @@ impl Rows {
     /// The lowest chunk of a kind at or above a node; 0 if nothing limits it.
     pub fn lowest(&self, node: usize, kind: usize, column: usize) -> usize {
         if kind == PEAK {
-            return if self.peak.is_empty() { 0 } else { self.peak.start + column };
+            return if self.peak.is_empty() {
+                0
+            } else {
+                self.peak.start + column
+            };
         }
         self.lowest[(node * KINDS + kind) * self.columns + column]
     }
@@ -81,9 +90,17 @@ impl Rows {
     fn add_peak(&mut self, problem: &Problem) {
         let Some(charge) = &problem.demand_charge else { return };
         for column in 0..self.columns {
-            self.chunks.push(Chunk { kind: PEAK, node: 0, column, parent: 0 });
+            self.chunks.push(Chunk {
+                kind: PEAK,
+                node: 0,
+                column,
+                parent: 0,
+            });
             for slot in column * LANES..(column + 1) * LANES {
-                let capacity = charge.base_load.get(slot).map_or(UNLIMITED, |base| -base * problem.lengths[slot]);
+                let capacity = charge
+                    .base_load
+                    .get(slot)
+                    .map_or(UNLIMITED, |base| -base * problem.lengths[slot]);
                 self.capacity.push(capacity);
             }
         }
@@ -111,7 +128,12 @@ impl Rows {
                 };
                 let in_chunk = column * LANES..((column + 1) * LANES).min(slots);
                 let chunk = if in_chunk.clone().any(binds) {
-                    self.chunks.push(Chunk { kind, node, column, parent: above });
+                    self.chunks.push(Chunk {
+                        kind,
+                        node,
+                        column,
+                        parent: above,
+                    });
                     let row = |slot: usize| match in_chunk.contains(&slot) && binds(slot) {
                         true => limits[node * slots + slot] * problem.lengths[slot],
                         false => UNLIMITED,

@@ -25,6 +25,8 @@ pub(super) struct Start {
     pub multipliers: Vec<f32>,
     /// The peak that is allowed; 0 without a demand charge.
     pub peak: i64,
+    /// The highest power that the proposal would draw; 0 without a demand charge.
+    pub highest_power: i64,
     /// For the bound on what must stay unserved: only rows between places that can and that cannot be served further.
     pub cut: Multipliers,
 }
@@ -36,6 +38,7 @@ impl Start {
             amounts: vec![0.0; layout.cell_count],
             multipliers: vec![0.0; layout.rows.capacity.len()],
             peak: layout.problem.least_peak(),
+            highest_power: layout.problem.least_peak(),
             cut: Multipliers::from_money(layout, |_| 0.0),
         }
     }
@@ -43,7 +46,9 @@ impl Start {
     /// The solutions of the conductors' flows; idle if there are none or their sums do not fit the flow core's integers.
     pub fn from_flows(layout: &Layout) -> Start {
         let mut start = Start::idle(layout);
-        let Some(money) = money_per_price(layout) else { return start };
+        let Some(money) = money_per_price(layout) else {
+            return start;
+        };
         let mut cut = vec![0.0; layout.rows.capacity.len()];
         for conductor in 0..TOTAL {
             start.add_flow(layout, conductor, money, &mut cut);
@@ -59,14 +64,24 @@ impl Start {
     fn add_flow(&mut self, layout: &Layout, conductor: usize, money: f64, cut: &mut [f64]) {
         let problem = layout.problem;
         let loads = |group: &usize| layout.groups[*group].coefficients[conductor] > 0;
-        let branch = Branch { loads: vec![(conductor, 1)], groups: (0..layout.groups.len()).filter(loads).collect() };
+        let branch = Branch {
+            loads: vec![(conductor, 1)],
+            groups: (0..layout.groups.len()).filter(loads).collect(),
+        };
         let coefficient = |member: usize| layout.groups[layout.cells[member].group].coefficients[conductor];
-        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], coefficient) else { return };
+        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], coefficient) else {
+            return;
+        };
         let capacities = forest.capacities(layout, |row| layout.rows.capacity[row]);
         let dearest = problem.prices.iter().copied().fold(1, i64::max);
         let worth = |session: &Session| session.penalty.div_euclid(session.power.max(1)) + 1;
         let penalty = problem.sessions.iter().map(worth).fold(dearest, i64::max);
-        let task = Task { capacities: &capacities, wanted: &forest.wanted, prices: &problem.prices, penalty };
+        let task = Task {
+            capacities: &capacities,
+            wanted: &forest.wanted,
+            prices: &problem.prices,
+            penalty,
+        };
         let mut flow = Flow::new(&forest.network);
         flow.solve(&forest.network, &task);
 
@@ -82,7 +97,10 @@ impl Start {
             let coefficients = &layout.groups[cells.group].coefficients[..TOTAL];
             let copies = coefficients.iter().filter(|coefficient| **coefficient > 0).count() as f64;
             let unit = layout.scale.amount * copies * coefficient(member) as f64;
-            for (amount, copy) in self.amounts[cells.offset..].iter_mut().zip(flow.amounts(&forest.network, session)) {
+            for (amount, copy) in self.amounts[cells.offset..]
+                .iter_mut()
+                .zip(flow.amounts(&forest.network, session))
+            {
                 *amount += (f64::from(*copy) / unit) as f32;
             }
         }
@@ -96,11 +114,20 @@ impl Start {
         let least = problem.least_peak() as f64;
         let peak = guessed_peak(layout, charge, money).min(highest).max(least);
         self.peak = peak as i64;
+        self.highest_power = highest.max(least).ceil() as i64;
         let above: Vec<f64> = power.iter().map(|power| (power - 0.98 * peak).max(0.0)).collect();
-        let weight: f64 = above.iter().zip(&problem.lengths).map(|(above, &length)| above * length as f64).sum();
+        let weight: f64 = above
+            .iter()
+            .zip(&problem.lengths)
+            .map(|(above, &length)| above * length as f64)
+            .sum();
         let rows = layout.rows.peak.start * LANES..layout.rows.peak.end * LANES;
         for (row, above) in rows.zip(above) {
-            let money = if weight > 0.0 { charge.price as f64 * above / weight } else { 0.0 };
+            let money = if weight > 0.0 {
+                charge.price as f64 * above / weight
+            } else {
+                0.0
+            };
             self.multipliers[row] = (money / layout.scale.multiplier(PEAK)) as f32;
         }
     }
@@ -124,22 +151,35 @@ fn guessed_peak(layout: &Layout, charge: &DemandCharge, money: f64) -> f64 {
     let problem = layout.problem;
     let mut most = vec![0.0; problem.slots()];
     for conductor in 0..TOTAL {
-        let limits = problem.limits.iter().filter(|limit| limit.node == 0 && limit.kind == conductor);
+        let limits = problem
+            .limits
+            .iter()
+            .filter(|limit| limit.node == 0 && limit.kind == conductor);
         for (slot, most) in most.iter_mut().enumerate() {
             let least = limits.clone().map(|limit| limit.by_slot[slot]).min();
             *most += least.map_or(f64::INFINITY, |limit| limit as f64 * money);
         }
     }
-    let wanted: f64 = problem.sessions.iter().map(|session| session.wanted as f64 * session.power as f64).sum();
+    let wanted: f64 = problem
+        .sessions
+        .iter()
+        .map(|session| session.wanted as f64 * session.power as f64)
+        .sum();
     let room = |peak: f64| -> f64 {
         let slots = most.iter().zip(&charge.base_load).zip(&problem.lengths);
-        slots.map(|((most, &base), &length)| (peak - base as f64).clamp(0.0, *most) * length as f64).sum()
+        slots
+            .map(|((most, &base), &length)| (peak - base as f64).clamp(0.0, *most) * length as f64)
+            .sum()
     };
     let highest_base = charge.base_load.iter().copied().fold(0, i64::max) as f64;
     let (mut low, mut high) = (0.0, highest_base + ROOM * wanted);
     for _ in 0..50 {
         let middle = 0.5 * (low + high);
-        if room(middle) < ROOM * wanted { low = middle } else { high = middle }
+        if room(middle) < ROOM * wanted {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     high
 }
