@@ -66,11 +66,6 @@ impl Multipliers {
         Multipliers { by_row, shift }
     }
 
-    /// Money for one unit of load on a row.
-    pub fn money(&self, row: usize) -> f64 {
-        self.by_row[row] as f64 / (1u64 << self.shift) as f64
-    }
-
     /// No plan for the layout's problem is worth less.
     pub fn bound(&self, layout: &Layout, objective: Objective) -> i128 {
         let (by_row, mut bound) = self.with_peak(layout, objective);

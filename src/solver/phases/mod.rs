@@ -5,14 +5,17 @@ mod draft;
 mod fit;
 mod forest;
 mod layout;
+mod parts;
 mod polish;
 mod problem;
 mod project;
 mod reroute;
 mod rows;
+mod scaled;
 mod settle;
 mod solve;
 mod start;
+mod sweep;
 
 pub use problem::{DemandCharge, Fault, KINDS, Limit, Plan, Problem, Session, TOTAL, Value};
 
