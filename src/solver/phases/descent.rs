@@ -323,3 +323,51 @@ impl<'a> Descent<'a> {
         moves
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bound::{Multipliers, Objective};
+    use super::super::testing::{Shape, linear_optimum, random};
+    use super::*;
+
+    fn bound_after(layout: &Layout, descent: &Descent) -> f64 {
+        Multipliers::from_search(layout, descent.multipliers()).bound(layout, Objective::All) as f64
+    }
+
+    #[test]
+    fn from_nothing_its_multipliers_close_in_on_the_optimum() {
+        let mut close = 0;
+        for seed in 0..40 {
+            let problem = random(seed, Shape::General, seed % 2 == 1);
+            let layout = Layout::new(&problem);
+            let mut descent = Descent::new(&layout);
+            descent.advance(3_000);
+            let (bound, optimum) = (bound_after(&layout, &descent), linear_optimum(&problem));
+            close += usize::from(bound >= optimum - 1e-3 * optimum.abs() - 100.0);
+        }
+        assert!(close >= 36, "only {close} of 40 came close");
+    }
+
+    #[test]
+    fn steps_do_not_depend_on_how_they_are_asked_for() {
+        let problem = random(11, Shape::General, true);
+        let layout = Layout::new(&problem);
+        let (mut at_once, mut by_and_by) = (Descent::new(&layout), Descent::new(&layout));
+        at_once.advance(200);
+        (0..40).for_each(|_| by_and_by.advance(5));
+        assert_eq!(at_once.amounts(), by_and_by.amounts());
+        assert_eq!(at_once.multipliers(), by_and_by.multipliers());
+    }
+
+    #[test]
+    fn the_widest_vectors_and_none_give_the_same_bits() {
+        let problem = random(12, Shape::General, true);
+        let layout = Layout::new(&problem);
+        let (mut wide, mut narrow) = (Descent::new(&layout), Descent::new(&layout));
+        narrow.level = Level::baseline();
+        wide.advance(300);
+        narrow.advance(300);
+        assert_eq!(wide.amounts(), narrow.amounts());
+        assert_eq!(wide.multipliers(), narrow.multipliers());
+    }
+}

@@ -96,3 +96,43 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Shape, keeps_all_limits, linear_optimum, random};
+    use super::*;
+
+    #[test]
+    fn a_single_part_is_solved_to_the_optimum() {
+        for seed in 0..60 {
+            let mut problem = random(seed, Shape::Classical, false);
+            problem.sessions.retain(|session| session.line == [1, 1, 1]);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            Parts::new(&layout).solve(&mut draft, false);
+            assert!(keeps_all_limits(&problem, &draft.plan()), "seed {seed}");
+            let optimum = linear_optimum(&problem);
+            let value = draft.value().total() as f64;
+            assert!(
+                (value - optimum).abs() <= 1e-6 * optimum + 10.0,
+                "seed {seed}: {value}, optimum {optimum}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_never_take_what_others_have() {
+        for seed in 0..100 {
+            let problem = random(seed, Shape::General, true);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            draft.allow_peak(problem.least_peak() + 20_000);
+            let mut parts = Parts::new(&layout);
+            for backwards in [false, true, false] {
+                parts.solve(&mut draft, backwards);
+                assert!(keeps_all_limits(&problem, &draft.plan()), "seed {seed}");
+                assert!(draft.value().peak <= problem.least_peak() + 20_000, "seed {seed}");
+            }
+        }
+    }
+}

@@ -117,13 +117,15 @@ impl Scaled {
         dispatch!(level, simd => sum_loads(simd, layout, &taken, &mut sums));
         let of_peak = layout.rows.peak.start * LANES..layout.rows.peak.end * LANES;
         for (row, step) in self.row_steps.iter_mut().enumerate() {
-            if self.capacities[row] < f32::MAX && sums[row] > 0.0 {
-                let peak = if of_peak.contains(&row) {
+            // The peak counts in its rows even where nobody is present.
+            let sum = sums[row]
+                + if of_peak.contains(&row) {
                     self.peak.column_sum
                 } else {
                     0.0
                 };
-                *step = 1.0 / (sums[row] + peak);
+            if self.capacities[row] < f32::MAX && sum > 0.0 {
+                *step = 1.0 / sum;
             }
         }
         // A cell's coefficients: its price if every row cost 1.
