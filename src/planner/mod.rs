@@ -10,8 +10,6 @@ mod draft;
 mod ease;
 mod exchange;
 mod greedy;
-mod lp;
-mod network;
 mod objective;
 mod problem;
 mod relax;

@@ -151,6 +151,12 @@ impl<'a> Problem<'a> {
         self.watched.len()
     }
 
+    /// The nearest watched node above a watched one.
+    pub(super) fn watched_parent(&self, watched: usize) -> Option<usize> {
+        let mut above = self.snapshot.path_to_root(self.watched[watched]).skip(1);
+        above.find_map(|node| self.watched.binary_search(&node).ok())
+    }
+
     pub(super) fn least_load(&self, watched: usize) -> Load {
         self.least_loads[watched]
     }
@@ -229,23 +235,12 @@ fn classes(snapshot: &Snapshot) -> Vec<Class> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::domain::ids::NodeId;
-    use crate::domain::snapshot::SnapshotNode;
-
-    fn panel(snapshot: &mut Snapshot, available: Capacity) -> usize {
-        snapshot.nodes.push(SnapshotNode {
-            id: NodeId::parse(&format!("panel-{}", snapshot.nodes.len())).unwrap(),
-            parent: Some(0),
-            available: vec![available; snapshot.grid.count()],
-        });
-        snapshot.nodes.len() - 1
-    }
 
     #[test]
     fn only_limits_that_can_bind_are_watched() {
         let mut snapshot = site(vec![amperes(40); 2]);
-        let wide = panel(&mut snapshot, amperes(32));
-        let narrow = panel(&mut snapshot, amperes(31));
+        let wide = add_panel(&mut snapshot, amperes(32));
+        let narrow = add_panel(&mut snapshot, amperes(31));
         for node in [wide, narrow] {
             let car = car(&mut snapshot, on_l1(), 10);
             snapshot.sessions[car].node = node;
@@ -258,7 +253,7 @@ mod tests {
     #[test]
     fn an_overloaded_node_closes_what_is_below_it_and_nothing_else() {
         let mut snapshot = site(vec![amperes(40); 2]);
-        let kitchen = panel(&mut snapshot, amperes(-1));
+        let kitchen = add_panel(&mut snapshot, amperes(-1));
         car(&mut snapshot, on_l1(), 10);
         let below = car(&mut snapshot, on_l1(), 10);
         snapshot.sessions[below].node = kitchen;

@@ -1,13 +1,14 @@
-//! The plan without steps and minimum currents, as a sequence of linear programs.
+//! The relaxation as a sequence of linear programs: for any site, if it is small.
 //!
 //! Decides what the most energy is, how it is shared and what it costs at least: each stage keeps what the stages before it
 //! reached, so no weight is ever guessed. A stage whose bound the greedy plan reaches is not solved. Its answer is a wish: what
 //! becomes of it is decided by [`super::repair`], in integers.
 
-use super::draft::Draft;
+use super::super::draft::Draft;
+use super::super::problem::{Class, Problem};
+use super::Relaxed;
+use super::cells::{Cells, KWH};
 use super::lp::{self, Failure, Program, Relation, Solved};
-use super::network::{Cells, KWH};
-use super::problem::{Class, Problem};
 use crate::domain::plan::{Note, Outcome};
 use crate::domain::site::Fairness;
 use crate::units::{MoneyMicros, WattSeconds, Watts};
@@ -24,19 +25,6 @@ const LOST_PART: f64 = 1e-6;
 const LOST_KWH: f64 = 1e-5;
 /// A row counts as holding a session back where this much of the objective hangs on it.
 const HELD_BACK: f64 = 1e-6;
-
-/// What the relaxation found.
-pub(super) struct Relaxed {
-    /// By session, then slot: the rate it would like. Empty if no program was solved.
-    pub(super) rates: Vec<f64>,
-    /// The highest expected draw of the site that it needs, where that costs anything.
-    pub(super) peak: Option<Watts>,
-    pub(super) delivered: Option<WattSeconds>,
-    pub(super) cost: Option<MoneyMicros>,
-    pub(super) iterations: u32,
-    pub(super) outcome: Outcome,
-    pub(super) stopped: Option<Note>,
-}
 
 pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relaxed {
     let mut search = Search::new(problem, greedy, iterations);
@@ -296,7 +284,7 @@ impl<'p> Search<'p> {
             }
         }
         let peak = charge.map(|charge| {
-            let unavoidable = self.cells.settled_peak().max(charge.peak_so_far);
+            let unavoidable = self.cells.settled.peak().max(charge.peak_so_far);
             let peak = stage
                 .program
                 .column(kilowatts(unavoidable), f64::INFINITY, charge.micros_per_kw as f64 / 1e6);
@@ -304,7 +292,7 @@ impl<'p> Search<'p> {
             peak
         });
         let solved = self.solve("money", &stage.program)?;
-        let settled = self.cells.settled_cost().micros() as f64 / 1e6;
+        let settled = self.cells.settled.cost().micros() as f64 / 1e6;
         let so_far = charge.map_or(0.0, |charge| {
             kilowatts(charge.peak_so_far) * charge.micros_per_kw as f64 / 1e6
         });
@@ -371,7 +359,7 @@ impl<'p> Search<'p> {
             None if self.last.is_none() => Outcome::Greedy,
             None => Outcome::Optimal,
         };
-        let settled: f64 = kwh(self.cells.settled_energy());
+        let settled: f64 = kwh(self.cells.settled.energy());
         let most: Option<f64> = self.most.iter().copied().sum();
         Relaxed {
             rates: self
@@ -412,8 +400,8 @@ fn kilowatts(power: Watts) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::greedy;
-    use super::super::testing::*;
+    use super::super::super::greedy;
+    use super::super::super::testing::*;
     use super::*;
     use crate::domain::snapshot::Snapshot;
     use crate::units::MicrosPerKwh;
