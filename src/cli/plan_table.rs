@@ -147,7 +147,14 @@ fn figures(stats: &proto::PlanStats) -> String {
         ),
     ];
     if let (Some(most), Some(gap)) = (stats.relaxed_delivered_watt_hour, stats.energy_gap_ppm) {
-        lines.push(format!("no plan delivers more than {} kWh: gap {gap} ppm", kwh(most)));
+        let bound = if stats.bounds_proven { "" } else { "about " };
+        lines.push(format!(
+            "no plan delivers more than {bound}{} kWh: gap {gap} ppm",
+            kwh(most)
+        ));
+    }
+    if let (Some(least), Some(gap)) = (stats.relaxed_cost_micros, stats.cost_gap_ppm) {
+        lines.push(format!("that energy costs at least {}: gap {gap} ppm", money(least)));
     }
     let verified = if stats.verified {
         "every limit kept, checked independently"

@@ -22,6 +22,8 @@ pub(super) struct Relaxed {
     pub(super) peak: Option<Watts>,
     pub(super) delivered: Option<WattSeconds>,
     pub(super) cost: Option<MoneyMicros>,
+    /// `delivered` and `cost` are bounds that hold for every plan.
+    pub(super) proven: bool,
     pub(super) iterations: u32,
     pub(super) outcome: Outcome,
     pub(super) stopped: Option<Note>,
