@@ -252,7 +252,7 @@ impl<'p> Site<'p> {
             peak,
             delivered: Some(self.units.energy(served) + self.settled.energy()),
             cost: Some(self.units.money(bound) + self.settled.cost()),
-            proven: true,
+            proven: self.settled.is_without_alternative(),
             iterations: solves,
             outcome: if is_complete {
                 Outcome::Optimal
