@@ -339,6 +339,19 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_told_apart_and_round_up() {
+        let mut view = view(&[(0, 0)]);
+        view.stats.relaxed_cost = Some(MoneyMicros::from_micros(3_000_000));
+        view.stats.energy_cost = MoneyMicros::from_micros(3_000_001);
+        view.stats.proven = true;
+        let stats = plan_response(&view).stats.unwrap();
+        assert_eq!((stats.energy_gap_ppm, stats.cost_gap_ppm), (Some(1_000), Some(1)));
+        assert!(stats.bounds_proven);
+        view.stats.relaxed_cost = Some(MoneyMicros::ZERO);
+        assert_eq!(plan_response(&view).stats.unwrap().cost_gap_ppm, None);
+    }
+
+    #[test]
     fn what_is_delivered_rounds_down_and_what_is_missing_up() {
         let message = plan_response(&view(&[(0, 0)]));
         assert_eq!(message.sessions[0].expected_watt_hour, 1);
