@@ -28,3 +28,4 @@
 //!
 //! No clock, no randomness, no input that is not an argument: the same problem gives the same answer, bit for bit. Budgets count work.
 pub mod flow;
+pub mod phases;
