@@ -6,6 +6,15 @@ use super::problem::Problem;
 use crate::domain::conversion::{Load, Rate};
 use crate::units::{WattSeconds, Watts};
 
+/// What has no room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// A watched node.
+    Node(usize),
+    /// The peak that the expected draw of the site is allowed.
+    Peak,
+}
+
 #[derive(Clone)]
 pub(super) struct Draft<'p> {
     pub(super) problem: &'p Problem<'p>,
@@ -62,24 +71,35 @@ impl<'p> Draft<'p> {
 
     /// Whether `session` may go to `rate` in `slot` with everyone else as they are.
     pub(super) fn fits(&self, index: usize, slot: usize, rate: Rate) -> bool {
-        let before = self.rate(index, slot);
-        if rate <= before {
-            return true;
+        rate <= self.rate(index, slot)
+            || self.problem.is_live(index, slot) && self.held_back(index, slot, rate, None).is_none()
+    }
+
+    /// What keeps `session` from `rate` in `slot`, which must be live: the deepest node that has no room, or the allowed peak. With
+    /// `instead`, another session is taken to be at that rate in this slot.
+    pub(super) fn held_back(&self, index: usize, slot: usize, rate: Rate, instead: Option<(usize, Rate)>) -> Option<Hold> {
+        let (more, watts) = self.change(index, slot, rate);
+        let (less, watts_less) = instead.map_or((Load::ZERO, Watts::ZERO), |(other, rate)| self.change(other, slot, rate));
+        let beside = instead.map_or(&[][..], |(other, _)| self.problem.path(other));
+        for watched in self.problem.path(index) {
+            let mut load = self.loads[watched * self.problem.slots + slot] + more;
+            if beside.contains(watched) {
+                load += less;
+            }
+            if !self.problem.capacity(*watched, slot).fits(&load) {
+                return Some(Hold::Node(*watched));
+            }
         }
-        if !self.problem.is_live(index, slot) {
-            return false;
-        }
+        let drawn = self.drawn[slot] + watts + watts_less;
+        self.peak_allowed.is_some_and(|allowed| drawn > allowed && watts > Watts::ZERO).then_some(Hold::Peak)
+    }
+
+    /// What going to `rate` adds to the load of the nodes above and to the expected draw.
+    fn change(&self, index: usize, slot: usize, rate: Rate) -> (Load, Watts) {
         let session = self.problem.session(index);
-        if let Some(allowed) = self.peak_allowed
-            && self.drawn[slot] + expected(session.power.floor(rate) - session.power.floor(before)) > allowed
-        {
-            return false;
-        }
-        let more = session.load(rate) - session.load(before);
-        self.problem.path(index).iter().all(|watched| {
-            let load = self.loads[watched * self.problem.slots + slot] + more;
-            self.problem.capacity(*watched, slot).fits(&load)
-        })
+        let before = self.rate(index, slot);
+        let load = session.load(rate) - session.load(before);
+        (load, Watts::from_watts(session.power.floor(rate) - session.power.floor(before)))
     }
 
     /// The greatest allowed rate up to `most` that fits; never less than the rate now.
@@ -112,13 +132,13 @@ impl<'p> Draft<'p> {
         if rate == before {
             return;
         }
-        let change = session.load(rate) - session.load(before);
+        let (load, watts) = self.change(index, slot, rate);
         for watched in self.problem.path(index) {
-            self.loads[watched * self.problem.slots + slot] += change;
+            self.loads[watched * self.problem.slots + slot] += load;
         }
         let length = self.problem.seconds(slot);
         self.delivered[index] += session.energy(rate, length) - session.energy(before, length);
-        self.drawn[slot] += expected(session.power.floor(rate) - session.power.floor(before));
+        self.drawn[slot] += watts;
         self.rates[index * self.problem.slots + slot] = rate;
     }
 
@@ -143,10 +163,6 @@ impl<'p> Draft<'p> {
     pub(super) fn peak(&self) -> Watts {
         self.drawn.iter().copied().max().unwrap_or(Watts::ZERO)
     }
-}
-
-const fn expected(watts: i64) -> Watts {
-    Watts::from_watts(watts)
 }
 
 #[cfg(test)]

@@ -1,124 +1,279 @@
-//! Room for one session by moving another: the last energy that plain topping up cannot place.
+//! Energy for one session by moving others: chains in which each gives way to the one before and takes up its loss elsewhere.
 //!
-//! Decides which session gives way in a slot where it is not needed, because it can charge at another time. No one ends with less
-//! than before, so the order of service is kept.
+//! Decides who gives way in which slot. A chain is the shortest way from a session that lacks something to free room; in a network
+//! of equal steps it is what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept.
+//! Sessions from which no room was found are not asked again: what later chains do cannot open a way for them, except by chance.
 
-use super::draft::Draft;
-use super::repair::top_up_session;
+use super::draft::{Draft, Hold};
+use super::objective::promised_missing;
+use super::repair::drop_excess;
 use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
 
-/// Moves tried for one session that lacks energy, and in all. Work is bounded by these, whatever the size of the site.
-const MAX_TRIES_PER_SESSION: usize = 1_000;
-const MAX_TRIES: usize = 4_000;
+/// Cells looked at in all, as a multiple of the cells there are. Work is bounded by this.
+const LOOKS_PER_CELL: usize = 40;
+const LEAST_LOOKS: usize = 100_000;
+/// Marks for sessions and rooms that a failed search has seen.
+const EXHAUSTED: u32 = u32::MAX;
 
-/// Gives the sessions that lack energy what moving others allows. `members` in order of service.
-pub(super) fn make_room(draft: &mut Draft, members: impl Iterator<Item = usize>, order: &[usize]) {
-    let mut tries_left = MAX_TRIES;
-    for session in members.filter(|session| draft.problem.session(*session).interruptible) {
-        let allowed = tries_left.min(MAX_TRIES_PER_SESSION);
-        tries_left -= make_room_for(draft, session, order, allowed);
-    }
+/// A session that gives way, and for whom.
+struct Link {
+    session: usize,
+    /// The link for which it gives way; the first link has none.
+    gives_way: Option<GivesWay>,
+    /// What it must find elsewhere.
+    lost: WattSeconds,
 }
 
-/// Tells how many moves were tried.
-fn make_room_for(draft: &mut Draft, session: usize, order: &[usize], most_tries: usize) -> usize {
-    let problem = draft.problem;
-    let mut tries = 0;
-    for slot in order.iter().copied().filter(|slot| problem.is_live(session, *slot)) {
-        for other in 0..problem.session_count() {
-            if draft.missing(session) == WattSeconds::ZERO || tries == most_tries {
-                return tries;
-            }
-            let movable = other != session && problem.session(other).interruptible;
-            if !movable || draft.rate(other, slot).is_zero() || !may_help(draft, other, session) {
-                continue;
-            }
-            tries += 1;
-            // All that is missing at once, or else a step.
-            let choice = &problem.session(session).choice;
-            let all = draft.rate_with(session, slot, draft.missing(session));
-            let step = choice.above(draft.rate(session, slot)).unwrap_or(all);
-            let _gave_way =
-                give_way(draft, other, session, slot, all, order) || give_way(draft, other, session, slot, step, order);
+#[derive(Clone, Copy)]
+struct GivesWay {
+    to: usize,
+    slot: usize,
+    lowered: Rate,
+    /// What the other has there then.
+    raised: Rate,
+}
+
+pub(super) struct Chains<'d, 'p> {
+    pub(super) draft: &'d mut Draft<'p>,
+    /// All slots, cheapest first, then earliest.
+    order: &'d [usize],
+    /// By slot: its place in `order`.
+    rank: Vec<usize>,
+    links: Vec<Link>,
+    /// By session: the search that saw it last.
+    seen: Vec<u32>,
+    /// By what holds back, then slot: the search that asked all its sessions.
+    asked: Vec<u32>,
+    asked_now: Vec<usize>,
+    search: u32,
+    looks_left: usize,
+    /// Session, slot and rate before each change of the chain in the making.
+    undo: Vec<(usize, usize, Rate)>,
+}
+
+impl<'d, 'p> Chains<'d, 'p> {
+    pub(super) fn new(draft: &'d mut Draft<'p>, order: &'d [usize]) -> Self {
+        let problem = draft.problem;
+        let mut rank = vec![0; problem.slots];
+        order.iter().enumerate().for_each(|(place, slot)| rank[*slot] = place);
+        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
+        Self {
+            order,
+            rank,
+            links: Vec::new(),
+            seen: vec![0; problem.session_count()],
+            asked: vec![0; (problem.watched_count() + 1) * problem.slots],
+            asked_now: Vec::new(),
+            search: 0,
+            looks_left: LEAST_LOOKS.max(cells * LOOKS_PER_CELL),
+            undo: Vec::new(),
+            draft,
         }
     }
-    tries
-}
 
-/// Whether the two share a limit.
-fn may_help(draft: &Draft, other: usize, session: usize) -> bool {
-    let path = draft.problem.path(session);
-    draft.peak_allowed.is_some() || draft.problem.path(other).iter().any(|watched| path.contains(watched))
-}
+    /// Forgets from whom no room was found.
+    pub(super) fn start_over(&mut self) {
+        self.seen.fill(0);
+        self.asked.fill(0);
+        self.search = 0;
+    }
 
-/// Lowers `other` in `slot` by what `session` needs to go to `target`, or to zero, if it can make that up elsewhere. Tells whether
-/// it could.
-fn give_way(draft: &mut Draft, other: usize, session: usize, slot: usize, target: Rate, order: &[usize]) -> bool {
-    let problem = draft.problem;
-    let was = draft.rate(session, slot);
-    if target <= was {
-        return false;
+    /// Gives `session` up to a step of what it lacks. Tells whether it got something.
+    pub(super) fn serve(&mut self, session: usize) -> bool {
+        let missing = self.draft.missing(session).max(promised_missing(self.draft, session));
+        missing > WattSeconds::ZERO && self.reroute(session, missing, usize::MAX)
     }
-    if draft.fits(session, slot, target) {
-        draft.set(session, slot, target);
-        return true;
+
+    /// Moves a step of `session`, or all it has there, from `slot` to a slot that comes before it in the order.
+    pub(super) fn move_forward(&mut self, session: usize, slot: usize, lowered: Rate) -> bool {
+        if self.seen[session] == EXHAUSTED {
+            return false;
+        }
+        let draft = &mut *self.draft;
+        let before = draft.rate(session, slot);
+        let had = draft.delivered(session);
+        draft.set(session, slot, lowered);
+        let lost = had.min(draft.problem.wanted(session)) - draft.delivered(session);
+        if lost <= WattSeconds::ZERO {
+            return true;
+        }
+        let moved = self.reroute(session, lost, self.rank[slot]);
+        if !moved {
+            self.draft.set(session, slot, before);
+        }
+        moved
     }
-    let needed = target.value() - was.value();
-    let lowered = problem
-        .session(other)
-        .choice
-        .floor(Rate::new(draft.rate(other, slot).value() - needed));
-    let before: Vec<Rate> = draft.rates(other).to_vec();
-    let entitled = draft.delivered(other).min(problem.wanted(other));
-    for rate in [lowered, Rate::ZERO] {
-        draft.set(other, slot, rate);
-        if draft.fits(session, slot, target) {
-            draft.set(session, slot, target);
-            let lost = (entitled - draft.delivered(other)).or_zero();
-            top_up_session(draft, other, lost, order);
-            if draft.delivered(other) >= entitled {
+
+    /// Finds `energy` more for `session` in slots before `rank`.
+    fn reroute(&mut self, session: usize, energy: WattSeconds, rank: usize) -> bool {
+        if self.seen[session] == EXHAUSTED || self.looks_left == 0 {
+            return false;
+        }
+        self.search += 1;
+        self.links.clear();
+        self.asked_now.clear();
+        self.seen[session] = self.search;
+        self.links.push(Link {
+            session,
+            gives_way: None,
+            lost: energy,
+        });
+        let mut next = 0;
+        while next < self.links.len() && self.looks_left > 0 {
+            if self.take_up(next, rank) {
                 return true;
             }
-            draft.set(session, slot, was);
+            next += 1;
         }
-        for (slot, rate) in before.iter().enumerate() {
-            draft.set(other, slot, *rate);
+        if self.looks_left > 0 {
+            for link in &self.links {
+                self.seen[link.session] = EXHAUSTED;
+            }
+            for asked in &self.asked_now {
+                self.asked[*asked] = EXHAUSTED;
+            }
         }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::problem::Problem;
-    use super::super::testing::*;
-    use super::*;
-
-    #[test]
-    fn a_car_with_time_makes_room_for_one_without() {
-        let mut snapshot = site(vec![amperes(20); 2]);
-        let lax = car(&mut snapshot, on_l1(), 20);
-        let pressed = car(&mut snapshot, on_l1(), 16);
-        snapshot.sessions[pressed].end_slot = 1;
-        let problem = Problem::new(&snapshot);
-        let mut draft = Draft::new(&problem);
-        draft.set(lax, 0, Rate::new(200));
-        make_room(&mut draft, [pressed].into_iter(), &[0, 1]);
-        assert_eq!(in_amperes(draft.rates(pressed)), [16, 0]);
-        assert_eq!(draft.missing(lax), WattSeconds::ZERO);
+        false
     }
 
-    #[test]
-    fn no_one_gives_way_to_his_own_loss() {
-        let mut snapshot = site(vec![amperes(20)]);
-        let served = car(&mut snapshot, on_l1(), 20);
-        let other = car(&mut snapshot, on_l1(), 20);
-        let problem = Problem::new(&snapshot);
-        let mut draft = Draft::new(&problem);
-        draft.set(served, 0, Rate::new(200));
-        make_room(&mut draft, [other].into_iter(), &[0]);
-        assert_eq!(in_amperes(draft.rates(served)), [20]);
-        assert_eq!(in_amperes(draft.rates(other)), [0]);
+    /// Finds free room for what the session of a link has lost; where there is none, asks those who are in the way.
+    fn take_up(&mut self, link: usize, rank: usize) -> bool {
+        let problem = self.draft.problem;
+        let Link { session, gives_way, lost } = self.links[link];
+        let choice = &problem.session(session).choice;
+        let left_behind = gives_way.map(|gives_way| gives_way.slot);
+        let mut slots: Vec<usize> = problem
+            .live_slots(session)
+            .filter(|slot| self.rank[*slot] < rank && Some(*slot) != left_behind)
+            .collect();
+        slots.sort_unstable_by_key(|slot| self.rank[*slot]);
+        let mut blocked = Vec::new();
+        let mut gains = Vec::new();
+        let mut left = lost;
+        for slot in slots {
+            let before = self.draft.rate(session, slot);
+            let Some(step) = choice.above(before) else {
+                continue;
+            };
+            self.looks_left = self.looks_left.saturating_sub(1);
+            if let Some(hold) = self.draft.held_back(session, slot, step, None) {
+                blocked.push((slot, hold, step));
+                continue;
+            }
+            let most = self.draft.rate_with(session, slot, left).max(step);
+            let rate = self.draft.greatest_fitting(session, slot, most);
+            let length = problem.seconds(slot);
+            let energy = |rate: Rate| problem.session(session).energy(rate, length);
+            left = left - (energy(rate) - energy(before));
+            gains.push((slot, rate));
+            if left <= WattSeconds::ZERO {
+                return self.settle(link, &gains);
+            }
+        }
+        if gives_way.is_none() && rank == usize::MAX && !gains.is_empty() {
+            return self.settle(link, &gains);
+        }
+        for (slot, hold, step) in blocked {
+            let gained = problem.session(session).energy(step, problem.seconds(slot)) - self.draft.energy(session, slot);
+            if gained >= lost || gives_way.is_none() && rank == usize::MAX {
+                self.ask(link, slot, hold, step);
+            }
+        }
+        false
+    }
+
+    /// Asks everyone who uses the room that holds a session back.
+    fn ask(&mut self, link: usize, slot: usize, hold: Hold, raised: Rate) {
+        let problem = self.draft.problem;
+        let (place, sessions) = match hold {
+            Hold::Node(watched) => (watched, problem.below(watched, slot)),
+            Hold::Peak => (problem.watched_count(), problem.present(slot)),
+        };
+        let room = place * problem.slots + slot;
+        if self.asked[room] == EXHAUSTED || self.asked[room] == self.search {
+            return;
+        }
+        self.asked[room] = self.search;
+        self.asked_now.push(room);
+        let session = self.links[link].session;
+        for other in sessions.iter().copied() {
+            if self.seen[other] == EXHAUSTED || self.seen[other] == self.search || self.draft.rate(other, slot).is_zero() {
+                continue;
+            }
+            self.looks_left = self.looks_left.saturating_sub(1);
+            let Some(lowered) = self.giving_way(other, session, slot, raised) else {
+                continue;
+            };
+            self.seen[other] = self.search;
+            let length = problem.seconds(slot);
+            let given = self.draft.energy(other, slot) - problem.session(other).energy(lowered, length);
+            let spared = (self.draft.delivered(other) - problem.wanted(other)).or_zero();
+            self.links.push(Link {
+                session: other,
+                gives_way: Some(GivesWay {
+                    to: link,
+                    slot,
+                    lowered,
+                    raised,
+                }),
+                lost: (given - spared).or_zero(),
+            });
+        }
+    }
+
+    /// The greatest rate of `other` in `slot` that lets `session` go to `raised`, if there is one.
+    fn giving_way(&self, other: usize, session: usize, slot: usize, raised: Rate) -> Option<Rate> {
+        let problem = self.draft.problem;
+        if !problem.session(other).interruptible {
+            return None;
+        }
+        let choice = &problem.session(other).choice;
+        let rate = self.draft.rate(other, slot);
+        let needed = raised.value() - self.draft.rate(session, slot).value();
+        let step = choice.floor(Rate::new(rate.value() - 1));
+        let much = choice.floor(Rate::new(rate.value() - needed));
+        let enough = |lowered: &Rate| {
+            *lowered >= Rate::ZERO
+                && self.draft.held_back(session, slot, raised, Some((other, *lowered))).is_none()
+        };
+        if enough(&step) {
+            return Some(step);
+        }
+        [much, Rate::ZERO].into_iter().filter(|lowered| *lowered < step).find(enough)
+    }
+
+    /// Makes the changes of a chain, from its end to its beginning. Tells whether all of them could be made.
+    fn settle(&mut self, last: usize, gains: &[(usize, Rate)]) -> bool {
+        self.undo.clear();
+        let mut link = last;
+        for (slot, rate) in gains {
+            self.change(self.links[link].session, *slot, *rate);
+        }
+        while let Some(gives_way) = self.links[link].gives_way {
+            self.change(self.links[link].session, gives_way.slot, gives_way.lowered);
+            link = gives_way.to;
+            let session = self.links[link].session;
+            if !self.draft.fits(session, gives_way.slot, gives_way.raised) {
+                while let Some((session, slot, rate)) = self.undo.pop() {
+                    self.draft.set(session, slot, rate);
+                }
+                return false;
+            }
+            self.change(session, gives_way.slot, gives_way.raised);
+        }
+        let mut link = last;
+        loop {
+            drop_excess(self.draft, self.links[link].session, self.order);
+            match self.links[link].gives_way {
+                Some(gives_way) => link = gives_way.to,
+                None => return true,
+            }
+        }
+    }
+
+    fn change(&mut self, session: usize, slot: usize, rate: Rate) {
+        self.undo.push((session, slot, self.draft.rate(session, slot)));
+        self.draft.set(session, slot, rate);
     }
 }

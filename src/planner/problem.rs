@@ -28,6 +28,10 @@ pub(super) struct Problem<'a> {
     watched: Vec<usize>,
     /// For each session the nodes above it that are watched, as indices of `watched`.
     paths: Vec<Vec<usize>>,
+    /// By watched node, the sessions below it.
+    below: Vec<Vec<usize>>,
+    /// By slot, the sessions that may be given power there.
+    present: Vec<Vec<usize>>,
     /// What each watched node carries with every session at rate zero.
     least_loads: Vec<Load>,
     /// By session, then slot: whether power may be given there.
@@ -87,21 +91,31 @@ impl<'a> Problem<'a> {
                 .iter()
                 .for_each(|session| class_of[*session] = Some(index));
         }
+        let paths: Vec<Vec<usize>> = snapshot
+            .sessions
+            .iter()
+            .map(|session| {
+                snapshot
+                    .path_to_root(session.node)
+                    .filter_map(|node| position[node])
+                    .collect()
+            })
+            .collect();
+        let mut below = vec![Vec::new(); watched.len()];
+        let mut present = vec![Vec::new(); slots];
+        for (index, path) in paths.iter().enumerate() {
+            path.iter().for_each(|watched| below[*watched].push(index));
+            let live = &live[index * slots..][..slots];
+            (0..slots).filter(|slot| live[*slot]).for_each(|slot| present[slot].push(index));
+        }
         Self {
             snapshot,
             slots,
             classes,
             class_of,
-            paths: snapshot
-                .sessions
-                .iter()
-                .map(|session| {
-                    snapshot
-                        .path_to_root(session.node)
-                        .filter_map(|node| position[node])
-                        .collect()
-                })
-                .collect(),
+            paths,
+            below,
+            present,
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
             live,
@@ -145,6 +159,17 @@ impl<'a> Problem<'a> {
     /// The watched nodes above `session`.
     pub(super) fn path(&self, session: usize) -> &[usize] {
         &self.paths[session]
+    }
+
+    /// The sessions below `watched`, or at least all of them that may be given power in `slot`.
+    pub(super) fn below(&self, watched: usize, slot: usize) -> &[usize] {
+        let (below, present) = (&self.below[watched], &self.present[slot]);
+        if below.len() <= present.len() { below } else { present }
+    }
+
+    /// The sessions that may be given power in `slot`.
+    pub(super) fn present(&self, slot: usize) -> &[usize] {
+        &self.present[slot]
     }
 
     pub(super) fn watched_count(&self) -> usize {
@@ -194,14 +219,14 @@ impl<'a> Problem<'a> {
         if session.energy(greatest, length) <= energy {
             return greatest;
         }
-        let (mut too_little, mut enough) = (0, greatest.value());
-        while enough - too_little > 1 {
-            let middle = (too_little + enough) / 2;
-            if session.energy(Rate::new(middle), length) >= energy {
-                enough = middle;
-            } else {
-                too_little = middle;
-            }
+        // A guess that is off by a unit at most, then exactly.
+        let guess = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
+        let mut enough = (guess as i64).clamp(1, greatest.value());
+        while session.energy(Rate::new(enough), length) < energy {
+            enough += 1;
+        }
+        while enough > 1 && session.energy(Rate::new(enough - 1), length) >= energy {
+            enough -= 1;
         }
         session.choice.above(Rate::new(enough - 1)).unwrap_or(greatest)
     }
