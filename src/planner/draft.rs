@@ -15,6 +15,12 @@ pub(super) enum Hold {
     Peak,
 }
 
+/// What another rate adds to the nodes above a session and to the expected draw of the site.
+pub(super) struct Change {
+    load: Load,
+    watts: Watts,
+}
+
 #[derive(Clone)]
 pub(super) struct Draft<'p> {
     pub(super) problem: &'p Problem<'p>,
@@ -26,6 +32,10 @@ pub(super) struct Draft<'p> {
     delivered: Vec<WattSeconds>,
     /// Expected draw of the whole site, by slot.
     drawn: Vec<Watts>,
+    /// Price times energy, in micros x Ws / kWh: exact.
+    spent: i128,
+    /// Session, slot and rate before each change since [`Draft::start_log`].
+    log: Option<Vec<(usize, usize, Rate)>>,
     /// The expected draw of the site must not rise above this; for money, not for safety.
     pub(super) peak_allowed: Option<Watts>,
 }
@@ -42,6 +52,8 @@ impl<'p> Draft<'p> {
                 .collect(),
             delivered: vec![WattSeconds::ZERO; problem.session_count()],
             drawn: (0..slots).map(|slot| problem.expected_base(slot)).collect(),
+            spent: 0,
+            log: None,
             peak_allowed: None,
         }
     }
@@ -72,34 +84,46 @@ impl<'p> Draft<'p> {
     /// Whether `session` may go to `rate` in `slot` with everyone else as they are.
     pub(super) fn fits(&self, index: usize, slot: usize, rate: Rate) -> bool {
         rate <= self.rate(index, slot)
-            || self.problem.is_live(index, slot) && self.held_back(index, slot, rate, None).is_none()
+            || self.problem.is_live(index, slot) && self.held_back(index, slot, rate).is_none()
     }
 
-    /// What keeps `session` from `rate` in `slot`, which must be live: the deepest node that has no room, or the allowed peak. With
-    /// `instead`, another session is taken to be at that rate in this slot.
-    pub(super) fn held_back(&self, index: usize, slot: usize, rate: Rate, instead: Option<(usize, Rate)>) -> Option<Hold> {
-        let (more, watts) = self.change(index, slot, rate);
-        let (less, watts_less) = instead.map_or((Load::ZERO, Watts::ZERO), |(other, rate)| self.change(other, slot, rate));
-        let beside = instead.map_or(&[][..], |(other, _)| self.problem.path(other));
+    /// What keeps `session` from `rate` in `slot`, which must be live: the deepest node that has no room, or the allowed peak.
+    pub(super) fn held_back(&self, index: usize, slot: usize, rate: Rate) -> Option<Hold> {
+        self.hold(index, slot, &self.change(index, slot, rate), None)
+    }
+
+    /// What has no room for `change` of `session` in `slot`. With `beside`, another session is taken to change in the same slot.
+    pub(super) fn hold(
+        &self,
+        index: usize,
+        slot: usize,
+        change: &Change,
+        beside: Option<(usize, &Change)>,
+    ) -> Option<Hold> {
         for watched in self.problem.path(index) {
-            let mut load = self.loads[watched * self.problem.slots + slot] + more;
-            if beside.contains(watched) {
-                load += less;
+            let mut load = self.loads[watched * self.problem.slots + slot] + change.load;
+            if let Some((other, change)) = beside
+                && self.problem.path(other).contains(watched)
+            {
+                load += change.load;
             }
             if !self.problem.capacity(*watched, slot).fits(&load) {
                 return Some(Hold::Node(*watched));
             }
         }
-        let drawn = self.drawn[slot] + watts + watts_less;
-        self.peak_allowed.is_some_and(|allowed| drawn > allowed && watts > Watts::ZERO).then_some(Hold::Peak)
+        let allowed = self.peak_allowed?;
+        let drawn = self.drawn[slot] + change.watts + beside.map_or(Watts::ZERO, |(_, change)| change.watts);
+        (drawn > allowed && change.watts > Watts::ZERO).then_some(Hold::Peak)
     }
 
-    /// What going to `rate` adds to the load of the nodes above and to the expected draw.
-    fn change(&self, index: usize, slot: usize, rate: Rate) -> (Load, Watts) {
+    /// What going to `rate` adds.
+    pub(super) fn change(&self, index: usize, slot: usize, rate: Rate) -> Change {
         let session = self.problem.session(index);
         let before = self.rate(index, slot);
-        let load = session.load(rate) - session.load(before);
-        (load, Watts::from_watts(session.power.floor(rate) - session.power.floor(before)))
+        Change {
+            load: session.load(rate) - session.load(before),
+            watts: Watts::from_watts(session.power.floor(rate) - session.power.floor(before)),
+        }
     }
 
     /// The greatest allowed rate up to `most` that fits; never less than the rate now.
@@ -127,19 +151,55 @@ impl<'p> Draft<'p> {
     }
 
     pub(super) fn set(&mut self, index: usize, slot: usize, rate: Rate) {
-        let session = self.problem.session(index);
         let before = self.rate(index, slot);
         if rate == before {
             return;
         }
-        let (load, watts) = self.change(index, slot, rate);
+        let change = self.change(index, slot, rate);
         for watched in self.problem.path(index) {
-            self.loads[watched * self.problem.slots + slot] += load;
+            self.loads[watched * self.problem.slots + slot] += change.load;
         }
-        let length = self.problem.seconds(slot);
-        self.delivered[index] += session.energy(rate, length) - session.energy(before, length);
-        self.drawn[slot] += watts;
+        if let Some(log) = &mut self.log {
+            log.push((index, slot, before));
+        }
+        let energy = change.watts.over(self.problem.seconds(slot));
+        self.delivered[index] += energy;
+        let price = self.problem.snapshot.prices[slot].micros_per_kwh();
+        self.spent += i128::from(price) * i128::from(energy.watt_seconds());
+        self.drawn[slot] += change.watts;
         self.rates[index * self.problem.slots + slot] = rate;
+    }
+
+    /// From now on changes are remembered, so that they can be taken back. Forgets earlier ones.
+    pub(super) fn start_log(&mut self) {
+        self.log.get_or_insert_default().clear();
+    }
+
+    pub(super) fn stop_log(&mut self) {
+        self.log = None;
+    }
+
+    /// How many changes have been remembered.
+    pub(super) fn logged(&self) -> usize {
+        self.log.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Takes back all but the first `kept` changes that have been remembered.
+    pub(super) fn take_back(&mut self, kept: usize) {
+        let Some(mut log) = self.log.take() else {
+            return;
+        };
+        while log.len() > kept
+            && let Some((session, slot, rate)) = log.pop()
+        {
+            self.set(session, slot, rate);
+        }
+        self.log = Some(log);
+    }
+
+    /// What the energy costs so far, in millionths of the currency times Ws per kWh: exact, for comparisons.
+    pub(super) fn spent(&self) -> i128 {
+        self.spent
     }
 
     /// Raises `session` in `slot` towards `most` as far as it fits.

@@ -10,7 +10,7 @@
 use super::draft::Draft;
 use super::objective::promised_missing;
 use super::problem::Problem;
-use super::repair::{drop_excess, slots_by_price, top_up_session};
+use super::repair::{drop_excess, top_up_session};
 use crate::domain::conversion::Rate;
 use crate::units::{Seconds, WattSeconds};
 
@@ -29,7 +29,6 @@ pub(super) fn settle(draft: &mut Draft) {
         missing: (0..problem.session_count())
             .map(|session| draft.missing(session))
             .collect(),
-        order: slots_by_price(problem),
         tries: MAX_TRIES,
         reach,
         draft,
@@ -71,8 +70,6 @@ struct Settling<'d, 'p> {
     draft: &'d mut Draft<'p>,
     /// By session, before anything was swapped.
     missing: Vec<WattSeconds>,
-    /// All slots, cheapest first.
-    order: Vec<usize>,
     tries: usize,
     /// Debts are paid back from this slot on.
     reach: usize,
@@ -198,14 +195,8 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
         let draft = &mut *self.settling.draft;
         let rates: Vec<Rate> = draft.rates(session).to_vec();
         let lost = (draft.missing(session) - self.settling.missing[session]).or_zero();
-        let later = self
-            .settling
-            .order
-            .iter()
-            .copied()
-            .filter(|slot| *slot >= self.settling.reach);
-        top_up_session(draft, session, lost, &later.collect::<Vec<_>>());
-        drop_excess(draft, session, &self.settling.order);
+        top_up_session(draft, session, lost, self.settling.reach);
+        drop_excess(draft, session);
         for (slot, before) in rates.into_iter().enumerate() {
             if draft.rate(session, slot) != before {
                 self.before.push((session, slot, before));
@@ -244,7 +235,7 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
         let kept = |session: usize| {
             let lost = draft.missing(session) - self.settling.missing[session];
             let most = if same_class {
-                step_worth(problem, session)
+                problem.step_worth(session)
             } else {
                 WattSeconds::ZERO
             };
@@ -268,7 +259,7 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
             }
         }
         let dearest = (0..problem.slots).map(price).max().unwrap_or_default().max(0);
-        let step = step_worth(problem, self.from).max(step_worth(problem, self.to));
+        let step = problem.step_worth(self.from).max(problem.step_worth(self.to));
         added <= dearest * i128::from(step.watt_seconds())
     }
 
@@ -277,17 +268,6 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
             self.settling.draft.set(session, slot, rate);
         }
     }
-}
-
-/// The energy of the smallest step in a whole slot.
-fn step_worth(problem: &Problem, index: usize) -> WattSeconds {
-    let session = problem.session(index);
-    let least = session.choice.minimum;
-    let step = session
-        .choice
-        .above(least)
-        .map_or(least, |next| Rate::new(next.value() - least.value()));
-    session.energy(step, problem.snapshot.grid.length())
 }
 
 #[cfg(test)]

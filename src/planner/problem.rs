@@ -20,6 +20,10 @@ pub(super) struct Class {
 pub(super) struct Problem<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) slots: usize,
+    /// Of each slot.
+    lengths: Vec<Seconds>,
+    /// All slots, cheapest first, then earliest.
+    order: Vec<usize>,
     /// In order of service.
     pub(super) classes: Vec<Class>,
     /// By session; `None` for those that only get what all classes leave.
@@ -32,6 +36,8 @@ pub(super) struct Problem<'a> {
     below: Vec<Vec<usize>>,
     /// By slot, the sessions that may be given power there.
     present: Vec<Vec<usize>>,
+    /// By session, the slots in which it may be given power, in `order`.
+    ordered: Vec<Vec<usize>>,
     /// What each watched node carries with every session at rate zero.
     least_loads: Vec<Load>,
     /// By session, then slot: whether power may be given there.
@@ -108,14 +114,25 @@ impl<'a> Problem<'a> {
             let live = &live[index * slots..][..slots];
             (0..slots).filter(|slot| live[*slot]).for_each(|slot| present[slot].push(index));
         }
+        let mut order: Vec<usize> = (0..slots).collect();
+        order.sort_by_key(|slot| (snapshot.prices[*slot], *slot));
+        let mut ordered: Vec<Vec<usize>> = (0..live.len() / slots)
+            .map(|index| Vec::with_capacity(snapshot.sessions[index].slots().len()))
+            .collect();
+        for slot in &order {
+            present[*slot].iter().for_each(|session| ordered[*session].push(*slot));
+        }
         Self {
             snapshot,
             slots,
+            lengths: (0..slots).map(|slot| snapshot.grid.seconds(slot)).collect(),
             classes,
             class_of,
             paths,
             below,
             present,
+            ordered,
+            order,
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
             live,
@@ -142,7 +159,7 @@ impl<'a> Problem<'a> {
     }
 
     pub(super) fn seconds(&self, slot: usize) -> Seconds {
-        self.snapshot.grid.seconds(slot)
+        self.lengths[slot]
     }
 
     pub(super) fn is_live(&self, session: usize, slot: usize) -> bool {
@@ -156,7 +173,17 @@ impl<'a> Problem<'a> {
             .filter(move |slot| self.is_live(session, *slot))
     }
 
-    /// The watched nodes above `session`.
+    /// All slots, cheapest first, then earliest.
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The slots in which `session` may be given power, cheapest first, then earliest.
+    pub(super) fn ordered_slots(&self, session: usize) -> &[usize] {
+        &self.ordered[session]
+    }
+
+    /// The watched nodes above `session`, deepest first.
     pub(super) fn path(&self, session: usize) -> &[usize] {
         &self.paths[session]
     }
@@ -170,6 +197,11 @@ impl<'a> Problem<'a> {
     /// The sessions that may be given power in `slot`.
     pub(super) fn present(&self, slot: usize) -> &[usize] {
         &self.present[slot]
+    }
+
+    /// Whether `watched` is the grid connection, which everyone is below.
+    pub(super) fn is_root(&self, watched: usize) -> bool {
+        self.watched[watched] == 0
     }
 
     pub(super) fn watched_count(&self) -> usize {
@@ -206,6 +238,15 @@ impl<'a> Problem<'a> {
             .need
             .unwrap_or_else(|| self.most_energy(session))
             .or_zero()
+    }
+
+    /// The energy of the smallest step of `index` in a whole slot.
+    pub(super) fn step_worth(&self, index: usize) -> WattSeconds {
+        let session = self.session(index);
+        let least = session.choice.minimum;
+        let next = session.choice.above(least);
+        let step = next.map_or(least, |next| Rate::new(next.value() - least.value()));
+        session.energy(step, self.snapshot.grid.length())
     }
 
     /// The least allowed rate that gives at least `energy` in `slot`; the greatest rate if none does.

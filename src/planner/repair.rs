@@ -8,96 +8,142 @@ use super::exchange::Chains;
 use super::objective;
 use super::problem::Problem;
 use crate::domain::conversion::Rate;
-use crate::units::{WattSeconds, Watts};
+use crate::domain::site::RateChoice;
+use crate::units::{Seconds, WattSeconds, Watts};
 use std::cmp::Reverse;
 
 /// A wish below this part of a rate unit is the solver's noise.
 const NOISE: f64 = 1e-3;
+/// How often the peak is raised, each time by at least twice as much, before it is given up.
+const MAX_PEAK_RISES: usize = 6;
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
     let mut draft = Draft::new(problem);
-    let order = slots_by_price(problem);
     for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
         for slot in problem.live_slots(session) {
             draft.set(session, slot, greedy.rate(session, slot));
         }
     }
     draft.peak_allowed = peak;
-    round_down(&mut draft, wishes, &order);
-    serve_missing(&mut draft, &order);
-    if draft.peak_allowed.take().is_some() {
-        serve_missing(&mut draft, &order);
-    }
-    polish(&mut draft);
+    round_down(&mut draft, wishes);
+    let mut chains = Chains::new(&mut draft);
+    serve_under_peak(&mut chains);
+    save(&mut chains);
+    drop(chains);
+    draft.peak_allowed = None;
     draft
 }
 
-/// Each wish down to an allowed rate.
-fn round_down(draft: &mut Draft, wishes: &[f64], order: &[usize]) {
+/// Gives what is missing with a peak that is raised only as far as it holds someone back.
+fn serve_under_peak(chains: &mut Chains) {
+    let mut rise = Watts::ZERO;
+    for _ in 0..MAX_PEAK_RISES {
+        serve_missing(chains);
+        let draft = chains.draft();
+        let Some(allowed) = draft.peak_allowed else {
+            return;
+        };
+        let Some(least) = least_rise(draft) else {
+            return;
+        };
+        rise = least.max(Watts::from_watts(rise.watts() * 2));
+        draft.peak_allowed = Some(allowed + rise);
+        if !chains.peak_held_back() {
+            return;
+        }
+        chains.forget();
+    }
+    chains.draft().peak_allowed = None;
+    serve_missing(chains);
+}
+
+/// What the peak must rise by for all that is missing, were it spread over all slots: at least by a step of someone who lacks
+/// something. None where nothing is missing.
+fn least_rise(draft: &Draft) -> Option<Watts> {
     let problem = draft.problem;
-    for slot in order {
-        for session in problem.present(*slot).iter().copied().filter(|session| problem.session(*session).interruptible) {
-            let wish = wishes[session * problem.slots + slot];
+    let lacking = || (0..problem.session_count()).filter(|session| draft.missing(*session) > WattSeconds::ZERO);
+    let missing: WattSeconds = lacking().map(|session| draft.missing(session)).sum();
+    let whole: Seconds = (0..problem.slots).map(|slot| problem.seconds(slot)).sum();
+    let length = problem.snapshot.grid.length().secs();
+    let step = lacking().map(|session| problem.step_worth(session).watt_seconds() / length).min()?;
+    Some(Watts::from_watts((missing.watt_seconds() / whole.secs().max(1) + 1).max(step)))
+}
+
+/// Each wish down to an allowed rate.
+fn round_down(draft: &mut Draft, wishes: &[f64]) {
+    let problem = draft.problem;
+    for index in (0..problem.session_count()).filter(|index| problem.session(*index).interruptible) {
+        for slot in problem.live_slots(index) {
+            let wish = wishes[index * problem.slots + slot];
             if wish > NOISE {
-                let rate = problem.session(session).choice.floor(Rate::new((wish + NOISE) as i64));
-                draft.raise(session, *slot, rate);
+                draft.raise(index, slot, Rate::new((wish + NOISE) as i64));
             }
         }
     }
 }
 
 /// Gives what is missing: first of what was promised, then class by class.
-fn serve_missing(draft: &mut Draft, order: &[usize]) {
-    let problem = draft.problem;
+fn serve_missing(chains: &mut Chains) {
+    let problem = chains.draft().problem;
     for session in 0..problem.session_count() {
-        let missing = objective::promised_missing(draft, session);
-        top_up_session(draft, session, missing, order);
+        serve(chains, &[session], objective::promised_missing);
     }
     for class in &problem.classes {
-        let mut members = class.members.clone();
+        // A step that is wanted as a whole first: where not all can be served, one that is wanted in part wastes the rest of it.
+        let whole_steps = |draft: &Draft, session: usize| {
+            let part = problem.step_worth(session) - WattSeconds::from_watt_seconds(1);
+            (draft.missing(session) - part).or_zero()
+        };
+        let mut members: Vec<usize> = class.members.iter().copied().filter(|session| problem.session(*session).interruptible && chains.draft().missing(*session) > WattSeconds::ZERO).collect();
+        let draft = chains.draft();
         members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
-        for session in &members {
-            let missing = draft.missing(*session);
-            top_up_session(draft, *session, missing, order);
-            drop_excess(draft, *session, order);
-        }
-        let mut chains = Chains::new(draft, order);
-        for session in members {
-            while chains.serve(session) {}
+        serve(chains, &members, whole_steps);
+        let draft = chains.draft();
+        members.sort_by_cached_key(|session| (Reverse(draft.missing(*session)), *session));
+        serve(chains, &members, |draft, session| draft.missing(session));
+    }
+}
+
+/// Gives `members` in their order what they lack: where there is room, then where others make some.
+fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize) -> WattSeconds) {
+    for session in members.iter().copied() {
+        let draft = chains.draft();
+        let missing = lacking(draft, session);
+        top_up_session(draft, session, missing, 0);
+        drop_excess(draft, session);
+    }
+    for session in members.iter().copied() {
+        loop {
+            let missing = lacking(chains.draft(), session);
+            if missing == WattSeconds::ZERO || !chains.serve(session, missing) { break; }
         }
     }
 }
 
 /// Moves what can be moved to cheaper or earlier slots, and drops what is above the need.
 pub(super) fn polish(draft: &mut Draft) {
+    save(&mut Chains::new(draft));
+    draft.peak_allowed = None;
+}
+
+/// First all that a session has in a slot, then step by step; from the dearest slots on.
+fn save(chains: &mut Chains) {
+    let draft = chains.draft();
     let problem = draft.problem;
-    let order = slots_by_price(problem);
     draft.peak_allowed = draft.peak_without_cost();
-    let mut chains = Chains::new(draft, &order);
-    for pass in 0..2 {
-        chains.start_over();
-        for slot in order.iter().rev().copied() {
+    for lower in [|_: &RateChoice, _: Rate| Rate::ZERO, |choice: &RateChoice, rate: Rate| choice.floor(Rate::new(rate.value() - 1))] {
+        chains.forget();
+        for slot in problem.order().iter().rev().copied() {
             for session in problem.present(slot).iter().copied().filter(|session| problem.session(*session).interruptible) {
                 let choice = &problem.session(session).choice;
                 loop {
-                    let rate = chains.draft.rate(session, slot);
-                    if rate.is_zero() { break; }
-                    let lowered = if pass == 0 { Rate::ZERO } else { choice.floor(Rate::new(rate.value() - 1)) };
-                    if pass == 1 && lowered.is_zero() { break; }
-                    if !chains.move_forward(session, slot, lowered) { break; }
+                    let rate = chains.draft().rate(session, slot);
+                    if rate.is_zero() || !chains.save(session, slot, lower(choice, rate)) { break; }
                 }
             }
         }
     }
-    draft.peak_allowed = None;
-}
-
-/// All slots, cheapest first, then earliest.
-pub(super) fn slots_by_price(problem: &Problem) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..problem.slots).collect();
-    order.sort_by_key(|slot| (problem.snapshot.prices[*slot], *slot));
-    order
 }
 
 /// What `session` lacks of what it wants, in millionths.
@@ -106,35 +152,40 @@ fn missing_share(draft: &Draft, session: usize) -> i128 {
     i128::from(draft.missing(session).watt_seconds()) * 1_000_000 / wanted
 }
 
-pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, order: &[usize]) {
+/// Gives `session` what is `missing`, in the cheapest slots from `from` on.
+pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, from: usize) {
+    let problem = draft.problem;
     let goal = draft.delivered(session) + missing;
-    if missing == WattSeconds::ZERO || !draft.problem.session(session).interruptible {
+    if missing == WattSeconds::ZERO || !problem.session(session).interruptible {
         return;
     }
-    for slot in order.iter().filter(|slot| draft.problem.is_live(session, **slot)) {
+    for slot in problem.ordered_slots(session).iter().copied().filter(|slot| *slot >= from) {
         let left = goal - draft.delivered(session);
         if left <= WattSeconds::ZERO {
             return;
         }
-        let most = draft.rate_with(session, *slot, left);
-        draft.raise(session, *slot, most);
+        let most = draft.rate_with(session, slot, left);
+        draft.raise(session, slot, most);
     }
 }
 
 /// Lowers the dearest slots while the session keeps all it wants and was promised.
-pub(super) fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
+pub(super) fn drop_excess(draft: &mut Draft, index: usize) {
     let problem = draft.problem;
     let session = problem.session(index);
-    for slot in order.iter().rev().filter(|slot| problem.is_live(index, **slot)) {
+    for slot in problem.ordered_slots(index).iter().rev().copied() {
         let excess = draft.delivered(index) - problem.wanted(index);
-        let rate = draft.rate(index, *slot);
+        let rate = draft.rate(index, slot);
         if excess <= WattSeconds::ZERO {
             return;
         }
+        if rate.is_zero() {
+            continue;
+        }
         // The least rate that keeps the need: never above the rate now.
-        let lower = problem.rate_for(index, *slot, draft.energy(index, *slot) - excess);
+        let lower = problem.rate_for(index, slot, draft.energy(index, slot) - excess);
         if session.choice.allows(lower) && lower < rate {
-            draft.set(index, *slot, lower);
+            draft.set(index, slot, lower);
         }
     }
 }
@@ -143,7 +194,7 @@ pub(super) fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::domain::snapshot::SlotGrid;
+    use crate::domain::snapshot::{DemandCharge, SlotGrid};
     use crate::units::{Instant, MicrosPerKwh};
 
     #[test]
@@ -200,9 +251,13 @@ mod tests {
         let mut snapshot = site(vec![amperes(63); 2]);
         car(&mut snapshot, on_l1(), 20);
         car(&mut snapshot, on_l1(), 20);
+        snapshot.demand_charge = Some(DemandCharge {
+            micros_per_kw: 1,
+            peak_so_far: Watts::ZERO,
+            expected_base: vec![Watts::ZERO; 2],
+        });
         let problem = Problem::new(&snapshot);
-        let order = slots_by_price(&problem);
-        let draft = top_up_under(Draft::new(&problem), Watts::from_watts(1), &order);
+        let draft = repair(&problem, &Draft::new(&problem), &[0.0; 4], Some(Watts::from_watts(1)));
         assert_eq!(draft.missing(0) + draft.missing(1), WattSeconds::ZERO);
         assert!(draft.peak() <= Watts::from_watts(22 * 230), "{}", draft.peak());
     }
