@@ -11,9 +11,12 @@ use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
 use std::ops::Range;
 
-/// Cells looked at in all, by cells there are, and at least. Work is bounded by these.
-const MAX_LOOKS_PER_CELL: usize = 2;
+/// Cells looked at in all, at least and by cells there are: for energy, which comes first, and for money. Work is bounded by these.
 const MIN_LOOKS: usize = 50_000;
+const LOOKS_PER_CELL_TO_SERVE: usize = 8;
+const LOOKS_PER_CELL_TO_SAVE: usize = 2;
+/// Cells looked at for one step's worth of money; what lies deeper is left.
+const MAX_LOOKS_TO_SAVE: usize = 1_000;
 /// Conversions are told apart as long as there are no more of them than this.
 const MAX_KINDS: usize = 32;
 /// Marks what a search without success has seen.
@@ -83,6 +86,9 @@ pub(super) struct Chains<'d, 'p> {
     search: u32,
     seen: Vec<u32>,
     asked: Asked,
+    looks_to_serve: usize,
+    looks_to_save: usize,
+    /// In this search.
     looks_left: usize,
     peak_held_back: bool,
 }
@@ -126,7 +132,9 @@ impl<'d, 'p> Chains<'d, 'p> {
                 now: Vec::new(),
             },
             peak_held_back: false,
-            looks_left: MIN_LOOKS.max(cells * MAX_LOOKS_PER_CELL),
+            looks_to_serve: MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE),
+            looks_to_save: MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE),
+            looks_left: 0,
             draft,
         }
     }
@@ -178,31 +186,45 @@ impl<'d, 'p> Chains<'d, 'p> {
 
     /// Looks for a chain that gives `session` `energy` more, and makes it.
     fn find(&mut self, session: usize, energy: WattSeconds, purpose: Purpose) -> bool {
-        if self.seen[session] == EXHAUSTED || self.looks_left == 0 {
+        let allowed = match purpose {
+            Purpose::Serve => self.looks_to_serve,
+            Purpose::Save { .. } => self.looks_to_save.min(MAX_LOOKS_TO_SAVE),
+        };
+        if self.seen[session] == EXHAUSTED || allowed == 0 {
             return false;
         }
+        self.looks_left = allowed;
         self.search += 1;
         self.purpose = purpose;
         self.links.clear();
         self.full.clear();
         self.asked.now.clear();
-        if self.make_up(session, None, energy) {
-            return true;
+        let found = self.make_up(session, None, energy) || self.widen();
+        if !found {
+            self.links.iter().for_each(|link| self.seen[link.session] = EXHAUSTED);
+            self.asked.now.iter().for_each(|room| self.asked.searches[*room] = EXHAUSTED);
         }
+        match purpose {
+            Purpose::Serve => self.looks_to_serve -= allowed - self.looks_left,
+            Purpose::Save { .. } => self.looks_to_save -= allowed - self.looks_left,
+        }
+        found
+    }
+
+    /// Asks link by link, so that the shortest chain is found. Tells whether there was one.
+    fn widen(&mut self) -> bool {
         let mut next = 0;
         while next < self.links.len() {
             for full in self.links[next].full.clone() {
-                if self.ask(next, self.full[full]) {
-                    return true;
-                }
                 if self.looks_left == 0 {
                     return false;
+                }
+                if self.ask(next, self.full[full]) {
+                    return true;
                 }
             }
             next += 1;
         }
-        self.links.iter().for_each(|link| self.seen[link.session] = EXHAUSTED);
-        self.asked.now.iter().for_each(|room| self.asked.searches[*room] = EXHAUSTED);
         false
     }
 
