@@ -60,14 +60,6 @@ impl Figures {
     }
 }
 
-impl Figures {
-    /// As much of what was promised and wanted, whatever it costs.
-    pub(super) fn serves_as_well_as(&self, other: &Self) -> bool {
-        (self.promised_missing, self.interruptions, &self.missing)
-            <= (other.promised_missing, other.interruptions, &other.missing)
-    }
-}
-
 fn least_share(draft: &Draft, members: &[usize]) -> i128 {
     members
         .iter()

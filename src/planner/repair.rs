@@ -12,8 +12,8 @@ use crate::domain::site::RateChoice;
 use crate::units::{Seconds, WattSeconds, Watts};
 use std::cmp::Reverse;
 
-/// A wish below this part of a rate unit is the solver's noise.
-const NOISE: f64 = 1e-3;
+/// A difference below this part of a rate unit is the solver's noise.
+const NOISE: f64 = 1e-2;
 /// How often the peak is raised, each time by at least twice as much, before it is given up.
 const MAX_PEAK_RISES: usize = 6;
 
@@ -121,26 +121,33 @@ fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize)
     }
 }
 
-/// Moves what can be moved to cheaper or earlier slots, and drops what is above the need.
+/// Drops what is above the need, and moves what can be moved to cheaper or earlier slots.
 pub(super) fn polish(draft: &mut Draft) {
+    let problem = draft.problem;
+    (0..problem.session_count())
+        .filter(|session| problem.session(*session).interruptible)
+        .for_each(|session| drop_excess(draft, session));
     save(&mut Chains::new(draft));
     draft.peak_allowed = None;
 }
 
-/// First all that a session has in a slot, then step by step; from the dearest slots on.
+/// Moves first all that a session has in a slot, then step by step; from the dearest slots on.
 fn save(chains: &mut Chains) {
     let draft = chains.draft();
     let problem = draft.problem;
     draft.peak_allowed = draft.peak_without_cost();
-    for lower in [|_: &RateChoice, _: Rate| Rate::ZERO, |choice: &RateChoice, rate: Rate| choice.floor(Rate::new(rate.value() - 1))] {
+    let nothing = |_: &RateChoice, _: Rate| Rate::ZERO;
+    let a_step_less = |choice: &RateChoice, rate: Rate| choice.floor(Rate::new(rate.value() - 1));
+    for lower in [nothing, a_step_less] {
         chains.forget();
         for slot in problem.order().iter().rev().copied() {
-            for session in problem.present(slot).iter().copied().filter(|session| problem.session(*session).interruptible) {
+            for session in problem.present(slot).iter().copied() {
                 let choice = &problem.session(session).choice;
-                loop {
-                    let rate = chains.draft().rate(session, slot);
-                    if rate.is_zero() || !chains.save(session, slot, lower(choice, rate)) { break; }
-                }
+                while problem.session(session).interruptible
+                    && let rate = chains.draft().rate(session, slot)
+                    && !rate.is_zero()
+                    && chains.save(session, slot, lower(choice, rate))
+                {}
             }
         }
     }
