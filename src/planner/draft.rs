@@ -34,6 +34,8 @@ pub(super) struct Draft<'p> {
     drawn: Vec<Watts>,
     /// Price times energy, in micros x Ws / kWh: exact.
     spent: i128,
+    /// Energy times the number of its slot, in Ws.
+    lateness: i128,
     /// Session, slot and rate before each change since [`Draft::start_log`].
     log: Option<Vec<(usize, usize, Rate)>>,
     /// The expected draw of the site must not rise above this; for money, not for safety.
@@ -53,6 +55,7 @@ impl<'p> Draft<'p> {
             delivered: vec![WattSeconds::ZERO; problem.session_count()],
             drawn: (0..slots).map(|slot| problem.expected_base(slot)).collect(),
             spent: 0,
+            lateness: 0,
             log: None,
             peak_allowed: None,
         }
@@ -107,7 +110,7 @@ impl<'p> Draft<'p> {
             {
                 load += change.load;
             }
-            if !self.problem.capacity(*watched, slot).fits(&load) {
+            if !self.problem.fits(*watched, slot, &load) {
                 return Some(Hold::Node(*watched));
             }
         }
@@ -166,6 +169,7 @@ impl<'p> Draft<'p> {
         self.delivered[index] += energy;
         let price = self.problem.snapshot.prices[slot].micros_per_kwh();
         self.spent += i128::from(price) * i128::from(energy.watt_seconds());
+        self.lateness += i128::from(energy.watt_seconds()) * slot as i128;
         self.drawn[slot] += change.watts;
         self.rates[index * self.problem.slots + slot] = rate;
     }
@@ -200,6 +204,11 @@ impl<'p> Draft<'p> {
     /// What the energy costs so far, in millionths of the currency times Ws per kWh: exact, for comparisons.
     pub(super) fn spent(&self) -> i128 {
         self.spent
+    }
+
+    /// Energy times how late it is delivered.
+    pub(super) fn lateness(&self) -> i128 {
+        self.lateness
     }
 
     /// Raises `session` in `slot` towards `most` as far as it fits.

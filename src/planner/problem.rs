@@ -40,6 +40,8 @@ pub(super) struct Problem<'a> {
     ordered: Vec<Vec<usize>>,
     /// What each watched node carries with every session at rate zero.
     least_loads: Vec<Load>,
+    /// By watched node, then slot.
+    capacities: Vec<Capacity>,
     /// By session, then slot: whether power may be given there.
     live: Vec<bool>,
     /// Nodes that are overloaded even with every session at rate zero, and since when.
@@ -133,6 +135,7 @@ impl<'a> Problem<'a> {
             present,
             ordered,
             order,
+            capacities: watched.iter().flat_map(|node| &snapshot.nodes[*node].available[..slots]).copied().collect(),
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
             live,
@@ -212,8 +215,23 @@ impl<'a> Problem<'a> {
         self.least_loads[watched]
     }
 
-    pub(super) fn capacity(&self, watched: usize, slot: usize) -> &'a Capacity {
-        &self.snapshot.nodes[self.watched[watched]].available[slot]
+    pub(super) fn capacity(&self, watched: usize, slot: usize) -> &Capacity {
+        &self.capacities[watched * self.slots + slot]
+    }
+
+    /// Whether `watched` may carry `load` in `slot`.
+    pub(super) fn fits(&self, watched: usize, slot: usize, load: &Load) -> bool {
+        let capacity = self.capacity(watched, slot);
+        if capacity.line == [None; 3] {
+            // No need to know the current in each line.
+            return capacity.total.is_none_or(|limit| load.total <= limit);
+        }
+        capacity.fits(load)
+    }
+
+    /// From the beginning of one slot to that of another.
+    pub(super) fn time_between(&self, from: usize, to: usize) -> Seconds {
+        self.snapshot.grid.begin(to) - self.snapshot.grid.begin(from)
     }
 
     /// What the rest of the site is expected to draw.
