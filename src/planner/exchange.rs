@@ -114,9 +114,8 @@ impl<'d, 'p> Chains<'d, 'p> {
         let mut places = vec![0; problem.slots];
         order.iter().enumerate().for_each(|(place, slot)| places[*slot] = place);
         let cheaper = prices.iter().map(|price| order.partition_point(|slot| prices[*slot] < *price));
-        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
         let rooms = (problem.watched_count() + 1) * problem.slots;
-        Self {
+        let mut chains = Self {
             purpose: Purpose::Serve,
             places,
             cheaper: cheaper.collect(),
@@ -132,11 +131,13 @@ impl<'d, 'p> Chains<'d, 'p> {
                 now: Vec::new(),
             },
             peak_held_back: false,
-            looks_to_serve: MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE),
-            looks_to_save: MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE),
+            looks_to_serve: 0,
+            looks_to_save: 0,
             looks_left: 0,
             draft,
-        }
+        };
+        chains.renew();
+        chains
     }
 
     pub(super) fn draft(&mut self) -> &mut Draft<'p> {
@@ -151,9 +152,17 @@ impl<'d, 'p> Chains<'d, 'p> {
         self.asked.searches.fill(0);
     }
 
-    /// Whether someone would have had room but for the allowed peak.
+    /// Allows as much work as at first.
+    pub(super) fn renew(&mut self) {
+        let problem = self.draft.problem;
+        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
+        self.looks_to_serve = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE);
+        self.looks_to_save = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE);
+    }
+
+    /// Whether someone would have had room but for the allowed peak, or may have had.
     pub(super) fn peak_held_back(&self) -> bool {
-        self.peak_held_back
+        self.peak_held_back || self.looks_to_serve == 0
     }
 
     /// Gives `session` some of what it is `missing`. Tells whether it got any.

@@ -14,8 +14,8 @@ use std::cmp::Reverse;
 
 /// A difference below this part of a rate unit is the solver's noise.
 const NOISE: f64 = 1e-2;
-/// How often the peak is raised, each time by at least twice as much, before it is given up.
-const MAX_PEAK_RISES: usize = 6;
+/// How often the peak is raised, each time by at least four times as much, before it is given up.
+const MAX_PEAK_RISES: usize = 5;
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
@@ -47,7 +47,7 @@ fn serve_under_peak(chains: &mut Chains) {
         let Some(least) = least_rise(draft) else {
             return;
         };
-        rise = least.max(Watts::from_watts(rise.watts() * 2));
+        rise = least.max(Watts::from_watts(rise.watts() * 4));
         draft.peak_allowed = Some(allowed + rise);
         if !chains.peak_held_back() {
             return;
@@ -55,6 +55,7 @@ fn serve_under_peak(chains: &mut Chains) {
         chains.forget();
     }
     chains.draft().peak_allowed = None;
+    chains.renew();
     serve_missing(chains);
 }
 
