@@ -135,11 +135,11 @@ pub struct PerRate {
 }
 
 impl PerRate {
-    const NONE: Self = Self {
+    pub const NONE: Self = Self {
         numerator: 0,
         denominator: 1,
     };
-    const ONE: Self = Self {
+    pub const ONE: Self = Self {
         numerator: 1,
         denominator: 1,
     };
@@ -150,13 +150,38 @@ impl PerRate {
 
     /// The load of `rate`, rounded up.
     pub fn load(self, rate: Rate) -> i64 {
+        // Most have no fraction, and divisions are slow.
+        if self.denominator == 1 {
+            return rate.value() * self.numerator;
+        }
         (rate.value() * self.numerator + self.denominator - 1).div_euclid(self.denominator)
+    }
+
+    /// The greatest rate whose load, before rounding, is at most `load`; `None` where no rate loads anything.
+    pub fn rate_within(self, load: i64) -> Option<Rate> {
+        let rate = i128::from(load) * i128::from(self.denominator);
+        (self.numerator > 0).then(|| Rate(saturated(rate.div_euclid(i128::from(self.numerator)))))
+    }
+
+    /// `rates` units of rate for so many seconds, or any other multiple, as an amount of load times that; rounded down.
+    pub fn amount_of(self, rates: i128) -> i128 {
+        (rates * i128::from(self.numerator)).div_euclid(i128::from(self.denominator))
+    }
+
+    /// The least number of rates, times seconds or any other multiple, whose amount is at least `amount`; `None` where none is.
+    pub fn rates_for(self, amount: i128) -> Option<i128> {
+        let rates = amount * i128::from(self.denominator);
+        (self.numerator > 0).then(|| -(-rates).div_euclid(i128::from(self.numerator)))
     }
 
     /// For searching only; what decides is [`Self::load`].
     pub fn as_f64(self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
+}
+
+fn saturated(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// One row of the table: what a rate at one connector counts for.

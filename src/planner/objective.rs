@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 
 /// Shares of a need are compared in millionths.
 const WHOLE_SHARE: i128 = 1_000_000;
+const WATT_SECONDS_PER_KWH: i128 = 3_600_000;
 
 /// Less is better, field by field in this order.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,9 +23,10 @@ pub(super) struct Figures {
     interruptions: usize,
     /// Class by class what is wanted and missing.
     missing: Vec<WattSeconds>,
-    /// Class by class the least share of a need that is met, where the site wants that to be large.
-    least_share: Vec<Reverse<i128>>,
-    cost: MoneyMicros,
+    /// Class by class how far the division of what does not suffice is from what the site wants.
+    unfairness: Vec<Unfairness>,
+    /// In millionths of the currency, times Ws per kWh.
+    cost: i128,
     /// Energy times how late it is delivered.
     lateness: i128,
 }
@@ -33,51 +35,65 @@ impl Figures {
     pub(super) fn of(draft: &Draft) -> Self {
         let problem = draft.problem;
         let sessions = 0..problem.session_count();
-        let fair = problem.snapshot.fairness == Fairness::MaxMin;
         Self {
             promised_missing: sessions.clone().map(|session| promised_missing(draft, session)).sum(),
-            interruptions: sessions
-                .clone()
-                .filter(|session| is_interrupted(draft, *session))
-                .count(),
+            interruptions: sessions.filter(|session| is_interrupted(draft, *session)).count(),
             missing: problem
                 .classes
                 .iter()
                 .map(|class| class.members.iter().map(|session| draft.missing(*session)).sum())
                 .collect(),
-            least_share: problem
+            unfairness: problem
                 .classes
                 .iter()
-                .filter(|class| fair && class.need_known)
-                .map(|class| Reverse(least_share(draft, &class.members)))
+                .filter(|class| class.need_known)
+                .map(|class| Unfairness::of(draft, &class.members))
                 .collect(),
-            cost: energy_cost(draft) + demand_cost(problem, draft.peak()),
-            lateness: sessions
-                .flat_map(|session| draft.problem.live_slots(session).map(move |slot| (session, slot)))
-                .map(|(session, slot)| i128::from(draft.energy(session, slot).watt_seconds()) * slot as i128)
-                .sum(),
+            cost: i128::from(demand_cost(problem, draft.peak()).micros()) * WATT_SECONDS_PER_KWH + draft.spent(),
+            lateness: draft.lateness(),
         }
     }
 }
 
-impl Figures {
-    /// As much of what was promised and wanted, whatever it costs.
-    pub(super) fn serves_as_well_as(&self, other: &Self) -> bool {
-        (self.promised_missing, self.interruptions, &self.missing)
-            <= (other.promised_missing, other.interruptions, &other.missing)
-    }
+/// Less is better; by the site's fairness.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unfairness {
+    /// The least share of a need that is met, in millionths.
+    LeastShare(Reverse<i128>),
+    /// The least energy of those who lack some.
+    LeastEnergy(Reverse<WattSeconds>),
+    /// What each lacks, in the order of service, in whole watt-hours: less is lost in rounding to steps anyway.
+    LackInOrder(Vec<i64>),
+    Indifferent,
 }
 
-fn least_share(draft: &Draft, members: &[usize]) -> i128 {
-    members
-        .iter()
-        .filter_map(|session| {
-            let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
-            let delivered = i128::from(draft.delivered(*session).watt_seconds());
-            (wanted > 0).then(|| (delivered * WHOLE_SHARE / wanted).min(WHOLE_SHARE))
-        })
-        .min()
-        .unwrap_or(WHOLE_SHARE)
+impl Unfairness {
+    fn of(draft: &Draft, members: &[usize]) -> Self {
+        let in_need = || {
+            members
+                .iter()
+                .filter(|session| draft.missing(**session) > WattSeconds::ZERO)
+        };
+        match draft.problem.snapshot.fairness {
+            Fairness::MaxMin => {
+                let share = |session: &usize| {
+                    let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
+                    i128::from(draft.delivered(*session).watt_seconds()) * WHOLE_SHARE / wanted
+                };
+                Self::LeastShare(Reverse(in_need().map(share).min().unwrap_or(WHOLE_SHARE)))
+            }
+            Fairness::Proportional => {
+                let energies = in_need().map(|session| draft.delivered(*session));
+                let most = WattSeconds::from_watt_seconds(i64::MAX);
+                Self::LeastEnergy(Reverse(energies.min().unwrap_or(most)))
+            }
+            Fairness::FirstCome | Fairness::LeastLaxity => {
+                let lacks = members.iter().map(|session| draft.missing(*session).floor_watt_hours());
+                Self::LackInOrder(lacks.collect())
+            }
+            Fairness::None => Self::Indifferent,
+        }
+    }
 }
 
 pub(super) fn promised_missing(draft: &Draft, session: usize) -> WattSeconds {
@@ -112,14 +128,14 @@ pub(super) fn delivered(draft: &Draft) -> WattSeconds {
 
 pub(super) fn energy_cost(draft: &Draft) -> MoneyMicros {
     let problem = draft.problem;
-    (0..problem.slots)
-        .map(|slot| {
-            let energy = (0..problem.session_count())
-                .map(|session| draft.energy(session, slot))
-                .sum();
-            problem.snapshot.prices[slot].times(energy)
-        })
-        .sum()
+    let mut energy = vec![WattSeconds::ZERO; problem.slots];
+    for session in 0..problem.session_count() {
+        for slot in problem.live_slots(session) {
+            energy[slot] += draft.energy(session, slot);
+        }
+    }
+    let prices = problem.snapshot.prices.iter();
+    prices.zip(energy).map(|(price, energy)| price.times(energy)).sum()
 }
 
 /// What a peak of `peak` adds to the power charge, rounded to the nearest micro.
@@ -186,6 +202,7 @@ pub(super) fn plan_of(draft: &Draft) -> Plan {
             peak: filled.peak(),
             relaxed_delivered: None,
             relaxed_cost: None,
+            proven: false,
             iterations: 0,
         },
     }

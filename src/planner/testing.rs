@@ -32,6 +32,16 @@ pub(super) fn site(available: Vec<Capacity>) -> Snapshot {
     }
 }
 
+/// Another node under the grid connection, with the same limit all the time.
+pub(super) fn add_panel(snapshot: &mut Snapshot, available: Capacity) -> usize {
+    snapshot.nodes.push(SnapshotNode {
+        id: NodeId::parse(&format!("panel-{}", snapshot.nodes.len())).unwrap(),
+        parent: Some(0),
+        available: vec![available; snapshot.grid.count()],
+    });
+    snapshot.nodes.len() - 1
+}
+
 /// A car that is there all the time: 6 to 32 A in steps of 1 A. Its need is in ampere-hours of one phase at 230 V.
 pub(super) fn car(snapshot: &mut Snapshot, wiring: Wiring, ampere_hours: i64) -> usize {
     let conversion = Conversion::new(&wiring, Volts::from_volts(230));
@@ -56,6 +66,7 @@ pub(super) fn car(snapshot: &mut Snapshot, wiring: Wiring, ampere_hours: i64) ->
         tier: Tier::NORMAL,
         current: Rate::ZERO,
         planned: Vec::new(),
+        arrival: Instant::from_unix_secs(0),
     });
     index
 }

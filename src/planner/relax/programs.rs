@@ -1,13 +1,14 @@
-//! The plan without steps and minimum currents, as a sequence of linear programs.
+//! The relaxation as a sequence of linear programs: for any site, if it is small.
 //!
 //! Decides what the most energy is, how it is shared and what it costs at least: each stage keeps what the stages before it
 //! reached, so no weight is ever guessed. A stage whose bound the greedy plan reaches is not solved. Its answer is a wish: what
 //! becomes of it is decided by [`super::repair`], in integers.
 
-use super::draft::Draft;
+use super::super::draft::Draft;
+use super::super::problem::{Class, Problem};
+use super::Relaxed;
+use super::cells::{Cells, KWH};
 use super::lp::{self, Failure, Program, Relation, Solved};
-use super::network::{Cells, KWH};
-use super::problem::{Class, Problem};
 use crate::domain::plan::{Note, Outcome};
 use crate::domain::site::Fairness;
 use crate::units::{MoneyMicros, WattSeconds, Watts};
@@ -17,26 +18,13 @@ const MAX_COLUMNS: usize = 150_000;
 /// No sound program of ours has taken half as many iterations.
 const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
 /// How often the smallest share is raised for those whom nothing holds back yet.
-const MAX_FAIRNESS_ROUNDS: usize = 2;
+const MAX_FAIRNESS_ROUNDS: usize = 4;
 /// What a stage may lose of what an earlier one reached, so that the solver has room to move: a millionth and 0.01 Wh.
 /// The repair gives it back.
 const LOST_PART: f64 = 1e-6;
 const LOST_KWH: f64 = 1e-5;
 /// A row counts as holding a session back where this much of the objective hangs on it.
 const HELD_BACK: f64 = 1e-6;
-
-/// What the relaxation found.
-pub(super) struct Relaxed {
-    /// By session, then slot: the rate it would like. Empty if no program was solved.
-    pub(super) rates: Vec<f64>,
-    /// The highest expected draw of the site that it needs, where that costs anything.
-    pub(super) peak: Option<Watts>,
-    pub(super) delivered: Option<WattSeconds>,
-    pub(super) cost: Option<MoneyMicros>,
-    pub(super) iterations: u32,
-    pub(super) outcome: Outcome,
-    pub(super) stopped: Option<Note>,
-}
 
 pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relaxed {
     let mut search = Search::new(problem, greedy, iterations);
@@ -238,9 +226,18 @@ impl<'p> Search<'p> {
     fn fair_shares(&mut self, index: usize) -> Result<(), Stopped> {
         let class = &self.problem.classes[index];
         let scarce = self.kept.class_least[index].is_some();
-        if !scarce || !class.need_known || self.problem.snapshot.fairness != Fairness::MaxMin {
+        if !scarce || !class.need_known {
             return Ok(());
         }
+        let whole = match self.problem.snapshot.fairness {
+            Fairness::None => return Ok(()),
+            Fairness::FirstCome | Fairness::LeastLaxity => return self.serve_in_order(index),
+            Fairness::MaxMin => None,
+            Fairness::Proportional => {
+                let wanted = class.members.iter().map(|session| kwh(self.problem.wanted(*session)));
+                Some(wanted.fold(0.0, f64::max))
+            }
+        };
         let mut open: Vec<usize> = self
             .searched(class)
             .filter(|session| self.problem.wanted(*session) > WattSeconds::ZERO)
@@ -254,7 +251,7 @@ impl<'p> Search<'p> {
             let rows: Vec<(usize, f64, usize)> = open
                 .iter()
                 .filter_map(|session| {
-                    let wanted = kwh(self.problem.wanted(*session));
+                    let wanted = whole.unwrap_or(kwh(self.problem.wanted(*session)));
                     let terms = vec![(share, wanted), (stage.energy[*session]?, -1.0)];
                     Some((*session, wanted, stage.program.row(terms, Relation::AtMost, 0.0)))
                 })
@@ -273,6 +270,23 @@ impl<'p> Search<'p> {
             if reached >= 1.0 - LOST_PART {
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Stage 3 where the site serves one after the other: for each as much as those before leave.
+    fn serve_in_order(&mut self, index: usize) -> Result<(), Stopped> {
+        let members: Vec<usize> = self.searched(&self.problem.classes[index]).collect();
+        for session in members {
+            let mut stage = self.stage();
+            let Some(energy) = stage.energy[session] else {
+                continue;
+            };
+            stage.program.columns[energy].cost = -1.0;
+            let solved = self.solve("order of service", &stage.program)?;
+            let reached = kept_of(solved.values[energy]).max(self.kept.least[session]);
+            self.kept.least[session] = reached.min(kwh(self.reachable(session)));
+            self.last = Some(solved);
         }
         Ok(())
     }
@@ -296,7 +310,7 @@ impl<'p> Search<'p> {
             }
         }
         let peak = charge.map(|charge| {
-            let unavoidable = self.cells.settled_peak().max(charge.peak_so_far);
+            let unavoidable = self.cells.settled.peak().max(charge.peak_so_far);
             let peak = stage
                 .program
                 .column(kilowatts(unavoidable), f64::INFINITY, charge.micros_per_kw as f64 / 1e6);
@@ -304,7 +318,7 @@ impl<'p> Search<'p> {
             peak
         });
         let solved = self.solve("money", &stage.program)?;
-        let settled = self.cells.settled_cost().micros() as f64 / 1e6;
+        let settled = self.cells.settled.cost().micros() as f64 / 1e6;
         let so_far = charge.map_or(0.0, |charge| {
             kilowatts(charge.peak_so_far) * charge.micros_per_kw as f64 / 1e6
         });
@@ -371,7 +385,7 @@ impl<'p> Search<'p> {
             None if self.last.is_none() => Outcome::Greedy,
             None => Outcome::Optimal,
         };
-        let settled: f64 = kwh(self.cells.settled_energy());
+        let settled: f64 = kwh(self.cells.settled.energy());
         let most: Option<f64> = self.most.iter().copied().sum();
         Relaxed {
             rates: self
@@ -384,6 +398,7 @@ impl<'p> Search<'p> {
             cost: self
                 .cost
                 .map(|cost| MoneyMicros::from_micros((cost * 1e6).round() as i64)),
+            proven: false,
             iterations: self.iterations,
             outcome,
             stopped: stopped.map(|stopped| Note::SearchStopped {
@@ -412,8 +427,8 @@ fn kilowatts(power: Watts) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::greedy;
-    use super::super::testing::*;
+    use super::super::super::greedy;
+    use super::super::super::testing::*;
     use super::*;
     use crate::domain::snapshot::Snapshot;
     use crate::units::MicrosPerKwh;

@@ -3,13 +3,14 @@
 //! Decides which limits a program needs: one that can never bind, or that says what another one says, is left out. Columns are
 //! kilowatts taken by a car in a slot; rows are limits, scaled.
 
-use super::draft::Draft;
+use super::super::draft::Draft;
+use super::super::problem::Problem;
 use super::lp::{Column, Program, Relation, Row};
-use super::problem::Problem;
+use super::{Settled, is_searched};
 use crate::domain::conversion::{Conversion, Load, Phase, PhasePair};
 use crate::domain::limits::Capacity;
 use crate::domain::snapshot::SnapshotSession;
-use crate::units::{MoneyMicros, WattSeconds, Watts};
+use crate::units::Watts;
 use std::collections::BTreeMap;
 
 /// Watt-seconds in a kilowatt-hour.
@@ -37,7 +38,7 @@ impl Cell {
 
 pub(super) struct Cells<'p> {
     problem: &'p Problem<'p>,
-    greedy: &'p Draft<'p>,
+    pub(super) settled: Settled<'p>,
     pub(super) list: Vec<Cell>,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
@@ -52,7 +53,7 @@ impl<'p> Cells<'p> {
     pub(super) fn new(problem: &'p Problem<'p>, greedy: &'p Draft<'p>) -> Self {
         let mut cells = Self {
             problem,
-            greedy,
+            settled: Settled::new(problem, greedy),
             list: Vec::new(),
             columns: Vec::new(),
             rows: Vec::new(),
@@ -75,7 +76,7 @@ impl<'p> Cells<'p> {
         let session = self.problem.session(index);
         let kilowatts = kilowatts_per_rate(session);
         let greatest = session.choice.floor(session.choice.maximum);
-        if !session.interruptible || kilowatts <= 0.0 || self.problem.is_spare(index) {
+        if !is_searched(self.problem, index) {
             return None;
         }
         let first = self.list.len();
@@ -134,7 +135,7 @@ impl<'p> Cells<'p> {
                 let load = if self.is_searched(index) {
                     idle
                 } else {
-                    Carried::from(session.load(self.greedy.rate(index, slot)))
+                    Carried::from(session.load(self.settled.greedy.rate(index, slot)))
                 };
                 problem
                     .path(index)
@@ -209,46 +210,13 @@ impl<'p> Cells<'p> {
             by_slot[cell.slot].extend(cell.columns().map(|column| (column, 1.0)));
         }
         for (slot, mut terms) in by_slot.into_iter().enumerate() {
-            let settled = self.settled_draw(slot).watts() as f64 / 1000.0;
+            let settled = self.settled.draw(slot).watts() as f64 / 1000.0;
             let most: f64 = terms.iter().map(|(column, _)| self.columns[*column].most).sum();
             if settled + most > unavoidable.watts() as f64 / 1000.0 {
                 terms.push((peak, -1.0));
                 program.row(terms, Relation::AtMost, -settled);
             }
         }
-    }
-
-    fn settled_sessions(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.problem.session_count()).filter(|session| !self.is_searched(*session))
-    }
-
-    fn settled_draw(&self, slot: usize) -> Watts {
-        let drawn: Watts = self
-            .settled_sessions()
-            .map(|index| Watts::from_watts(self.problem.session(index).power.floor(self.greedy.rate(index, slot))))
-            .sum();
-        self.problem.expected_base(slot) + drawn
-    }
-
-    pub(super) fn settled_peak(&self) -> Watts {
-        (0..self.problem.slots)
-            .map(|slot| self.settled_draw(slot))
-            .max()
-            .unwrap_or(Watts::ZERO)
-    }
-
-    /// What the settled sessions get of what they want.
-    pub(super) fn settled_energy(&self) -> WattSeconds {
-        self.settled_sessions()
-            .map(|session| self.greedy.delivered(session).min(self.problem.wanted(session)))
-            .sum()
-    }
-
-    pub(super) fn settled_cost(&self) -> MoneyMicros {
-        self.settled_sessions()
-            .flat_map(|session| (0..self.problem.slots).map(move |slot| (session, slot)))
-            .map(|(session, slot)| self.problem.snapshot.prices[slot].times(self.greedy.energy(session, slot)))
-            .sum()
     }
 
     /// The rates that the values of the columns stand for, by session, then slot.
@@ -357,8 +325,8 @@ impl SlotRows {
 
 #[cfg(test)]
 mod tests {
-    use super::super::greedy;
-    use super::super::testing::*;
+    use super::super::super::greedy;
+    use super::super::super::testing::*;
     use super::*;
     use crate::domain::conversion::{Rate, Wiring, delta_line_current};
     use crate::domain::snapshot::Snapshot;
