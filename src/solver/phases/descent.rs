@@ -11,6 +11,7 @@
 use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
 
 use super::layout::Layout;
+use super::polish::Proposal;
 use super::project::{Need, Strips, project, sum};
 use super::rows::LANES;
 use super::scaled::Scaled;
@@ -126,6 +127,7 @@ impl<'a> Descent<'a> {
             self.peak.set(&[scaled.max(self.scaled.peak.least)]);
         }
         self.weight = weight.clamp(LEAST_WEIGHT, 1.0 / LEAST_WEIGHT);
+        dispatch!(self.level, simd => self.sum_prices(simd));
     }
 
     pub fn weight(&self) -> f64 {
@@ -136,12 +138,15 @@ impl<'a> Descent<'a> {
         self.iterations
     }
 
-    /// The proposal: amounts by cell.
-    pub fn amounts(&self) -> &[f32] {
-        &self.amounts.projected
+    /// The last point: amounts by cell, and the prices that led there.
+    pub fn proposal(&self) -> Proposal<'_> {
+        Proposal {
+            amounts: &self.amounts.projected,
+            prices: &self.prices,
+        }
     }
 
-    /// Multipliers by row; not negative.
+    /// Multipliers by row; those of cones are pairs, all others not negative.
     pub fn multipliers(&self) -> &[f32] {
         &self.multipliers.projected
     }
@@ -168,29 +173,36 @@ impl<'a> Descent<'a> {
 
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S) -> Moves {
-        let (layout, multipliers) = (self.layout, &self.multipliers.current);
-        sum_prices(
-            simd,
-            layout,
-            multipliers,
-            &mut self.row_prices,
-            &self.scaled.costs,
-            &mut self.prices,
-        );
+        let layout = self.layout;
+        self.sum_prices(simd);
         let count = self.since_restart as f32;
         let halpern = Halpern {
             forth: (count + 1.0) / (count + 2.0),
             back: 1.0 / (count + 2.0),
         };
         let mut primal = self.move_sessions(simd, halpern);
-        sum_loads(simd, layout, &self.taken, &mut self.row_loads);
+        sum_loads(simd, (layout, &layout.crossings), &self.taken, &mut self.row_loads);
         if !layout.rows.peak.is_empty() {
             primal += self.move_peak(halpern);
         }
-        let dual = self.raise_multipliers(simd, halpern);
+        let dual = self.raise_multipliers(simd, halpern) + self.turn_multipliers(simd, halpern);
         self.iterations += 1;
         self.since_restart += 1;
         Moves { primal, dual }
+    }
+
+    #[inline(always)]
+    fn sum_prices<S: Simd>(&mut self, simd: S) {
+        let crossed = (self.layout, &self.layout.crossings[..]);
+        let (multipliers, costs) = (&self.multipliers.current, &self.scaled.costs);
+        sum_prices(
+            simd,
+            crossed,
+            multipliers,
+            &mut self.row_prices,
+            costs,
+            &mut self.prices,
+        );
     }
 
     #[inline(always)]
@@ -256,7 +268,8 @@ impl<'a> Descent<'a> {
             anchor,
             projected,
         } = &mut self.multipliers;
-        let points = chunks_mut(current)
+        let linear = self.layout.rows.first_cone();
+        let points = chunks_mut(current)[..linear]
             .iter_mut()
             .zip(chunks(anchor))
             .zip(chunks_mut(projected));
@@ -270,6 +283,39 @@ impl<'a> Descent<'a> {
             squares += moved * moved / step.simd_gt(zero).select(step, one);
             point.store_slice(projected);
             (forth * (point + moved) + back * load(anchor)).store_slice(current);
+        }
+        f64::from(sum(squares))
+    }
+
+    /// The cones' multipliers are pairs: they turn towards the load and are shortened by the limit.
+    #[inline(always)]
+    fn turn_multipliers<S: Simd>(&mut self, simd: S, halpern: Halpern) -> f64 {
+        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
+        let splat = |number: f32| f32x8::splat(simd, number);
+        let (weight, zero, one) = (splat(self.weight as f32), splat(0.0), splat(1.0));
+        let (forth, back) = (splat(halpern.forth), splat(halpern.back));
+        let Triple {
+            current,
+            anchor,
+            projected,
+        } = &mut self.multipliers;
+        let (current, anchor, projected) = (chunks_mut(current), chunks(anchor), chunks_mut(projected));
+        let (steps, loads) = (chunks(&self.scaled.row_steps), chunks(&self.row_loads));
+        let mut squares = zero;
+        for (cone, limit) in self.layout.rows.cones.iter().zip(chunks(&self.scaled.cone_limits)) {
+            let pair = [cone.chunk, cone.chunk + 1];
+            let step = load(&steps[cone.chunk]);
+            let turned = pair.map(|chunk| load(&current[chunk]) + weight * step * load(&loads[chunk]));
+            let length = (turned[0] * turned[0] + turned[1] * turned[1]).sqrt();
+            let is_long = length.simd_gt(zero);
+            let share = (one - weight * step * load(limit) / is_long.select(length, one)).max(zero);
+            for (chunk, turned) in pair.into_iter().zip(turned) {
+                let point = share * turned;
+                let moved = point - load(&current[chunk]);
+                squares += moved * moved / step.simd_gt(zero).select(step, one);
+                point.store_slice(&mut projected[chunk]);
+                (forth * (point + moved) + back * load(&anchor[chunk])).store_slice(&mut current[chunk]);
+            }
         }
         f64::from(sum(squares))
     }
@@ -355,7 +401,7 @@ mod tests {
         let (mut at_once, mut by_and_by) = (Descent::new(&layout), Descent::new(&layout));
         at_once.advance(200);
         (0..40).for_each(|_| by_and_by.advance(5));
-        assert_eq!(at_once.amounts(), by_and_by.amounts());
+        assert_eq!(at_once.proposal().amounts, by_and_by.proposal().amounts);
         assert_eq!(at_once.multipliers(), by_and_by.multipliers());
     }
 
@@ -367,7 +413,7 @@ mod tests {
         narrow.level = Level::baseline();
         wide.advance(300);
         narrow.advance(300);
-        assert_eq!(wide.amounts(), narrow.amounts());
+        assert_eq!(wide.proposal().amounts, narrow.proposal().amounts);
         assert_eq!(wide.multipliers(), narrow.multipliers());
     }
 }

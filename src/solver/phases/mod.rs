@@ -7,6 +7,9 @@
 //! one-phase car on a three-phase connector all three for a third of the power, a DC charger the total alone. Minimise the money for
 //! energy, for what is not served, and for the site's peak. See [`Problem`].
 //!
+//! Between lines, and wherever currents are out of phase, what is limited is the length of a sum of phasors: a [`Cone`]. These are kept
+//! as they are, without polygons: two multipliers for each, which turn and shrink together.
+//!
 //! # Structure
 //!
 //! This is no longer a flow: one decision uses up capacity on several trees. But **nearly**: with the rows priced, each session is by
@@ -30,12 +33,15 @@
 //! Amounts, loads, limits and money are integers, the bound too; `f32` only proposes. A plan is returned only if [`Problem::assess`],
 //! which shares no code with the search, finds it feasible and worth what is claimed. The gap is therefore proven; how small it is is not
 //! promised. The parts of step 4 are flows if cars come in few kinds; if each car has coefficients or a penalty of its own, only
-//! rerouting and settling remain, and the gap may be wider.
+//! rerouting and settling remain, and the gap may be wider. So it is beside cones: integers decide there too, but no flow helps.
 //!
 //! The outcome depends on nothing but the input: work is counted, not timed, and vectors are added up in one order without fused
 //! multiplication, so machines with and without wide vectors agree bit for bit.
 
 mod bound;
+mod cone;
+mod cone_fit;
+mod cone_price;
 mod descent;
 mod draft;
 mod fit;
@@ -57,5 +63,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use cone::Cone;
 pub use problem::{DemandCharge, Fault, KINDS, Limit, Plan, Problem, Session, TOTAL, Value};
 pub use solve::{Budget, Outcome, RowPrice, WarmStart, solve};

@@ -72,6 +72,7 @@ pub(super) fn random(seed: u64, shape: Shape, demand_charge: bool) -> Problem {
         limits,
         sessions,
         demand_charge,
+        cones: Vec::new(),
     }
 }
 

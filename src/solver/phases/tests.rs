@@ -182,6 +182,7 @@ fn where_phases_mix_most_energy_comes_before_equal_shares() {
             .collect(),
         sessions: vec![car([1, 0, 0], 8), car([0, 1, 0], 20), car([1, 1, 1], 20)],
         demand_charge: None,
+        cones: Vec::new(),
     };
     let outcome = solve(&problem, None, THOROUGH);
     // The three-phase car has its 20 of 26 on each phase; 6 are left for each of the others.
