@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::layout::Layout;
-use super::rows::{LANES, UNLIMITED};
+use super::problem::TOTAL;
+use super::rows::{LANES, PEAK, UNLIMITED};
 use crate::solver::flow;
 
 /// A kind of row and the load that one unit of flow puts on it.
@@ -149,15 +150,16 @@ fn grow(
     node_of
 }
 
+/// What a forest is made of: the rows of its top, and its branches by their rows.
+type Plot = (Vec<Load>, BTreeMap<Vec<Load>, Branch>);
+
 /// The branches in which each group's sessions can be solved exactly while the others stay: see [`polish`](super::polish).
 ///
-/// One-conductor sessions that pay alike share a forest, one branch for each conductor, unless total power is limited below the root.
+/// One-conductor sessions that load and pay alike share a forest, one branch for each conductor, unless total power is limited below the root.
 /// All others are one branch to a forest: equal coefficients on every kind.
 pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
-    use super::problem::TOTAL;
-    use super::rows::PEAK;
     let total_below_root = (1..layout.problem.parents.len()).any(|node| layout.rows.holds(node, TOTAL));
-    let mut forests: BTreeMap<Vec<i64>, (Vec<Load>, BTreeMap<Vec<Load>, Branch>)> = BTreeMap::new();
+    let mut forests: BTreeMap<Vec<i64>, Plot> = BTreeMap::new();
     for (index, group) in layout.groups.iter().enumerate() {
         let lines: Vec<Load> = (0..TOTAL)
             .map(|kind| (kind, group.coefficients[kind]))
@@ -166,7 +168,8 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
         let [shared_total, peak] = [TOTAL, PEAK].map(|kind| (kind, group.coefficients[kind]));
         let mut key = vec![-group.penalty, group.power];
         let (top, loads) = if lines.len() == 1 && !total_below_root {
-            key.push(group.coefficients[TOTAL]);
+            // Two branches may not share a row: one coefficient for all, so that there is one branch to a conductor.
+            key.extend([group.coefficients[TOTAL], lines[0].1]);
             (vec![shared_total, peak], lines)
         } else {
             key.extend(group.coefficients);
@@ -186,4 +189,102 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
         .into_values()
         .map(|(top, branches)| (top, branches.into_values().collect()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Limit, Problem, Session};
+    use super::*;
+
+    fn car(line: [i64; 3]) -> Session {
+        let power = line.iter().sum();
+        Session {
+            node: 1,
+            first_slot: 0,
+            end_slot: 2,
+            most: 10,
+            wanted: 20,
+            line,
+            total: power,
+            power,
+            penalty: 100,
+        }
+    }
+
+    fn problem(total_limit_at: usize) -> Problem {
+        let limit = |kind: usize| Limit {
+            node: 1,
+            kind,
+            by_slot: vec![5; 2],
+        };
+        let mut limits: Vec<Limit> = (0..TOTAL).map(limit).collect();
+        limits.push(Limit {
+            node: total_limit_at,
+            kind: TOTAL,
+            by_slot: vec![12; 2],
+        });
+        let mut sessions = vec![car([1, 0, 0]), car([0, 1, 0]), car([1, 1, 1])];
+        sessions.iter_mut().for_each(|session| session.penalty *= session.power);
+        let parents = vec![None, Some(0)];
+        Problem {
+            lengths: vec![1; 2],
+            prices: vec![1; 2],
+            parents,
+            limits,
+            sessions,
+            demand_charge: None,
+        }
+    }
+
+    /// By part: by branch, how many cars it has.
+    fn shape(problem: &Problem) -> Vec<Vec<usize>> {
+        let layout = Layout::new(problem);
+        let cars = |branch: &Branch| {
+            branch
+                .groups
+                .iter()
+                .map(|&group| layout.groups[group].members.len())
+                .sum()
+        };
+        partition(&layout)
+            .iter()
+            .map(|(_, branches)| branches.iter().map(cars).collect())
+            .collect()
+    }
+
+    #[test]
+    fn one_conductor_cars_are_solved_together_under_a_common_top() {
+        let problem = problem(0);
+        assert_eq!(shape(&problem), [vec![1], vec![1, 1]]);
+        let layout = Layout::new(&problem);
+        let (top, branches) = partition(&layout).pop().expect("there are two parts");
+        let forest = Forest::new(&layout, top, branches, |_| 1).expect("the sums are small");
+        // The top has what is left of the total, each conductor its own row.
+        let capacities = forest.capacities(&layout, |row| layout.rows.capacity[row]);
+        assert_eq!(capacities, [12, 12, 5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_limit_on_the_total_below_the_root_parts_them() {
+        assert_eq!(shape(&problem(1)), [vec![1], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn cars_that_load_a_conductor_differently_are_not_solved_together() {
+        let mut problem = problem(0);
+        problem.sessions[1].line = [2, 0, 0];
+        assert_eq!(shape(&problem), [vec![1], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn sums_beyond_the_flow_core_are_refused() {
+        let mut problem = problem(0);
+        problem.sessions.iter_mut().for_each(|session| session.most = 1 << 31);
+        let layout = Layout::new(&problem);
+        assert!(
+            partition(&layout)
+                .into_iter()
+                .all(|(top, branches)| Forest::new(&layout, top, branches, |_| 1).is_none())
+        );
+    }
 }
