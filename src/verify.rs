@@ -443,6 +443,7 @@ mod tests {
             tier: Tier::NORMAL,
             current: Rate::ZERO,
             planned: Vec::new(),
+            arrival: Instant::from_unix_secs(0),
         };
         let node = |name: &str, parent: Option<usize>, limit: i64| SnapshotNode {
             id: NodeId::parse(name).unwrap(),
@@ -495,6 +496,7 @@ mod tests {
                 peak: Watts::ZERO,
                 relaxed_delivered: None,
                 relaxed_cost: None,
+                proven: false,
                 iterations: 0,
             },
         };

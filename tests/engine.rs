@@ -619,7 +619,12 @@ async fn a_car_that_is_offered_nothing_has_not_stopped() {
     minutes_of_draw(&world, 18, [0, 0], 2).await;
     let now = MORNING + Seconds::from_mins(19);
     let sent = world.gateway.sent();
-    assert_eq!([1, 2].map(|number| ceiling(&sent, number, now)), [Some(200), Some(200)]);
+    let ceilings = [1, 2].map(|number| ceiling(&sent, number, now).unwrap());
+    // One that has stopped would have its minimum of 6 A.
+    assert!(
+        ceilings.iter().all(|ceiling| *ceiling > 100) && ceilings.iter().sum::<i64>() == 400,
+        "{ceilings:?}"
+    );
 }
 
 #[tokio::test]

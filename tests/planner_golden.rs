@@ -28,6 +28,8 @@ struct Case {
     #[serde(default)]
     peak_so_far_w: i64,
     expected_base_w: Option<Vec<i64>>,
+    #[serde(default = "fairness")]
+    fairness: String,
     nodes: Vec<CaseNode>,
     sessions: Vec<CaseSession>,
     expect: Expect,
@@ -81,6 +83,9 @@ struct CaseSession {
     interruptible: bool,
     #[serde(default)]
     charging_now: bool,
+    /// For how many hours it has been there.
+    #[serde(default)]
+    waits_h: i64,
     #[serde(default = "tier")]
     tier: u8,
 }
@@ -106,6 +111,9 @@ struct Expect {
     notes: Option<Vec<String>>,
 }
 
+fn fairness() -> String {
+    "max-min".to_owned()
+}
 fn volts() -> i64 {
     230
 }
@@ -175,6 +183,7 @@ impl CaseSession {
             interruptible: self.interruptible,
             tier: Tier::from_number(self.tier).expect("a tier"),
             planned: Vec::new(),
+            arrival: Instant::from_unix_secs(0) - Seconds::from_hours(self.waits_h),
             current: Rate::new(if self.charging_now { minimum } else { 0 }),
         }
     }
@@ -221,7 +230,13 @@ impl Case {
                     .map(Watts::from_watts)
                     .collect(),
             }),
-            fairness: Fairness::MaxMin,
+            fairness: match self.fairness.as_str() {
+                "max-min" => Fairness::MaxMin,
+                "proportional" => Fairness::Proportional,
+                "first come" => Fairness::FirstCome,
+                "least laxity" => Fairness::LeastLaxity,
+                other => panic!("{other} is no fairness"),
+            },
         }
     }
 }

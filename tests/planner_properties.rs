@@ -146,6 +146,7 @@ fn session(index: usize, seed: SessionSeed, nodes: usize, slots: usize) -> Snaps
         conversion,
         default: Rate::new(default.value() * if is_dc { 100 } else { 1 }),
         planned: Vec::new(),
+        arrival: Instant::from_unix_secs(0),
         current: if seed.running { choice.minimum } else { Rate::ZERO },
         choice,
         first_slot,
@@ -180,7 +181,13 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             prices,
             charge,
             0..SLOT.secs(),
-            prop::sample::select(vec![Fairness::MaxMin, Fairness::None]),
+            prop::sample::select(vec![
+                Fairness::MaxMin,
+                Fairness::Proportional,
+                Fairness::FirstCome,
+                Fairness::LeastLaxity,
+                Fairness::None,
+            ]),
         )
             .prop_map(
                 move |(parents, capacities, seeds, prices, charge, start, fairness)| Snapshot {
@@ -230,6 +237,17 @@ fn plain(mut snapshot: Snapshot) -> Snapshot {
         session.guaranteed = WattSeconds::ZERO;
         session.tier = Tier::NORMAL;
         session.need = session.need.or(Some(WattSeconds::from_watt_hours(5_000)));
+    }
+    snapshot
+}
+
+/// With every car single-phase on `line` and without defaults, so that the site is a flow.
+fn on_one_line(mut snapshot: Snapshot, line: Phase) -> Snapshot {
+    let conversion = Conversion::new(&Wiring::Star(vec![line]), Volts::from_volts(230));
+    for session in &mut snapshot.sessions {
+        session.conversion = conversion.clone();
+        session.power = conversion.nominal_power(None);
+        session.default = Rate::ZERO;
     }
     snapshot
 }
@@ -324,6 +342,22 @@ proptest! {
         let bound = plan.stats.relaxed_delivered.unwrap_or_default();
         let tolerance = WattSeconds::from_watt_hours(1) + WattSeconds::from_watt_seconds(served.watt_seconds() / 100_000);
         prop_assert!(served <= bound + tolerance, "{served} of at most {bound}");
+    }
+
+    #[test]
+    fn no_plan_beats_a_proven_bound(snapshot in snapshot(), line: prop::sample::Index) {
+        let line = *line.get(&Phase::ALL);
+        let snapshot = on_one_line(plain(snapshot), line);
+        let plan = planner::plan(&snapshot, ENOUGH);
+        let stats = &plan.stats;
+        prop_assume!(!snapshot.sessions.is_empty() && stats.relaxed_delivered.is_some());
+        prop_assert!(stats.proven);
+        let wanted: WattSeconds = snapshot.sessions.iter().filter_map(|session| session.need).sum();
+        prop_assert!(wanted - stats.unserved <= stats.relaxed_delivered.unwrap_or_default());
+        let is_dear = snapshot.prices.iter().all(|price| price.micros_per_kwh() >= 0);
+        if is_dear && stats.unserved == WattSeconds::ZERO {
+            prop_assert!(stats.energy_cost + stats.demand_cost >= stats.relaxed_cost.unwrap_or_default());
+        }
     }
 
     #[test]

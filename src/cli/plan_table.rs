@@ -147,7 +147,14 @@ fn figures(stats: &proto::PlanStats) -> String {
         ),
     ];
     if let (Some(most), Some(gap)) = (stats.relaxed_delivered_watt_hour, stats.energy_gap_ppm) {
-        lines.push(format!("no plan delivers more than {} kWh: gap {gap} ppm", kwh(most)));
+        let bound = if stats.bounds_proven { "" } else { "about " };
+        lines.push(format!(
+            "no plan delivers more than {bound}{} kWh: gap {gap} ppm",
+            kwh(most)
+        ));
+    }
+    if let (Some(least), Some(gap)) = (stats.relaxed_cost_micros, stats.cost_gap_ppm) {
+        lines.push(format!("that energy costs at least {}: gap {gap} ppm", money(least)));
     }
     let verified = if stats.verified {
         "every limit kept, checked independently"
@@ -196,7 +203,7 @@ mod tests {
               "notes": [{"kind": "unserved", "session_id": "s1", "text": "1.0 kWh less than needed"}],
               "stats": {"outcome": "PLAN_OUTCOME_OPTIMAL", "delivered_watt_hour": 11040, "unserved_watt_hour": 960,
                 "energy_cost_micros": 2208000, "peak_watt": 11040, "relaxed_delivered_watt_hour": 11040, "energy_gap_ppm": 0,
-                "solve_micros": 1499, "iterations": 12, "verified": true}
+                "relaxed_cost_micros": 2200000, "cost_gap_ppm": 3637, "bounds_proven": true, "solve_micros": 1499, "iterations": 12, "verified": true}
             }"#,
         )
         .unwrap();
@@ -216,6 +223,7 @@ mod tests {
              delivers 11.0 kWh, leaves 1.0 kWh unserved, peak 11.0 kW\n\
              energy costs 2.21, power charge 0.00\n\
              no plan delivers more than 11.0 kWh: gap 0 ppm\n\
+             that energy costs at least 2.20: gap 3637 ppm\n\
              optimal before rounding, 12 iterations, 1 ms; every limit kept, checked independently"
         );
     }

@@ -66,10 +66,12 @@ pub struct PlanStats {
     pub demand_cost: MoneyMicros,
     /// Highest expected load at the grid connection.
     pub peak: Watts,
-    /// The most energy any plan could deliver, from the relaxation before rounding. A float searched it: a yardstick, not a proof.
+    /// The most energy any plan could deliver, from the relaxation before rounding.
     pub relaxed_delivered: Option<WattSeconds>,
     /// The least cost at that energy, from the same relaxation.
     pub relaxed_cost: Option<MoneyMicros>,
+    /// Both were computed in integers and rounded outward: no plan can do better. Otherwise a float searched them: yardsticks.
+    pub proven: bool,
     pub iterations: u32,
 }
 

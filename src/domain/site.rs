@@ -28,6 +28,13 @@ pub enum Fairness {
     /// The smallest share of the need that anyone gets is as large as can be.
     #[default]
     MaxMin,
+    /// Everyone gets the same energy, as far as he needs it. Where cars load the supply alike, no other division has a greater
+    /// product of energies, which is what is called proportionally fair.
+    Proportional,
+    /// Whoever came first is served first.
+    FirstCome,
+    /// Whoever could wait least is served first.
+    LeastLaxity,
     /// No rule beyond the most energy in total.
     None,
 }

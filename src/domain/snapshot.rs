@@ -83,6 +83,8 @@ pub struct SnapshotSession {
     /// [`SnapshotSession::load`], which is never below it.
     pub default: Rate,
     pub choice: RateChoice,
+    /// When the car came, or will come.
+    pub arrival: Instant,
     /// Slots in which it may charge: `first_slot..end_slot`.
     pub first_slot: usize,
     pub end_slot: usize,

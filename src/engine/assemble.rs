@@ -218,6 +218,7 @@ impl<'a> Wish<'a> {
             conversion: self.conversion.clone(),
             default: self.connector.default_or_maximum(),
             choice: self.choice.clone(),
+            arrival: session.spec.arrival,
             first_slot,
             end_slot,
             need: self.need,

@@ -25,6 +25,9 @@ pub(super) fn settle(draft: &mut Draft) {
     let planned_slots = (0..problem.session_count()).map(|session| problem.session(session).planned.len());
     let reach = planned_slots.max().unwrap_or(0).clamp(1, problem.slots);
     draft.peak_allowed = draft.peak_without_cost();
+    let given: Vec<WattSeconds> = (0..problem.session_count())
+        .map(|session| draft.delivered(session))
+        .collect();
     let mut settling = Settling {
         missing: (0..problem.session_count())
             .map(|session| draft.missing(session))
@@ -43,7 +46,7 @@ pub(super) fn settle(draft: &mut Draft) {
                 most: planned,
             })
         });
-        settling.swap_all(slot, |problem, session| pace(problem, session, slot));
+        settling.swap_all(slot, |problem, session| pace(problem, session, slot, given[session]));
     }
     draft.peak_allowed = None;
 }
@@ -54,13 +57,14 @@ struct Wanted {
     most: Rate,
 }
 
-/// What a session lacks, spread over what is left of its stay; at least the minimum, so that a car charges when it is plugged in.
-fn pace(problem: &Problem, index: usize, slot: usize) -> Option<Wanted> {
+/// What a session is `given` in all, spread over what is left of its stay; at least the minimum, so that a car charges when it is
+/// plugged in.
+fn pace(problem: &Problem, index: usize, slot: usize, given: WattSeconds) -> Option<Wanted> {
     let session = problem.session(index);
-    let need = session.need?;
+    session.need?;
     let left: Seconds = (slot..session.end_slot).map(|slot| problem.seconds(slot)).sum();
     let second = session.energy(session.choice.maximum, Seconds::from_secs(1));
-    let per_second = need.watt_seconds() / left.secs().max(1);
+    let per_second = given.watt_seconds() / left.secs().max(1);
     let rate = Rate::new(session.choice.maximum.value() * per_second / second.watt_seconds().max(1));
     let most = session.choice.floor(rate).max(session.choice.minimum);
     let least = Rate::new(most.value() * ENOUGH_PACE_PERCENT / 100);

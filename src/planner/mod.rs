@@ -54,6 +54,7 @@ pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
     let spare_cost = plan.stats.energy_cost - objective::energy_cost(&best);
     plan.stats.relaxed_delivered = relaxed.delivered.map(|most| most + spare_energy);
     plan.stats.relaxed_cost = relaxed.cost.map(|least| least + spare_cost);
+    plan.stats.proven = relaxed.proven;
     plan.stats.iterations = relaxed.iterations;
     plan
 }

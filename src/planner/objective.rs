@@ -22,8 +22,8 @@ pub(super) struct Figures {
     interruptions: usize,
     /// Class by class what is wanted and missing.
     missing: Vec<WattSeconds>,
-    /// Class by class the least share of a need that is met, where the site wants that to be large.
-    least_share: Vec<Reverse<i128>>,
+    /// Class by class how far the division of what does not suffice is from what the site wants.
+    unfairness: Vec<Unfairness>,
     cost: MoneyMicros,
     /// Energy times how late it is delivered.
     lateness: i128,
@@ -33,7 +33,6 @@ impl Figures {
     pub(super) fn of(draft: &Draft) -> Self {
         let problem = draft.problem;
         let sessions = 0..problem.session_count();
-        let fair = problem.snapshot.fairness == Fairness::MaxMin;
         Self {
             promised_missing: sessions.clone().map(|session| promised_missing(draft, session)).sum(),
             interruptions: sessions
@@ -45,11 +44,11 @@ impl Figures {
                 .iter()
                 .map(|class| class.members.iter().map(|session| draft.missing(*session)).sum())
                 .collect(),
-            least_share: problem
+            unfairness: problem
                 .classes
                 .iter()
-                .filter(|class| fair && class.need_known)
-                .map(|class| Reverse(least_share(draft, &class.members)))
+                .filter(|class| class.need_known)
+                .map(|class| Unfairness::of(draft, &class.members))
                 .collect(),
             cost: energy_cost(draft) + demand_cost(problem, draft.peak()),
             lateness: sessions
@@ -68,16 +67,45 @@ impl Figures {
     }
 }
 
-fn least_share(draft: &Draft, members: &[usize]) -> i128 {
-    members
-        .iter()
-        .filter_map(|session| {
-            let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
-            let delivered = i128::from(draft.delivered(*session).watt_seconds());
-            (wanted > 0).then(|| (delivered * WHOLE_SHARE / wanted).min(WHOLE_SHARE))
-        })
-        .min()
-        .unwrap_or(WHOLE_SHARE)
+/// Less is better; by the site's fairness.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unfairness {
+    /// The least share of a need that is met, in millionths.
+    LeastShare(Reverse<i128>),
+    /// The least energy of those who lack some.
+    LeastEnergy(Reverse<WattSeconds>),
+    /// What each lacks, in the order of service, in whole watt-hours: less is lost in rounding to steps anyway.
+    LackInOrder(Vec<i64>),
+    Indifferent,
+}
+
+impl Unfairness {
+    fn of(draft: &Draft, members: &[usize]) -> Self {
+        let in_need = || {
+            members
+                .iter()
+                .filter(|session| draft.missing(**session) > WattSeconds::ZERO)
+        };
+        match draft.problem.snapshot.fairness {
+            Fairness::MaxMin => {
+                let share = |session: &usize| {
+                    let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
+                    i128::from(draft.delivered(*session).watt_seconds()) * WHOLE_SHARE / wanted
+                };
+                Self::LeastShare(Reverse(in_need().map(share).min().unwrap_or(WHOLE_SHARE)))
+            }
+            Fairness::Proportional => {
+                let energies = in_need().map(|session| draft.delivered(*session));
+                let most = WattSeconds::from_watt_seconds(i64::MAX);
+                Self::LeastEnergy(Reverse(energies.min().unwrap_or(most)))
+            }
+            Fairness::FirstCome | Fairness::LeastLaxity => {
+                let lacks = members.iter().map(|session| draft.missing(*session).floor_watt_hours());
+                Self::LackInOrder(lacks.collect())
+            }
+            Fairness::None => Self::Indifferent,
+        }
+    }
 }
 
 pub(super) fn promised_missing(draft: &Draft, session: usize) -> WattSeconds {
@@ -186,6 +214,7 @@ pub(super) fn plan_of(draft: &Draft) -> Plan {
             peak: filled.peak(),
             relaxed_delivered: None,
             relaxed_cost: None,
+            proven: false,
             iterations: 0,
         },
     }

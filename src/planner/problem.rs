@@ -5,6 +5,7 @@
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::session::Tier;
+use crate::domain::site::Fairness;
 use crate::domain::snapshot::{Snapshot, SnapshotSession};
 use crate::units::{Instant, Seconds, WattSeconds, Watts};
 
@@ -12,7 +13,7 @@ use crate::units::{Instant, Seconds, WattSeconds, Watts};
 #[derive(Clone, Debug)]
 pub(super) struct Class {
     pub(super) need_known: bool,
-    /// Indices of sessions.
+    /// Indices of sessions, in the order in which the site serves them; by index where it serves all alike.
     pub(super) members: Vec<usize>,
 }
 
@@ -221,7 +222,15 @@ fn classes(snapshot: &Snapshot) -> Vec<Class> {
         let session = &snapshot.sessions[index];
         (session.tier, session.need.is_none())
     };
-    order.sort_by_key(|index| class_of(*index));
+    let turn = |index: usize| {
+        let session = &snapshot.sessions[index];
+        match snapshot.fairness {
+            Fairness::FirstCome => session.arrival.unix_secs(),
+            Fairness::LeastLaxity => laxity(snapshot, session).secs(),
+            Fairness::MaxMin | Fairness::Proportional | Fairness::None => 0,
+        }
+    };
+    order.sort_by_cached_key(|index| (class_of(*index), turn(*index)));
     order
         .chunk_by(|a, b| class_of(*a) == class_of(*b))
         .map(|members| Class {
@@ -229,6 +238,14 @@ fn classes(snapshot: &Snapshot) -> Vec<Class> {
             members: members.to_vec(),
         })
         .collect()
+}
+
+/// How long a session could wait before it has to charge at full rate; one of unknown need cannot.
+fn laxity(snapshot: &Snapshot, session: &SnapshotSession) -> Seconds {
+    let stay: Seconds = session.slots().map(|slot| snapshot.grid.seconds(slot)).sum();
+    let second = session.energy(session.choice.maximum, Seconds::from_secs(1));
+    let need = session.need.unwrap_or(WattSeconds::from_watt_seconds(i64::MAX));
+    stay - Seconds::from_secs(need.watt_seconds() / second.watt_seconds().max(1))
 }
 
 #[cfg(test)]

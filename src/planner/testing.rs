@@ -66,6 +66,7 @@ pub(super) fn car(snapshot: &mut Snapshot, wiring: Wiring, ampere_hours: i64) ->
         tier: Tier::NORMAL,
         current: Rate::ZERO,
         planned: Vec::new(),
+        arrival: Instant::from_unix_secs(0),
     });
     index
 }

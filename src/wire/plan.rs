@@ -182,10 +182,19 @@ fn stats(view: &PlanView) -> proto::PlanStats {
         relaxed_delivered_watt_hour: stats.relaxed_delivered.map(WattSeconds::floor_watt_hours),
         relaxed_cost_micros: stats.relaxed_cost.map(|cost| cost.micros()),
         energy_gap_ppm: energy_gap_ppm(stats),
+        cost_gap_ppm: cost_gap_ppm(stats),
+        bounds_proven: stats.proven,
         solve_micros: i64::try_from(view.solve_micros).unwrap_or(i64::MAX),
         iterations: stats.iterations.cast_signed(),
         verified: view.verified,
     }
+}
+
+/// How much more the plan costs than the relaxation, in parts per million of the relaxation, rounded up.
+fn cost_gap_ppm(stats: &PlanStats) -> Option<i64> {
+    let relaxed = i128::from(stats.relaxed_cost?.micros());
+    let more = i128::from((stats.energy_cost + stats.demand_cost).micros()) - relaxed;
+    (relaxed > 0).then(|| i64::try_from(-(-more * 1_000_000).div_euclid(relaxed)).ok())?
 }
 
 /// How much less the plan delivers than the relaxation, in parts per million of the relaxation, rounded up; zero where it delivers no less.
@@ -294,6 +303,7 @@ mod tests {
                 peak: Watts::ZERO,
                 relaxed_delivered: Some(WattSeconds::from_watt_hours(1_000)),
                 relaxed_cost: None,
+                proven: false,
                 iterations: 3,
             },
             solve_micros: 7,
@@ -326,6 +336,19 @@ mod tests {
         assert!(message.sessions[0].schedule.is_empty());
         let profile = message.sessions[0].charging_profile.as_ref().unwrap();
         assert_eq!(profile.charging_profile_period.len(), 1);
+    }
+
+    #[test]
+    fn gaps_are_told_apart_and_round_up() {
+        let mut view = view(&[(0, 0)]);
+        view.stats.relaxed_cost = Some(MoneyMicros::from_micros(3_000_000));
+        view.stats.energy_cost = MoneyMicros::from_micros(3_000_001);
+        view.stats.proven = true;
+        let stats = plan_response(&view).stats.unwrap();
+        assert_eq!((stats.energy_gap_ppm, stats.cost_gap_ppm), (Some(1_000), Some(1)));
+        assert!(stats.bounds_proven);
+        view.stats.relaxed_cost = Some(MoneyMicros::ZERO);
+        assert_eq!(plan_response(&view).stats.unwrap().cost_gap_ppm, None);
     }
 
     #[test]

@@ -306,6 +306,7 @@ fn plan() -> NumberedPlan {
                 peak: Watts::from_watts(5),
                 relaxed_delivered: Some(WattSeconds::from_watt_seconds(6)),
                 relaxed_cost: Some(MoneyMicros::from_micros(-7)),
+                proven: true,
                 iterations: 8,
             },
         },

@@ -135,13 +135,22 @@ fn fairness(number: i32) -> Result<Fairness, Rejection> {
     if number == proto::Fairness::Unspecified as i32 {
         return Ok(Fairness::MaxMin);
     }
-    let all = [Fairness::MaxMin, Fairness::None];
+    let all = [
+        Fairness::MaxMin,
+        Fairness::Proportional,
+        Fairness::FirstCome,
+        Fairness::LeastLaxity,
+        Fairness::None,
+    ];
     one_of(number, &all, fairness_message, proto::Fairness::as_str_name)
 }
 
 const fn fairness_message(fairness: Fairness) -> proto::Fairness {
     match fairness {
         Fairness::MaxMin => proto::Fairness::MaxMin,
+        Fairness::Proportional => proto::Fairness::Proportional,
+        Fairness::FirstCome => proto::Fairness::FirstCome,
+        Fairness::LeastLaxity => proto::Fairness::LeastLaxity,
         Fairness::None => proto::Fairness::None,
     }
 }

@@ -140,6 +140,7 @@ impl Session {
             tier: Tier::NORMAL,
             current: Rate::ZERO,
             planned: Vec::new(),
+            arrival: Instant::from_unix_secs(self.arrival as i64),
         }
     }
 }

@@ -252,6 +252,7 @@ impl<'p> Site<'p> {
             peak,
             delivered: Some(self.units.energy(served) + self.settled.energy()),
             cost: Some(self.units.money(bound) + self.settled.cost()),
+            proven: self.settled.is_without_alternative(),
             iterations: solves,
             outcome: if is_complete {
                 Outcome::Optimal
@@ -266,14 +267,20 @@ impl<'p> Site<'p> {
     }
 
     fn share(&self, flow: &mut Flow, task: &Task, iterations: u32) -> Shares {
+        let mut turns = vec![0; self.problem.session_count()];
+        let in_turn = self.problem.classes.iter().flat_map(|class| &class.members);
+        in_turn.zip(0..).for_each(|(session, turn)| turns[*session] = turn);
         let claims: Vec<Claim> = (self.searched.iter())
             .map(|session| Claim {
                 rank: self.problem.class_of(*session).unwrap_or(usize::MAX) as u32,
+                order: turns[*session],
                 promised: self.units.enough(self.problem.session(*session).guaranteed),
             })
             .collect();
         let division = match self.problem.snapshot.fairness {
             Fairness::MaxMin => Division::EqualShares,
+            Fairness::Proportional => Division::EqualEnergy,
+            Fairness::FirstCome | Fairness::LeastLaxity => Division::InOrder,
             Fairness::None => Division::Any,
         };
         flow.share(&self.network, task, &claims, division, iterations.saturating_sub(1))

@@ -22,6 +22,8 @@ pub(super) struct Relaxed {
     pub(super) peak: Option<Watts>,
     pub(super) delivered: Option<WattSeconds>,
     pub(super) cost: Option<MoneyMicros>,
+    /// `delivered` and `cost` are bounds that hold for every plan.
+    pub(super) proven: bool,
     pub(super) iterations: u32,
     pub(super) outcome: Outcome,
     pub(super) stopped: Option<Note>,
@@ -29,9 +31,28 @@ pub(super) struct Relaxed {
 
 /// What could be had beside what `greedy` gives those that are not searched for.
 pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relaxed {
-    match flow::Site::new(problem, greedy) {
-        Some(site) => site.relax(iterations),
-        None => programs::relax(problem, greedy, iterations),
+    if let Some(site) = flow::Site::new(problem, greedy) {
+        return site.relax(iterations);
+    }
+    let settled = Settled::new(problem, greedy);
+    if settled.sessions.len() == problem.session_count() {
+        return Relaxed::without_search(&settled);
+    }
+    programs::relax(problem, greedy, iterations)
+}
+
+impl Relaxed {
+    fn without_search(settled: &Settled) -> Self {
+        Self {
+            rates: Vec::new(),
+            peak: None,
+            delivered: Some(settled.energy()),
+            cost: None,
+            proven: settled.is_without_alternative(),
+            iterations: 0,
+            outcome: Outcome::Greedy,
+            stopped: None,
+        }
     }
 }
 
@@ -61,6 +82,13 @@ impl<'p> Settled<'p> {
                 .filter(|session| !is_searched(problem, *session))
                 .collect(),
         }
+    }
+
+    /// Whether no plan could give them anything else. Those that may not be interrupted could have had another run.
+    fn is_without_alternative(&self) -> bool {
+        self.sessions
+            .iter()
+            .all(|session| self.problem.session(*session).interruptible)
     }
 
     /// What they get of what they want.

@@ -18,7 +18,7 @@ const MAX_COLUMNS: usize = 150_000;
 /// No sound program of ours has taken half as many iterations.
 const MAX_ITERATIONS_PER_SOLVE: u32 = 120;
 /// How often the smallest share is raised for those whom nothing holds back yet.
-const MAX_FAIRNESS_ROUNDS: usize = 2;
+const MAX_FAIRNESS_ROUNDS: usize = 4;
 /// What a stage may lose of what an earlier one reached, so that the solver has room to move: a millionth and 0.01 Wh.
 /// The repair gives it back.
 const LOST_PART: f64 = 1e-6;
@@ -226,9 +226,18 @@ impl<'p> Search<'p> {
     fn fair_shares(&mut self, index: usize) -> Result<(), Stopped> {
         let class = &self.problem.classes[index];
         let scarce = self.kept.class_least[index].is_some();
-        if !scarce || !class.need_known || self.problem.snapshot.fairness != Fairness::MaxMin {
+        if !scarce || !class.need_known {
             return Ok(());
         }
+        let whole = match self.problem.snapshot.fairness {
+            Fairness::None => return Ok(()),
+            Fairness::FirstCome | Fairness::LeastLaxity => return self.serve_in_order(index),
+            Fairness::MaxMin => None,
+            Fairness::Proportional => {
+                let wanted = class.members.iter().map(|session| kwh(self.problem.wanted(*session)));
+                Some(wanted.fold(0.0, f64::max))
+            }
+        };
         let mut open: Vec<usize> = self
             .searched(class)
             .filter(|session| self.problem.wanted(*session) > WattSeconds::ZERO)
@@ -242,7 +251,7 @@ impl<'p> Search<'p> {
             let rows: Vec<(usize, f64, usize)> = open
                 .iter()
                 .filter_map(|session| {
-                    let wanted = kwh(self.problem.wanted(*session));
+                    let wanted = whole.unwrap_or(kwh(self.problem.wanted(*session)));
                     let terms = vec![(share, wanted), (stage.energy[*session]?, -1.0)];
                     Some((*session, wanted, stage.program.row(terms, Relation::AtMost, 0.0)))
                 })
@@ -261,6 +270,23 @@ impl<'p> Search<'p> {
             if reached >= 1.0 - LOST_PART {
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Stage 3 where the site serves one after the other: for each as much as those before leave.
+    fn serve_in_order(&mut self, index: usize) -> Result<(), Stopped> {
+        let members: Vec<usize> = self.searched(&self.problem.classes[index]).collect();
+        for session in members {
+            let mut stage = self.stage();
+            let Some(energy) = stage.energy[session] else {
+                continue;
+            };
+            stage.program.columns[energy].cost = -1.0;
+            let solved = self.solve("order of service", &stage.program)?;
+            let reached = kept_of(solved.values[energy]).max(self.kept.least[session]);
+            self.kept.least[session] = reached.min(kwh(self.reachable(session)));
+            self.last = Some(solved);
         }
         Ok(())
     }
@@ -372,6 +398,7 @@ impl<'p> Search<'p> {
             cost: self
                 .cost
                 .map(|cost| MoneyMicros::from_micros((cost * 1e6).round() as i64)),
+            proven: false,
             iterations: self.iterations,
             outcome,
             stopped: stopped.map(|stopped| Note::SearchStopped {

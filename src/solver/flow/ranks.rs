@@ -20,6 +20,10 @@ pub enum Division {
     Any,
     /// The smallest share of a need as large as can be, then the next smallest, and so on.
     EqualShares,
+    /// The smallest energy of those who lack some as large as can be, then the next smallest, and so on.
+    EqualEnergy,
+    /// One after the other, by [`Claim::order`].
+    InOrder,
 }
 
 /// A session's place in the order of service.
@@ -27,6 +31,8 @@ pub enum Division {
 pub struct Claim {
     /// Lower ranks are served first.
     pub rank: u32,
+    /// Within the rank, where it is served in order.
+    pub order: u32,
     /// Served before all ranks; at most what is wanted.
     pub promised: i64,
 }
@@ -99,6 +105,7 @@ struct Sharing<'a> {
 impl Sharing<'_> {
     fn serve_all(&mut self, claims: &[Claim], division: Division) {
         let rank = inside(self.network, |session| claims[session].rank);
+        let turn = inside(self.network, |session| claims[session].order);
         let promised = inside(self.network, |session| {
             claims[session].promised.clamp(0, self.task.wanted[session].max(0))
         });
@@ -111,7 +118,7 @@ impl Sharing<'_> {
             },
         );
         let mut order: Vec<usize> = (0..self.network.sessions()).collect();
-        order.sort_by_key(|session| rank[*session]);
+        order.sort_by_key(|session| (rank[*session], turn[*session]));
         let wanted = self.wanted.clone();
         let mut has = nothing;
         for goal in [&promised, &wanted] {
@@ -132,7 +139,11 @@ impl Sharing<'_> {
         if is_enough || division == Division::Any || members.len() < 2 {
             return after;
         }
-        let fair = self.equal_shares(&before, members, goal, &has);
+        if division == Division::InOrder {
+            *self.flow = before;
+            return self.in_order(members, goal, has);
+        }
+        let fair = self.equal_shares(&before, members, goal, &has, division);
         *self.flow = before;
         let level = self.raise(&has, members, |member| fair[member]);
         // A unit here or there is left over.
@@ -152,16 +163,58 @@ impl Sharing<'_> {
             .collect()
     }
 
-    /// Up to which energy each of `members` is served so that their shares are as equal as can be.
-    fn equal_shares(&mut self, before: &Flow, members: &[usize], goal: &[i64], has: &[i64]) -> Vec<i64> {
+    /// Serves `members` one after the other up to `goal`: as many at once as can all be served, then the one who cannot.
+    fn in_order(&mut self, mut members: &[usize], goal: &[i64], mut has: Vec<i64>) -> Vec<i64> {
+        let mut at_once = members.len();
+        while !members.is_empty() {
+            if self.shares.rounds >= self.most_rounds {
+                self.shares.is_fair = false;
+                return self.raise(&has, members, |member| goal[member]);
+            }
+            self.shares.rounds += 1;
+            at_once = at_once.clamp(1, members.len());
+            let (now, later) = members.split_at(at_once);
+            let before = self.flow.clone();
+            let after = self.raise(&has, now, |member| goal[member]);
+            if at_once > 1 && now.iter().any(|member| after[*member] < goal[*member]) {
+                *self.flow = before;
+                at_once /= 2;
+                continue;
+            }
+            (members, has) = (later, after);
+            at_once *= 2;
+        }
+        has
+    }
+
+    /// Up to which energy each of `members` is served so that their shares, or their energies, are as equal as can be.
+    fn equal_shares(
+        &mut self,
+        before: &Flow,
+        members: &[usize],
+        goal: &[i64],
+        has: &[i64],
+        division: Division,
+    ) -> Vec<i64> {
+        let most = members.iter().map(|member| goal[*member]).max().unwrap_or(0);
+        let whole = |member: usize| match division {
+            Division::EqualEnergy => most,
+            _ => goal[member],
+        };
+        let at_share = |member: usize, share: i64| {
+            let level = i128::from(whole(member)) * i128::from(share) / i128::from(WHOLE);
+            (level as i64).min(goal[member]).max(has[member])
+        };
         let mut level = has.to_vec();
         let mut open = members.to_vec();
+        let mut is_open = vec![false; has.len()];
+        members.iter().for_each(|member| is_open[*member] = true);
         while !open.is_empty() {
             let mut share = WHOLE;
             let mut held_back: Vec<usize> = Vec::new();
             loop {
                 for member in &open {
-                    level[*member] = at_share(goal[*member], share).max(has[*member]);
+                    level[*member] = at_share(*member, share);
                 }
                 if self.shares.rounds >= self.most_rounds {
                     self.shares.is_fair = false;
@@ -174,47 +227,42 @@ impl Sharing<'_> {
                     break;
                 }
                 // Whoever cannot reach a slot with room shares what the full ones have.
-                let held = |member: &usize| self.flow.prices.by_session[*member] == self.task.penalty;
-                let room: i128 = members
-                    .iter()
-                    .filter(|member| held(member))
-                    .map(|member| i128::from(got[*member]))
-                    .sum();
-                let settled: i128 = (members.iter().filter(|member| held(member) && !open.contains(member)))
-                    .map(|member| i128::from(level[*member]))
-                    .sum();
-                held_back = open.iter().copied().filter(|member| held(member)).collect();
-                share = greatest_share(share, room - settled, &held_back, goal, has);
+                let is_held = |member: &usize| self.flow.prices.by_session[*member] == self.task.penalty;
+                let (held, mut room) = (members.iter().filter(|member| is_held(member)), 0);
+                held_back.clear();
+                for member in held {
+                    room += i128::from(got[*member]);
+                    if is_open[*member] {
+                        held_back.push(*member);
+                    } else {
+                        room -= i128::from(level[*member]);
+                    }
+                }
+                share = greatest_where(share, |share| {
+                    let takes = held_back.iter().map(|member| i128::from(at_share(*member, share)));
+                    takes.sum::<i128>() <= room
+                });
             }
             if share == WHOLE {
                 break;
             }
-            open.retain(|member| !held_back.contains(member));
+            held_back.iter().for_each(|member| is_open[*member] = false);
+            open.retain(|member| is_open[*member]);
         }
         level
     }
 }
 
-fn at_share(goal: i64, share: i64) -> i64 {
-    (i128::from(goal) * i128::from(share) / i128::from(WHOLE)) as i64
-}
-
-/// The greatest share below `share` at which `members` take no more than `room` together.
-fn greatest_share(share: i64, room: i128, members: &[usize], goal: &[i64], has: &[i64]) -> i64 {
-    let takes = |share: i64| -> i128 {
-        let each = members
-            .iter()
-            .map(|member| at_share(goal[*member], share).max(has[*member]));
-        each.map(i128::from).sum()
-    };
-    let (mut enough, mut too_much) = (0, share);
-    while too_much - enough > 1 {
-        let middle = enough + (too_much - enough) / 2;
-        if takes(middle) <= room {
-            enough = middle;
+/// The greatest number below `high` where `is_so` holds, which it does up to somewhere; zero if nowhere.
+fn greatest_where(mut high: i64, is_so: impl Fn(i64) -> bool) -> i64 {
+    let mut low = 0;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_so(middle) {
+            low = middle;
         } else {
-            too_much = middle;
+            high = middle;
         }
     }
-    enough
+    low
 }

@@ -257,6 +257,7 @@ fn promises_then_ranks_get_the_most_there_is() {
         let claims: Vec<Claim> = (instance.wanted.iter())
             .map(|wanted| Claim {
                 rank: random.below(3) as u32,
+                order: random.below(3) as u32,
                 promised: random.upto(2).min(*wanted),
             })
             .collect();
@@ -278,7 +279,12 @@ fn promises_then_ranks_get_the_most_there_is() {
             .map(|energy| worth(energy))
             .max()
             .unwrap();
-        for division in [Division::Any, Division::EqualShares] {
+        for division in [
+            Division::Any,
+            Division::EqualShares,
+            Division::EqualEnergy,
+            Division::InOrder,
+        ] {
             let mut flow = Flow::new(&instance.network);
             let shares = flow.share(&instance.network, &instance.task(), &claims, division, 100);
             instance.assert_sound(&flow);
@@ -293,7 +299,14 @@ fn shares_are_as_equal_as_any_plan_can_make_them() {
     for seed in 0..200 {
         let mut instance = Instance::random(seed, 3, 3, 1);
         instance.wanted.iter_mut().for_each(|wanted| *wanted += 1);
-        let claims = vec![Claim { rank: 0, promised: 0 }; 3];
+        let claims = vec![
+            Claim {
+                rank: 0,
+                order: 0,
+                promised: 0
+            };
+            3
+        ];
         let mut flow = Flow::new(&instance.network);
         let shares = flow.share(&instance.network, &instance.task(), &claims, Division::EqualShares, 100);
         assert!(shares.is_fair);
@@ -345,6 +358,70 @@ impl Instance {
             prices: self.prices.clone(),
         }
     }
+}
+
+#[test]
+fn in_order_the_first_gets_the_most_he_can_then_the_next() {
+    for seed in 0..200 {
+        let instance = Instance::random(seed, 3, 3, 1);
+        let claims: Vec<Claim> = [2, 0, 1]
+            .map(|order| Claim {
+                rank: 0,
+                order,
+                promised: 0,
+            })
+            .to_vec();
+        let mut flow = Flow::new(&instance.network);
+        let shares = flow.share(&instance.network, &instance.task(), &claims, Division::InOrder, 100);
+        assert!(shares.is_fair);
+        let in_turn = |energy: &[i64]| [1, 2, 0].map(|session: usize| energy[session]);
+        let best = every_division(&instance)
+            .iter()
+            .map(|energy| in_turn(energy))
+            .max()
+            .unwrap();
+        assert_eq!(in_turn(&shares.energy), best, "seed {seed}");
+    }
+}
+
+#[test]
+fn equal_energy_has_the_greatest_product() {
+    let session = |end_slot| Session {
+        node: 0,
+        first_slot: 0,
+        end_slot,
+        most: 1_000_000,
+    };
+    let network = Network::new(vec![1; 2], vec![None], vec![session(2), session(1), session(2)]);
+    let task = Task {
+        capacities: &[900_000, 300_000],
+        wanted: &[1_000_000, 200_000, 900_000],
+        prices: &[0, 0],
+        penalty: PENALTY,
+    };
+    let claims = vec![
+        Claim {
+            rank: 0,
+            order: 0,
+            promised: 0
+        };
+        3
+    ];
+    let energy = |division| {
+        Flow::new(&network)
+            .share(&network, &task, &claims, division, 100)
+            .energy
+    };
+    assert_eq!(energy(Division::EqualEnergy), [500_000, 200_000, 500_000]);
+    // Four sevenths and a little of each need.
+    let shares = energy(Division::EqualShares);
+    assert!(
+        shares
+            .iter()
+            .zip([571_428, 114_285, 514_285])
+            .all(|(got, share)| (got - share).abs() <= 2),
+        "{shares:?}"
+    );
 }
 
 #[test]

@@ -186,6 +186,7 @@ fn stats_message(stats: &PlanStats) -> proto::Stats {
         relaxed_delivered_watt_second: stats.relaxed_delivered.map(WattSeconds::watt_seconds),
         relaxed_cost_micros: stats.relaxed_cost.map(MoneyMicros::micros),
         iterations: stats.iterations,
+        proven: stats.proven,
     }
 }
 
@@ -209,6 +210,7 @@ fn stats(message: &proto::Stats) -> Result<PlanStats, Rejection> {
                 .relaxed_delivered_watt_second
                 .map(WattSeconds::from_watt_seconds),
             relaxed_cost: message.relaxed_cost_micros.map(MoneyMicros::from_micros),
+            proven: message.proven,
             iterations: message.iterations,
         })
     })

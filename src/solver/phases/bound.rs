@@ -1,0 +1,204 @@
+//! The proof: a lower bound on every plan's value, from any multipliers, in integers.
+//!
+//! Give each row a price that is not negative and let sessions exceed it at that price. What is left decomposes: each session fills
+//! its cheapest slots first, a fractional knapsack, and the sum of these minima less what the rows' capacities are worth is below
+//! the value of every plan that keeps the rows. Multipliers are rounded to integers first, in units of money / 2^[`shift`](Multipliers);
+//! from there on nothing is rounded except the last division, downwards. So the bound holds whatever `f32` did before.
+//!
+//! The allowed peak is a variable too: its rows' multipliers, each times its slot's length, may not sum to more than the charge. If
+//! they do, they are scaled down.
+
+use super::layout::Layout;
+use super::rows::{LANES, UNLIMITED};
+
+/// Most bits of a price with its fraction.
+const PRICE_BITS: u32 = 44;
+/// Most bits of the fraction.
+const FRACTION_BITS: u32 = 20;
+
+/// Integer multipliers by row, in units of money / 2^`shift` per load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Multipliers {
+    by_row: Vec<i64>,
+    shift: u32,
+}
+
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objective {
+    /// Money for energy, the demand charge, and what is not served.
+    All,
+    /// Only money for what is not served.
+    Unserved,
+}
+
+impl Multipliers {
+    /// Rounds multipliers in the search's scale.
+    pub fn from_search(layout: &Layout, multipliers: &[f32]) -> Multipliers {
+        let mut unit = [0.0; super::rows::ROW_KINDS];
+        let shift = fraction_bits(layout);
+        for (kind, unit) in unit.iter_mut().enumerate() {
+            *unit = layout.scale.multiplier(kind) * (1u64 << shift) as f64;
+        }
+        Self::rounded(layout, shift, |row| {
+            f64::from(multipliers[row]) * unit[layout.rows.chunks[row / LANES].kind]
+        })
+    }
+
+    /// Rounds multipliers in money per load.
+    pub fn from_money(layout: &Layout, multiplier: impl Fn(usize) -> f64) -> Multipliers {
+        let shift = fraction_bits(layout);
+        Self::rounded(layout, shift, |row| multiplier(row) * (1u64 << shift) as f64)
+    }
+
+    /// `multiplier` by row, in the final unit. No useful one is above the worth of what is not served, so that is the limit.
+    fn rounded(layout: &Layout, shift: u32, multiplier: impl Fn(usize) -> f64) -> Multipliers {
+        let worth = largest_price(layout) << shift;
+        let mut by_row = vec![0; layout.rows.capacity.len()];
+        for (index, chunk) in layout.rows.chunks.iter().enumerate().skip(1) {
+            let most = worth / layout.scale.load[chunk.kind] as i64;
+            for row in index * LANES..(index + 1) * LANES {
+                if layout.rows.capacity[row] < UNLIMITED {
+                    by_row[row] = (multiplier(row) as i64).clamp(0, most);
+                }
+            }
+        }
+        Multipliers { by_row, shift }
+    }
+
+    /// Money for one unit of load on a row.
+    pub fn money(&self, row: usize) -> f64 {
+        self.by_row[row] as f64 / (1u64 << self.shift) as f64
+    }
+
+    /// No plan for the layout's problem is worth less.
+    pub fn bound(&self, layout: &Layout, objective: Objective) -> i128 {
+        let (by_row, mut bound) = self.with_peak(layout, objective);
+        for (row, &multiplier) in by_row.iter().enumerate() {
+            if multiplier > 0 {
+                bound -= i128::from(multiplier) * i128::from(layout.rows.capacity[row]);
+            }
+        }
+        let row_prices = sums_from_root(layout, &by_row);
+        let mut prices = Vec::new();
+        let mut order = Vec::new();
+        for group in &layout.groups {
+            self.group_prices(layout, group, &row_prices, objective, &mut prices);
+            for &member in &group.members {
+                bound += self.cheapest(layout, member, &prices, &mut order);
+            }
+        }
+        (bound >> self.shift) + layout.never_served
+    }
+
+    /// Multipliers that keep to the demand charge, and what the charge comes to at the least peak.
+    fn with_peak(&self, layout: &Layout, objective: Objective) -> (Vec<i64>, i128) {
+        let mut by_row = self.by_row.clone();
+        let charge = match (&layout.problem.demand_charge, objective) {
+            (Some(charge), Objective::All) => i128::from(charge.price) << self.shift,
+            _ => 0,
+        };
+        let of_peak = &mut by_row[layout.rows.peak.start * LANES..layout.rows.peak.end * LANES];
+        let paid = |of_peak: &[i64]| -> i128 {
+            let lengths = &layout.problem.lengths;
+            of_peak
+                .iter()
+                .zip(lengths)
+                .map(|(&m, &length)| i128::from(m) * i128::from(length))
+                .sum()
+        };
+        let sum = paid(of_peak);
+        if sum > charge {
+            for multiplier in of_peak.iter_mut() {
+                *multiplier = (i128::from(*multiplier) * charge / sum) as i64;
+            }
+        }
+        let unpaid = charge - paid(of_peak);
+        (by_row, unpaid * i128::from(layout.problem.least_peak()))
+    }
+
+    /// What one unit of amount costs in each slot of a group's row.
+    fn group_prices(
+        &self,
+        layout: &Layout,
+        group: &super::layout::Group,
+        row_prices: &[i64],
+        objective: Objective,
+        prices: &mut Vec<i64>,
+    ) {
+        prices.clear();
+        for column in 0..group.columns {
+            let mut chunk = [0; LANES];
+            if objective == Objective::All {
+                for (price, slot) in chunk
+                    .iter_mut()
+                    .zip(group.first_slot + column * LANES..layout.problem.slots())
+                {
+                    *price = (layout.problem.prices[slot] * group.power) << self.shift;
+                }
+            }
+            for crossing in layout.crossed(group, column) {
+                for (price, row) in chunk.iter_mut().zip(&row_prices[crossing.chunk * LANES..]) {
+                    *price += crossing.coefficient * row;
+                }
+            }
+            prices.extend(chunk);
+        }
+    }
+
+    /// The least that one session can cost.
+    fn cheapest(&self, layout: &Layout, member: usize, prices: &[i64], order: &mut Vec<(i64, i64)>) -> i128 {
+        let cells = &layout.cells[member];
+        let session = &layout.problem.sessions[cells.session];
+        let from = cells.first_slot - layout.groups[cells.group].first_slot;
+        let worth = session.penalty << self.shift;
+        order.clear();
+        let lengths = &layout.problem.lengths[session.stay()];
+        order.extend(
+            prices[from..from + cells.slots]
+                .iter()
+                .copied()
+                .zip(lengths.iter().copied()),
+        );
+        order.retain(|(price, _)| *price < worth);
+        order.sort_unstable();
+        let (mut left, mut cost) = (session.wanted, 0);
+        for &(price, length) in order.iter() {
+            let amount = left.min(session.most * length);
+            cost += i128::from(price) * i128::from(amount);
+            left -= amount;
+            if left == 0 {
+                break;
+            }
+        }
+        cost + i128::from(worth) * i128::from(left)
+    }
+}
+
+/// Each row's multiplier with those of all rows above it.
+fn sums_from_root(layout: &Layout, by_row: &[i64]) -> Vec<i64> {
+    let mut sums = by_row.to_vec();
+    for (index, chunk) in layout.rows.chunks.iter().enumerate().skip(1) {
+        let (above, own) = sums.split_at_mut(index * LANES);
+        for (own, above) in own[..LANES].iter_mut().zip(&above[chunk.parent * LANES..]) {
+            *own += above;
+        }
+    }
+    sums
+}
+
+fn largest_price(layout: &Layout) -> i64 {
+    let problem = layout.problem;
+    let dearest = problem.prices.iter().map(|price| price.abs()).max().unwrap_or(0);
+    problem
+        .sessions
+        .iter()
+        .map(|session| session.penalty.max(dearest * session.power))
+        .fold(1, i64::max)
+}
+
+/// Bits of the fraction, so that prices stay in range.
+fn fraction_bits(layout: &Layout) -> u32 {
+    let bits = i64::BITS - largest_price(layout).leading_zeros();
+    PRICE_BITS.saturating_sub(bits).min(FRACTION_BITS)
+}

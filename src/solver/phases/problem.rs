@@ -1,0 +1,247 @@
+//! The problem in dense indices and integers, a plan for it, and what a plan is worth.
+//!
+//! Decides nothing. [`Problem::assess`] is the judge of every plan: it shares no code with the search, works in integers alone,
+//! and recomputes every load from the plan.
+//!
+//! # Units
+//! A session charges at an integer **rate**; a cell of its plan holds an **amount** = rate x slot length. Limits are in load, where
+//! one unit of a session's rate puts `line[k]` or `total` units of load on the rows of that kind at its node and every node above.
+//! Money of one unit of amount is `prices[slot] * power`; of one unit left unserved, the session's `penalty`.
+//!
+//! # Ranges
+//! Coefficients, lengths (>= 1), rates, needs, powers and penalties are not negative; a negative limit counts as zero. Prices may be
+//! negative. For every node and kind the worst load, the sum of `coefficient * most * length`, and every limit times its length, must
+//! stay below 2^60; `penalty` and `price * power` below 2^40. Money is summed in `i128`.
+
+/// Kinds of limit that a node may have: the three line conductors and the total power.
+pub const KINDS: usize = 4;
+/// The kind of the limit on total power; the kinds before it are the conductors.
+pub const TOTAL: usize = 3;
+
+/// Charge the sessions as fully and then as cheaply as the limits allow.
+#[derive(Debug, Clone, Default)]
+pub struct Problem {
+    /// Length of each slot.
+    pub lengths: Vec<i64>,
+    /// Price of one unit of power over one unit of length, by slot.
+    pub prices: Vec<i64>,
+    /// The tree: parents before children, node 0 is the root.
+    pub parents: Vec<Option<usize>>,
+    pub limits: Vec<Limit>,
+    pub sessions: Vec<Session>,
+    pub demand_charge: Option<DemandCharge>,
+}
+
+/// A limit on one kind of load in the subtree of a node.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    pub node: usize,
+    /// Below [`KINDS`].
+    pub kind: usize,
+    pub by_slot: Vec<i64>,
+}
+
+/// One car: where and when it may charge, how fast, how much, and what one unit of its rate loads.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub node: usize,
+    pub first_slot: usize,
+    /// Exclusive.
+    pub end_slot: usize,
+    /// Highest rate.
+    pub most: i64,
+    /// Amount asked for.
+    pub wanted: i64,
+    /// Load on each conductor of one unit of rate.
+    pub line: [i64; 3],
+    /// Load on the total power of one unit of rate.
+    pub total: i64,
+    /// Power that one unit of rate is expected to draw: what is paid for, and what makes the site's peak.
+    pub power: i64,
+    /// Money lost by one unit of amount not served.
+    pub penalty: i64,
+}
+
+/// Money for the highest power of the site in any slot, its base load included.
+#[derive(Debug, Clone)]
+pub struct DemandCharge {
+    pub price: i64,
+    /// The peak that is paid for already.
+    pub peak_so_far: i64,
+    pub base_load: Vec<i64>,
+}
+
+/// The amounts of every session, slot by slot of its stay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    offsets: Vec<usize>,
+    amounts: Vec<i64>,
+}
+
+/// What a feasible plan costs. The parts are exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    /// Money for energy and for the demand charge.
+    pub cost: i128,
+    /// Money lost by what is not served.
+    pub unserved: i128,
+    /// Highest power in any slot, rounded up; what is paid for already if that is more. Zero without a demand charge.
+    pub peak: i64,
+}
+
+/// Why a plan is not a plan for a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The plan has another number of sessions or slots.
+    Shape,
+    /// A negative amount or one above the session's highest rate.
+    Rate { session: usize, slot: usize },
+    /// More than was asked for.
+    Surplus { session: usize },
+    /// A limit is exceeded.
+    Excess { node: usize, kind: usize, slot: usize },
+}
+
+impl Session {
+    /// Load that one unit of rate puts on the rows of a kind.
+    pub fn coefficient(&self, kind: usize) -> i64 {
+        if kind == TOTAL { self.total } else { self.line[kind] }
+    }
+
+    /// Slots of the stay.
+    pub fn stay(&self) -> std::ops::Range<usize> {
+        self.first_slot..self.end_slot
+    }
+}
+
+impl Plan {
+    /// The plan in which nobody charges.
+    pub fn idle(problem: &Problem) -> Plan {
+        let mut offsets = Vec::with_capacity(problem.sessions.len() + 1);
+        let mut end = 0;
+        offsets.push(end);
+        for session in &problem.sessions {
+            end += session.stay().len();
+            offsets.push(end);
+        }
+        Plan {
+            offsets,
+            amounts: vec![0; end],
+        }
+    }
+
+    /// Amounts of one session by slot of its stay.
+    pub fn of(&self, session: usize) -> &[i64] {
+        &self.amounts[self.offsets[session]..self.offsets[session + 1]]
+    }
+
+    /// Amounts of one session, to be changed.
+    pub fn of_mut(&mut self, session: usize) -> &mut [i64] {
+        &mut self.amounts[self.offsets[session]..self.offsets[session + 1]]
+    }
+}
+
+impl Value {
+    /// What is minimised.
+    pub fn total(&self) -> i128 {
+        self.cost + self.unserved
+    }
+}
+
+impl Problem {
+    /// Number of slots.
+    pub fn slots(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// The least that must be paid for: the peak so far and the base load alone.
+    pub(super) fn least_peak(&self) -> i64 {
+        let base = |charge: &DemandCharge| charge.base_load.iter().copied().fold(charge.peak_so_far, i64::max);
+        self.demand_charge.as_ref().map_or(0, base)
+    }
+
+    /// Checks a plan against every limit and sums what it costs, from nothing but the problem and the plan.
+    pub fn assess(&self, plan: &Plan) -> Result<Value, Fault> {
+        if plan.offsets != Plan::idle(self).offsets {
+            return Err(Fault::Shape);
+        }
+        for (index, session) in self.sessions.iter().enumerate() {
+            let amounts = plan.of(index);
+            for (&amount, slot) in amounts.iter().zip(session.stay()) {
+                if amount < 0 || amount > session.most * self.lengths[slot] {
+                    return Err(Fault::Rate { session: index, slot });
+                }
+            }
+            if amounts.iter().sum::<i64>() > session.wanted {
+                return Err(Fault::Surplus { session: index });
+            }
+        }
+        for kind in 0..KINDS {
+            self.check_kind(plan, kind)?;
+        }
+        Ok(self.value(plan))
+    }
+
+    fn check_kind(&self, plan: &Plan, kind: usize) -> Result<(), Fault> {
+        let slots = self.slots();
+        let mut load = vec![0i64; self.parents.len() * slots];
+        for (index, session) in self.sessions.iter().enumerate() {
+            for (&amount, slot) in plan.of(index).iter().zip(session.stay()) {
+                load[session.node * slots + slot] += session.coefficient(kind) * amount;
+            }
+        }
+        for node in (0..self.parents.len()).rev() {
+            for slot in 0..slots {
+                if let Some(parent) = self.parents[node] {
+                    load[parent * slots + slot] += load[node * slots + slot];
+                }
+            }
+        }
+        for limit in self.limits.iter().filter(|limit| limit.kind == kind) {
+            for slot in 0..slots {
+                if load[limit.node * slots + slot] > limit.by_slot[slot].max(0).saturating_mul(self.lengths[slot]) {
+                    return Err(Fault::Excess {
+                        node: limit.node,
+                        kind,
+                        slot,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a plan of the right shape is worth.
+    pub(super) fn value(&self, plan: &Plan) -> Value {
+        let mut power = vec![0i64; self.slots()];
+        let mut unserved = 0;
+        for (index, session) in self.sessions.iter().enumerate() {
+            let mut served = 0;
+            for (&amount, slot) in plan.of(index).iter().zip(session.stay()) {
+                power[slot] += session.power * amount;
+                served += amount;
+            }
+            unserved += i128::from(session.penalty) * i128::from(session.wanted - served);
+        }
+        self.value_of(&power, unserved)
+    }
+
+    /// The value of a plan from the power in each slot, times its length, and the money lost by what is not served.
+    pub(super) fn value_of(&self, power: &[i64], unserved: i128) -> Value {
+        let mut cost: i128 = power
+            .iter()
+            .zip(&self.prices)
+            .map(|(&p, &price)| i128::from(p) * i128::from(price))
+            .sum();
+        let mut peak = 0;
+        if let Some(charge) = &self.demand_charge {
+            peak = self.least_peak();
+            for (slot, &drawn) in power.iter().enumerate() {
+                // Rounded up: what is paid for is never understated.
+                peak = peak.max(charge.base_load[slot] + (drawn + self.lengths[slot] - 1) / self.lengths[slot]);
+            }
+            cost += i128::from(charge.price) * i128::from(peak);
+        }
+        Value { cost, unserved, peak }
+    }
+}

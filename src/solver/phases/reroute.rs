@@ -1,0 +1,151 @@
+//! The last units of energy: a car that no slot has room for is let in by moving others aside.
+//!
+//! A place that is full has several full rows at once, one or more on each conductor. Room is made on each of them by moving some car
+//! on that row to another slot of its stay, where in turn room may have to be made: a search that branches over rows and goes a few
+//! moves deep. Every move keeps all limits and everyone's energy, so whatever is found is a better plan. The work is counted and ends.
+
+use super::draft::Draft;
+
+/// Moves in a row: a car aside, and one more for its sake.
+const DEPTH: usize = 2;
+
+/// Serves what can be served of what is left. `work` is the number of cells that may be looked at.
+pub(super) fn serve_what_is_left(draft: &mut Draft, work: usize) {
+    let mut search = Search {
+        draft,
+        work,
+        undo: Vec::new(),
+    };
+    let mut wanting: Vec<usize> = (0..search.draft.left.len())
+        .filter(|&position| search.draft.left[position] > 0)
+        .collect();
+    let worth = |draft: &Draft, position: usize| {
+        let group = &draft.layout.groups[draft.layout.cells[position].group];
+        (std::cmp::Reverse(group.penalty), draft.left[position], position)
+    };
+    wanting.sort_by_key(|&position| worth(search.draft, position));
+    for depth in 0..=DEPTH {
+        for &position in &wanting {
+            search.serve(position, depth);
+        }
+    }
+}
+
+struct Search<'d, 'a> {
+    draft: &'d mut Draft<'a>,
+    work: usize,
+    /// Changes since the last success.
+    undo: Vec<(usize, usize, i64)>,
+}
+
+impl Search<'_, '_> {
+    fn serve(&mut self, position: usize, depth: usize) {
+        for slot in self.slots_by_price(position) {
+            let left = self.draft.left[position];
+            if left == 0 || self.work == 0 {
+                return;
+            }
+            self.undo.clear();
+            if self.place(position, slot, left, depth) == 0 {
+                self.take_back();
+            }
+        }
+    }
+
+    fn slots_by_price(&self, position: usize) -> Vec<usize> {
+        let cells = &self.draft.layout.cells[position];
+        let mut slots: Vec<usize> = (cells.first_slot..cells.first_slot + cells.slots).collect();
+        slots.sort_by_key(|&slot| self.draft.layout.problem.prices[slot]);
+        slots
+    }
+
+    fn shift(&mut self, position: usize, slot: usize, amount: i64) {
+        self.draft.shift(position, slot, amount);
+        self.undo.push((position, slot, amount));
+    }
+
+    fn take_back(&mut self) {
+        while let Some((position, slot, amount)) = self.undo.pop() {
+            self.draft.shift(position, slot, -amount);
+        }
+    }
+
+    /// Raises a cell by up to `most`, making room if it is allowed to go deeper. Returns by how much.
+    fn place(&mut self, position: usize, slot: usize, most: i64, depth: usize) -> i64 {
+        self.work = self.work.saturating_sub(1);
+        let most = most.min(self.draft.spare_rate(position, slot));
+        if most <= 0 {
+            return 0;
+        }
+        let mut room = self.draft.room(position, slot);
+        if room < most && depth > 0 {
+            for (row, coefficient) in self.draft.rows_of(position, slot) {
+                let missing = self.draft.loads[row] + coefficient * most - self.draft.capacities[row];
+                if missing > 0 && !self.clear(row, slot, missing, position, depth - 1) && self.is_full(row, coefficient)
+                {
+                    return 0;
+                }
+            }
+            room = self.draft.room(position, slot);
+        }
+        let amount = room.min(most);
+        if amount > 0 {
+            self.shift(position, slot, amount);
+        }
+        amount
+    }
+
+    fn is_full(&self, row: usize, coefficient: i64) -> bool {
+        self.draft.capacities[row] - self.draft.loads[row] < coefficient
+    }
+
+    /// Moves others than `guest` off a row until `load` is free. Returns whether it is.
+    fn clear(&mut self, row: usize, slot: usize, mut load: i64, guest: usize, depth: usize) -> bool {
+        let layout = self.draft.layout;
+        for group in &layout.groups {
+            let columns = group.first_slot..group.first_slot + group.columns * super::rows::LANES;
+            if !columns.contains(&slot) {
+                continue;
+            }
+            let on_row = self
+                .draft
+                .rows_of(group.members[0], slot)
+                .find(|crossed| crossed.0 == row);
+            let Some((_, coefficient)) = on_row else { continue };
+            for &member in &group.members {
+                let cells = &layout.cells[member];
+                let present = (cells.first_slot..cells.first_slot + cells.slots).contains(&slot);
+                if member != guest && present && self.draft.amount(member, slot) > 0 {
+                    load -= coefficient * self.move_aside(member, slot, (load + coefficient - 1) / coefficient, depth);
+                    if load <= 0 {
+                        return true;
+                    }
+                    if self.work == 0 {
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Moves up to `most` of a car's amount in a slot to other slots of its stay.
+    fn move_aside(&mut self, member: usize, slot: usize, most: i64, depth: usize) -> i64 {
+        let cells = self.draft.layout.cells[member];
+        let mut moved = 0;
+        for other in cells.first_slot..cells.first_slot + cells.slots {
+            let amount = (most - moved).min(self.draft.amount(member, slot));
+            if amount == 0 || self.work == 0 {
+                break;
+            }
+            if other != slot {
+                let placed = self.place(member, other, amount, depth);
+                if placed > 0 {
+                    self.shift(member, slot, -placed);
+                    moved += placed;
+                }
+            }
+        }
+        moved
+    }
+}

@@ -1,0 +1,283 @@
+//! The whole: begin, search, polish and prove in turn, until the gap is small enough or the budget is spent.
+//!
+//! Everything is counted in iterations of the search, never in time, so the same problem gives the same outcome everywhere.
+
+use super::bound::{Multipliers, Objective};
+use super::descent::Descent;
+use super::layout::Layout;
+use super::polish::{Polish, Polished};
+use super::problem::{Plan, Problem, Value};
+use super::rows::{LANES, ROW_KINDS};
+use super::start::Start;
+
+/// Iterations before the first polish.
+const FIRST_CHECK: usize = 32;
+
+/// When to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Most iterations of the search; 0 still gives a plan and a bound.
+    pub iterations: usize,
+    /// Stop at this gap between value and bound, in millionths of the value.
+    pub gap_millionths: u32,
+}
+
+/// What one unit of load on a row is worth: a multiplier of the search.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowPrice {
+    pub node: usize,
+    /// Of a limit, or [`KINDS`](super::KINDS) for the demand charge's peak, which is at node 0.
+    pub kind: usize,
+    pub slot: usize,
+    /// Money for one unit of load.
+    pub money: f64,
+}
+
+/// Where an earlier outcome left off, to begin from. Nothing in it needs to fit the problem: it is only a proposal.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WarmStart {
+    pub prices: Vec<RowPrice>,
+    /// Amounts by session and slot of its stay; a session may be missing or too short.
+    pub amounts: Vec<Vec<i64>>,
+    /// The peak that the plan allowed itself.
+    pub peak: i64,
+    /// The search's weight between amounts and prices; 0 where none is known.
+    pub weight: f64,
+}
+
+/// A plan with its proof.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Keeps every limit; integers.
+    pub plan: Plan,
+    pub value: Value,
+    /// No plan is worth less.
+    pub bound: i128,
+    /// In every plan at least so much money is lost by what is not served.
+    pub unserved_bound: i128,
+    pub iterations: usize,
+    /// To begin from when the problem has changed a little.
+    pub warm_start: WarmStart,
+}
+
+impl Outcome {
+    /// What the value may be above the best, as a share of the value.
+    pub fn gap(&self) -> f64 {
+        share(self.value.total() - self.bound, self.value.total())
+    }
+
+    /// What is lost by not serving that may not have to be, as a share of what is lost in `worth`, the loss if nothing were served.
+    pub fn energy_gap(&self, worth: i128) -> f64 {
+        share(self.value.unserved - self.unserved_bound, worth)
+    }
+
+    /// What the plan may cost above the cheapest plan that loses no more by not serving, as a share of its cost.
+    pub fn cost_gap(&self) -> f64 {
+        share(self.value.total() - self.bound, self.value.cost)
+    }
+}
+
+fn share(part: i128, whole: i128) -> f64 {
+    if part <= 0 {
+        0.0
+    } else {
+        part as f64 / (whole.abs().max(1)) as f64
+    }
+}
+
+/// Solves a problem, from an earlier outcome if there is one.
+pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Outcome {
+    let layout = Layout::new(problem);
+    let mut run = Run::new(&layout, budget);
+    let start = match warm {
+        Some(warm) => start_from(&layout, warm),
+        None => Start::from_flows(&layout),
+    };
+    run.learn_bound(&start.multipliers);
+    run.least_unserved = start.cut.bound(&layout, Objective::Unserved).max(run.least_unserved);
+    let mut descent = Descent::new(&layout);
+    descent.begin(&start.amounts, &start.multipliers, start.peak);
+    descent.set_weight(match warm.filter(|warm| warm.weight > 0.0) {
+        Some(warm) => warm.weight,
+        None => run.first_weight(),
+    });
+    if warm.is_some() || budget.iterations == 0 {
+        run.check(&start.amounts, start.peak, start.highest_power);
+    }
+    while !run.is_done() && descent.iterations() < budget.iterations {
+        let next = (descent.iterations() * 11 / 10 + 16)
+            .max(FIRST_CHECK)
+            .min(budget.iterations);
+        descent.advance(next - descent.iterations());
+        run.learn_bound(descent.multipliers());
+        run.check(descent.amounts(), descent.peak(), start.highest_power);
+    }
+    run.finish(&descent)
+}
+
+/// What is known so far.
+struct Run<'a> {
+    layout: &'a Layout<'a>,
+    budget: Budget,
+    polish: Polish<'a>,
+    best: Option<Polished>,
+    bound: i128,
+    least_unserved: i128,
+    checks: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(layout: &'a Layout<'a>, budget: Budget) -> Run<'a> {
+        let idle = Multipliers::from_money(layout, |_| 0.0);
+        Run {
+            layout,
+            budget,
+            polish: Polish::new(layout),
+            best: None,
+            bound: idle.bound(layout, Objective::All),
+            least_unserved: idle.bound(layout, Objective::Unserved),
+            checks: 0,
+        }
+    }
+
+    /// Where energy is scarce, prices are as large as what is lost by not serving, and the multipliers have further to go.
+    fn first_weight(&self) -> f64 {
+        let scarcity = share(self.least_unserved, self.bound);
+        let scarce = scarcity / (scarcity + 0.1);
+        if self.layout.rows.peak.is_empty() {
+            0.5 + 4.0 * scarce
+        } else {
+            2.5 + 10.0 * scarce
+        }
+    }
+
+    fn learn_bound(&mut self, multipliers: &[f32]) {
+        let bound = Multipliers::from_search(self.layout, multipliers).bound(self.layout, Objective::All);
+        self.bound = self.bound.max(bound);
+    }
+
+    fn is_done(&self) -> bool {
+        self.best
+            .as_ref()
+            .is_some_and(|best| self.is_close(best.value.total() - self.bound))
+    }
+
+    /// Whether an amount of money is within the gap that is allowed.
+    fn is_close(&self, money: i128) -> bool {
+        let value = self.best.as_ref().map_or(0, |best| best.value.total().abs());
+        money * 1_000_000 <= value * i128::from(self.budget.gap_millionths)
+    }
+
+    /// Makes plans from a proposal. `highest`: no peak above it is of use.
+    fn check(&mut self, proposal: &[f32], peak: i64, highest: i64) {
+        self.checks += 1;
+        let known = self.best.as_ref().map(|best| best.value.peak);
+        let lost = self.try_peak(proposal, peak);
+        if self.layout.rows.peak.is_empty() || self.is_done() || self.is_close(2 * (lost - self.least_unserved)) {
+            return;
+        }
+        // The peak was too low for the energy: the best is between it and one that is known to be high enough.
+        let high = known.unwrap_or(highest);
+        if high > peak {
+            self.try_peak(proposal, high);
+            if !self.is_done() {
+                self.try_peak(proposal, peak + (high - peak) / 2);
+            }
+        }
+    }
+
+    /// Makes a plan under a peak, exactly if too much stays unserved otherwise. Returns what is lost by not serving.
+    fn try_peak(&mut self, proposal: &[f32], peak: i64) -> i128 {
+        let quick = self.polish.quick(proposal, peak);
+        let lost = quick.unserved;
+        self.accept(quick);
+        if self.is_done() || (self.is_close(2 * (lost - self.least_unserved)) && self.checks % 4 != 0) {
+            return lost;
+        }
+        let exact = self.polish.exact(proposal, peak);
+        let lost = exact.unserved.min(lost);
+        self.accept(exact);
+        lost
+    }
+
+    fn accept(&mut self, value: Value) {
+        if self.best.as_ref().is_none_or(|best| value.total() < best.value.total()) {
+            self.best = Some(Polished {
+                value,
+                plan: self.polish.plan(),
+            });
+        }
+    }
+
+    fn finish(self, descent: &Descent) -> Outcome {
+        let layout = self.layout;
+        let idle = || Polished {
+            value: layout.problem.value(&Plan::idle(layout.problem)),
+            plan: Plan::idle(layout.problem),
+        };
+        let proven = |best: &Polished| layout.problem.assess(&best.plan) == Ok(best.value);
+        // The draft keeps the limits by construction; the judge has the last word all the same.
+        let best = self.best.filter(proven).unwrap_or_else(idle);
+        let prices = row_prices(layout, descent.multipliers());
+        Outcome {
+            bound: self.bound.min(best.value.total()),
+            unserved_bound: self.least_unserved.min(best.value.unserved),
+            iterations: descent.iterations(),
+            warm_start: WarmStart {
+                prices,
+                amounts: (0..layout.problem.sessions.len())
+                    .map(|session| best.plan.of(session).to_vec())
+                    .collect(),
+                peak: best.value.peak,
+                weight: descent.weight(),
+            },
+            value: best.value,
+            plan: best.plan,
+        }
+    }
+}
+
+/// The multipliers that are not zero, as money.
+fn row_prices(layout: &Layout, multipliers: &[f32]) -> Vec<RowPrice> {
+    let mut prices = Vec::new();
+    for (row, &multiplier) in multipliers
+        .iter()
+        .enumerate()
+        .filter(|(_, multiplier)| **multiplier > 0.0)
+    {
+        let chunk = &layout.rows.chunks[row / LANES];
+        let money = f64::from(multiplier) * layout.scale.multiplier(chunk.kind);
+        prices.push(RowPrice {
+            node: chunk.node,
+            kind: chunk.kind,
+            slot: chunk.column * LANES + row % LANES,
+            money,
+        });
+    }
+    prices
+}
+
+/// A start from an earlier outcome: what it knows of rows and sessions that are still there.
+fn start_from(layout: &Layout, warm: &WarmStart) -> Start {
+    let mut start = Start::idle(layout);
+    for price in &warm.prices {
+        if price.node < layout.problem.parents.len() && price.kind < ROW_KINDS && price.slot < layout.problem.slots() {
+            let chunk = layout.rows.lowest(price.node, price.kind, price.slot / LANES);
+            if chunk > 0 && layout.rows.chunks[chunk].node == price.node {
+                let multiplier = price.money.max(0.0) / layout.scale.multiplier(price.kind);
+                start.multipliers[chunk * LANES + price.slot % LANES] = multiplier as f32;
+            }
+        }
+    }
+    for cells in &layout.cells {
+        let Some(amounts) = warm.amounts.get(cells.session) else {
+            continue;
+        };
+        for (amount, &known) in start.amounts[cells.offset..][..cells.slots].iter_mut().zip(amounts) {
+            *amount = (known.max(0) as f64 / layout.scale.amount) as f32;
+        }
+    }
+    start.peak = warm.peak.max(start.peak);
+    start.highest_power = start.peak;
+    start
+}
