@@ -11,6 +11,8 @@
 mod flow_form;
 #[path = "../../tests/support/instances/mod.rs"]
 mod instances;
+#[path = "../../tests/support/phases_form.rs"]
+mod phases_form;
 mod solve;
 
 use instances::reader::{self, File};

@@ -1,6 +1,7 @@
 //! An instance with one limit at each node as the solver's flow takes it.
 //!
 //! Decides the unit that a flow counts in, and how money becomes integers; both are exact.
+#![allow(dead_code, reason = "each test, bench and example uses its part of it")]
 
 use super::instances::{Instance, Unit};
 use laddplan::solver::flow::peak::PeakCharge;
