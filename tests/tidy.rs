@@ -98,6 +98,7 @@ const MAY_USE_CRATES: &[(&str, &[&str])] = &[
     ("domain", &["chrono_tz"]),
     ("calendar", &["chrono", "chrono_tz"]),
     ("solver", &[]),
+    ("solver::phases", &["fearless_simd"]),
     ("planner", &[]),
     ("planner::relax::lp", &["good_lp"]),
     ("verify", &[]),

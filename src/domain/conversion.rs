@@ -150,6 +150,10 @@ impl PerRate {
 
     /// The load of `rate`, rounded up.
     pub fn load(self, rate: Rate) -> i64 {
+        // Most have no fraction, and divisions are slow.
+        if self.denominator == 1 {
+            return rate.value() * self.numerator;
+        }
         (rate.value() * self.numerator + self.denominator - 1).div_euclid(self.denominator)
     }
 

@@ -6,6 +6,21 @@ use super::problem::Problem;
 use crate::domain::conversion::{Load, Rate};
 use crate::units::{WattSeconds, Watts};
 
+/// What has no room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// A watched node.
+    Node(usize),
+    /// The peak that the expected draw of the site is allowed.
+    Peak,
+}
+
+/// What another rate adds to the nodes above a session and to the expected draw of the site.
+pub(super) struct Change {
+    load: Load,
+    watts: Watts,
+}
+
 #[derive(Clone)]
 pub(super) struct Draft<'p> {
     pub(super) problem: &'p Problem<'p>,
@@ -17,6 +32,12 @@ pub(super) struct Draft<'p> {
     delivered: Vec<WattSeconds>,
     /// Expected draw of the whole site, by slot.
     drawn: Vec<Watts>,
+    /// Price times energy, in micros x Ws / kWh: exact.
+    spent: i128,
+    /// Energy times the number of its slot, in Ws.
+    lateness: i128,
+    /// Session, slot and rate before each change since [`Draft::start_log`].
+    log: Option<Vec<(usize, usize, Rate)>>,
     /// The expected draw of the site must not rise above this; for money, not for safety.
     pub(super) peak_allowed: Option<Watts>,
 }
@@ -33,6 +54,9 @@ impl<'p> Draft<'p> {
                 .collect(),
             delivered: vec![WattSeconds::ZERO; problem.session_count()],
             drawn: (0..slots).map(|slot| problem.expected_base(slot)).collect(),
+            spent: 0,
+            lateness: 0,
+            log: None,
             peak_allowed: None,
         }
     }
@@ -62,24 +86,47 @@ impl<'p> Draft<'p> {
 
     /// Whether `session` may go to `rate` in `slot` with everyone else as they are.
     pub(super) fn fits(&self, index: usize, slot: usize, rate: Rate) -> bool {
-        let before = self.rate(index, slot);
-        if rate <= before {
-            return true;
+        rate <= self.rate(index, slot)
+            || self.problem.is_live(index, slot) && self.held_back(index, slot, rate).is_none()
+    }
+
+    /// What keeps `session` from `rate` in `slot`, which must be live: the deepest node that has no room, or the allowed peak.
+    pub(super) fn held_back(&self, index: usize, slot: usize, rate: Rate) -> Option<Hold> {
+        self.hold(index, slot, &self.change(index, slot, rate), None)
+    }
+
+    /// What has no room for `change` of `session` in `slot`. With `beside`, another session is taken to change in the same slot.
+    pub(super) fn hold(
+        &self,
+        index: usize,
+        slot: usize,
+        change: &Change,
+        beside: Option<(usize, &Change)>,
+    ) -> Option<Hold> {
+        for watched in self.problem.path(index) {
+            let mut load = self.loads[watched * self.problem.slots + slot] + change.load;
+            if let Some((other, change)) = beside
+                && self.problem.path(other).contains(watched)
+            {
+                load += change.load;
+            }
+            if !self.problem.fits(*watched, slot, &load) {
+                return Some(Hold::Node(*watched));
+            }
         }
-        if !self.problem.is_live(index, slot) {
-            return false;
-        }
+        let allowed = self.peak_allowed?;
+        let drawn = self.drawn[slot] + change.watts + beside.map_or(Watts::ZERO, |(_, change)| change.watts);
+        (drawn > allowed && change.watts > Watts::ZERO).then_some(Hold::Peak)
+    }
+
+    /// What going to `rate` adds.
+    pub(super) fn change(&self, index: usize, slot: usize, rate: Rate) -> Change {
         let session = self.problem.session(index);
-        if let Some(allowed) = self.peak_allowed
-            && self.drawn[slot] + expected(session.power.floor(rate) - session.power.floor(before)) > allowed
-        {
-            return false;
+        let before = self.rate(index, slot);
+        Change {
+            load: session.load(rate) - session.load(before),
+            watts: Watts::from_watts(session.power.floor(rate) - session.power.floor(before)),
         }
-        let more = session.load(rate) - session.load(before);
-        self.problem.path(index).iter().all(|watched| {
-            let load = self.loads[watched * self.problem.slots + slot] + more;
-            self.problem.capacity(*watched, slot).fits(&load)
-        })
     }
 
     /// The greatest allowed rate up to `most` that fits; never less than the rate now.
@@ -107,19 +154,61 @@ impl<'p> Draft<'p> {
     }
 
     pub(super) fn set(&mut self, index: usize, slot: usize, rate: Rate) {
-        let session = self.problem.session(index);
         let before = self.rate(index, slot);
         if rate == before {
             return;
         }
-        let change = session.load(rate) - session.load(before);
+        let change = self.change(index, slot, rate);
         for watched in self.problem.path(index) {
-            self.loads[watched * self.problem.slots + slot] += change;
+            self.loads[watched * self.problem.slots + slot] += change.load;
         }
-        let length = self.problem.seconds(slot);
-        self.delivered[index] += session.energy(rate, length) - session.energy(before, length);
-        self.drawn[slot] += expected(session.power.floor(rate) - session.power.floor(before));
+        if let Some(log) = &mut self.log {
+            log.push((index, slot, before));
+        }
+        let energy = change.watts.over(self.problem.seconds(slot));
+        self.delivered[index] += energy;
+        let price = self.problem.snapshot.prices[slot].micros_per_kwh();
+        self.spent += i128::from(price) * i128::from(energy.watt_seconds());
+        self.lateness += i128::from(energy.watt_seconds()) * slot as i128;
+        self.drawn[slot] += change.watts;
         self.rates[index * self.problem.slots + slot] = rate;
+    }
+
+    /// From now on changes are remembered, so that they can be taken back. Forgets earlier ones.
+    pub(super) fn start_log(&mut self) {
+        self.log.get_or_insert_default().clear();
+    }
+
+    pub(super) fn stop_log(&mut self) {
+        self.log = None;
+    }
+
+    /// How many changes have been remembered.
+    pub(super) fn logged(&self) -> usize {
+        self.log.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Takes back all but the first `kept` changes that have been remembered.
+    pub(super) fn take_back(&mut self, kept: usize) {
+        let Some(mut log) = self.log.take() else {
+            return;
+        };
+        while log.len() > kept
+            && let Some((session, slot, rate)) = log.pop()
+        {
+            self.set(session, slot, rate);
+        }
+        self.log = Some(log);
+    }
+
+    /// What the energy costs so far, in millionths of the currency times Ws per kWh: exact, for comparisons.
+    pub(super) fn spent(&self) -> i128 {
+        self.spent
+    }
+
+    /// Energy times how late it is delivered.
+    pub(super) fn lateness(&self) -> i128 {
+        self.lateness
     }
 
     /// Raises `session` in `slot` towards `most` as far as it fits.
@@ -143,10 +232,6 @@ impl<'p> Draft<'p> {
     pub(super) fn peak(&self) -> Watts {
         self.drawn.iter().copied().max().unwrap_or(Watts::ZERO)
     }
-}
-
-const fn expected(watts: i64) -> Watts {
-    Watts::from_watts(watts)
 }
 
 #[cfg(test)]

@@ -4,18 +4,20 @@
 //! in the plan in force is one message less, one pause of a car less, and no room that waits for a confirmation. And drivers leave
 //! before they said: a car that has what it needs by the pace of its stay loses least by that, one that was put off to the end most.
 //!
-//! Only the shares of two sessions in one slot are swapped, and paid back in later slots. So no slot carries less, nothing is dearer,
-//! and nobody gets less than before by more than what one step is worth; power that is free now is never given up.
+//! Only the shares of two sessions in one slot are swapped, and paid back in later slots. So nothing is dearer, all get as much as
+//! before, and nobody less by more than what one step is worth; power that is free now is never given up.
 
 use super::draft::Draft;
 use super::objective::promised_missing;
 use super::problem::Problem;
-use super::repair::{drop_excess, slots_by_price, top_up_session};
+use super::repair::{drop_excess, top_up_session};
 use crate::domain::conversion::Rate;
 use crate::units::{Seconds, WattSeconds};
 
 /// Swaps tried in all. Work is bounded by this, whatever the size of the site.
 const MAX_TRIES: usize = 20_000;
+/// Swaps tried for one session in one slot.
+const MAX_TRIES_PER_SESSION: usize = 100;
 /// A session that has at least this part of its pace is left alone: pace changes all the time.
 const ENOUGH_PACE_PERCENT: i64 = 75;
 
@@ -32,7 +34,6 @@ pub(super) fn settle(draft: &mut Draft) {
         missing: (0..problem.session_count())
             .map(|session| draft.missing(session))
             .collect(),
-        order: slots_by_price(problem),
         tries: MAX_TRIES,
         reach,
         draft,
@@ -48,7 +49,8 @@ pub(super) fn settle(draft: &mut Draft) {
         });
         settling.swap_all(slot, |problem, session| pace(problem, session, slot, given[session]));
     }
-    draft.peak_allowed = None;
+    settling.draft.peak_allowed = None;
+    settling.draft.stop_log();
 }
 
 /// Between these a session keeps its rate. It gives only what is above `most`, and is raised to `most` if it has less than `least`.
@@ -75,8 +77,6 @@ struct Settling<'d, 'p> {
     draft: &'d mut Draft<'p>,
     /// By session, before anything was swapped.
     missing: Vec<WattSeconds>,
-    /// All slots, cheapest first.
-    order: Vec<usize>,
     tries: usize,
     /// Debts are paid back from this slot on.
     reach: usize,
@@ -88,20 +88,33 @@ impl<'p> Settling<'_, 'p> {
         let problem = self.draft.problem;
         let takes = |session: &usize| problem.session(*session).interruptible && problem.is_live(*session, slot);
         for (index, earlier) in problem.classes.iter().enumerate() {
-            for to in earlier.members.iter().filter(|session| takes(session)) {
-                let givers = problem.classes[index + 1..].iter().flat_map(|later| &later.members);
-                for from in givers.filter(|session| takes(session)) {
-                    let lack = problem.session(*to).choice.maximum.value() - self.draft.rate(*to, slot).value();
-                    let amount = lack
-                        .min(self.draft.rate(*from, slot).value())
-                        .min(self.later_rate(*to, slot));
-                    if amount > 0 {
-                        let Some(left) = self.tries.checked_sub(1) else { return };
-                        self.tries = left;
-                        Swap::new(self, *from, *to).settle(slot, amount);
+            let later = problem.classes[index + 1..].iter().flat_map(|later| &later.members);
+            let mut givers: Vec<usize> = later.copied().filter(takes).collect();
+            for to in earlier.members.iter().copied().filter(takes) {
+                givers.retain(|from| !self.draft.rate(*from, slot).is_zero());
+                for from in givers.iter().take(MAX_TRIES_PER_SESSION).copied() {
+                    let lack = problem.session(to).choice.maximum.value() - self.draft.rate(to, slot).value();
+                    let most = lack.min(self.later_rate(to, slot));
+                    if most <= 0 {
+                        break;
                     }
+                    self.swap(from, to, slot, most.min(self.draft.rate(from, slot).value()));
                 }
             }
+        }
+    }
+
+    fn swap(&mut self, from: usize, to: usize, slot: usize, amount: i64) {
+        if amount > 0
+            && let Some(left) = self.tries.checked_sub(1)
+        {
+            self.tries = left;
+            Swap {
+                settling: self,
+                from,
+                to,
+            }
+            .settle(slot, amount);
         }
     }
 
@@ -123,24 +136,27 @@ impl<'p> Settling<'_, 'p> {
     fn swap_all(&mut self, slot: usize, wanted: impl Fn(&Problem<'p>, usize) -> Option<Wanted>) {
         let problem = self.draft.problem;
         // Those that may not be interrupted have their run and keep it.
-        let sessions: Vec<(usize, Wanted)> = (0..problem.session_count())
-            .filter(|session| problem.session(*session).interruptible && problem.is_live(*session, slot))
+        let sessions: Vec<(usize, Wanted)> = (problem.present(slot).iter().copied())
+            .filter(|session| problem.session(*session).interruptible)
             .filter_map(|session| Some((session, wanted(problem, session)?)))
             .collect();
+        let mut givers: Vec<(usize, Rate)> = sessions.iter().map(|(from, wanted)| (*from, wanted.most)).collect();
         for (to, wanted) in &sessions {
-            for (from, spared) in &sessions {
+            if self.draft.rate(*to, slot) >= wanted.least {
+                continue;
+            }
+            givers.retain(|(from, most)| self.draft.rate(*from, slot) > *most);
+            // Who is served first gives nothing up for who comes later.
+            let givers = givers
+                .iter()
+                .filter(|(from, _)| problem.class_of(*from) >= problem.class_of(*to));
+            for (from, most) in givers.take(MAX_TRIES_PER_SESSION) {
                 let lack = wanted.most.value() - self.draft.rate(*to, slot).value();
-                let excess = self.draft.rate(*from, slot).value() - spared.most.value();
-                if self.draft.rate(*to, slot) >= wanted.least || lack <= 0 {
+                let excess = self.draft.rate(*from, slot).value() - most.value();
+                if self.draft.rate(*to, slot) >= wanted.least {
                     break;
                 }
-                // Who is served first gives nothing up for who comes later.
-                if excess <= 0 || from == to || problem.class_of(*from) < problem.class_of(*to) {
-                    continue;
-                }
-                let Some(left) = self.tries.checked_sub(1) else { return };
-                self.tries = left;
-                Swap::new(self, *from, *to).settle(slot, lack.min(excess));
+                self.swap(*from, *to, slot, lack.min(excess));
             }
         }
     }
@@ -151,22 +167,17 @@ struct Swap<'s, 'd, 'p> {
     settling: &'s mut Settling<'d, 'p>,
     from: usize,
     to: usize,
-    /// Session, slot and rate before each change, to take it back.
-    before: Vec<(usize, usize, Rate)>,
 }
 
 impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
-    fn new(settling: &'s mut Settling<'d, 'p>, from: usize, to: usize) -> Self {
-        Self {
-            settling,
-            from,
-            to,
-            before: Vec::new(),
-        }
-    }
-
     fn settle(mut self, slot: usize, amount: i64) {
-        let given = self.settling.draft.energy(self.from, slot);
+        let draft = &mut *self.settling.draft;
+        let before = Before {
+            missing: draft.missing(self.from) + draft.missing(self.to),
+            spent: draft.spent(),
+        };
+        draft.start_log();
+        let given = draft.energy(self.from, slot);
         if !self.hand_over(self.from, self.to, slot, amount) {
             return;
         }
@@ -175,8 +186,8 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
         for session in [self.from, self.to] {
             self.make_up(session);
         }
-        if !self.costs_nothing() {
-            self.take_back();
+        if !self.costs_nothing(&before) {
+            self.settling.draft.take_back(0);
         }
     }
 
@@ -200,21 +211,9 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
     /// Gives `session` what it lost by it, from what is free later, and drops what it got too much.
     fn make_up(&mut self, session: usize) {
         let draft = &mut *self.settling.draft;
-        let rates: Vec<Rate> = draft.rates(session).to_vec();
         let lost = (draft.missing(session) - self.settling.missing[session]).or_zero();
-        let later = self
-            .settling
-            .order
-            .iter()
-            .copied()
-            .filter(|slot| *slot >= self.settling.reach);
-        top_up_session(draft, session, lost, &later.collect::<Vec<_>>());
-        drop_excess(draft, session, &self.settling.order);
-        for (slot, before) in rates.into_iter().enumerate() {
-            if draft.rate(session, slot) != before {
-                self.before.push((session, slot, before));
-            }
-        }
+        top_up_session(draft, session, lost, self.settling.reach);
+        drop_excess(draft, session);
     }
 
     /// Lowers `giver` in `slot` by up to `amount` and raises `taker` by what that leaves. Changes both or neither.
@@ -234,64 +233,33 @@ impl<'s, 'd, 'p> Swap<'s, 'd, 'p> {
             return false;
         }
         draft.set(taker, slot, raised);
-        self.before.push((giver, slot, gives));
-        self.before.push((taker, slot, takes));
         true
     }
 
     /// Nobody loses what was promised, and nobody more than a step's worth of what he had; between classes nobody loses anything;
-    /// the two cost no more than that step.
-    fn costs_nothing(&self) -> bool {
+    /// together the two lose nothing and pay no more.
+    fn costs_nothing(&self, before: &Before) -> bool {
         let draft = &*self.settling.draft;
         let problem = draft.problem;
         let same_class = problem.class_of(self.from) == problem.class_of(self.to);
         let kept = |session: usize| {
             let lost = draft.missing(session) - self.settling.missing[session];
             let most = if same_class {
-                step_worth(problem, session)
+                problem.step_worth(session)
             } else {
                 WattSeconds::ZERO
             };
             lost <= most && promised_missing(draft, session) == WattSeconds::ZERO
         };
-        kept(self.from) && kept(self.to) && self.is_no_dearer()
-    }
-
-    fn is_no_dearer(&self) -> bool {
-        let draft = &*self.settling.draft;
-        let problem = draft.problem;
-        let price = |slot: usize| i128::from(problem.snapshot.prices[slot].micros_per_kwh());
-        // The first change of a slot says what was there before.
-        let mut seen = Vec::new();
-        let mut added: i128 = 0;
-        for (session, slot, before) in &self.before {
-            if !seen.contains(&(*session, *slot)) {
-                seen.push((*session, *slot));
-                let before = problem.session(*session).energy(*before, problem.seconds(*slot));
-                added += price(*slot) * i128::from((draft.energy(*session, *slot) - before).watt_seconds());
-            }
-        }
-        let dearest = (0..problem.slots).map(price).max().unwrap_or_default().max(0);
-        let step = step_worth(problem, self.from).max(step_worth(problem, self.to));
-        added <= dearest * i128::from(step.watt_seconds())
-    }
-
-    fn take_back(&mut self) {
-        while let Some((session, slot, rate)) = self.before.pop() {
-            self.settling.draft.set(session, slot, rate);
-        }
+        let missing = draft.missing(self.from) + draft.missing(self.to);
+        kept(self.from) && kept(self.to) && missing <= before.missing && draft.spent() <= before.spent
     }
 }
 
-/// The energy of the smallest step in a whole slot.
-fn step_worth(problem: &Problem, index: usize) -> WattSeconds {
-    let session = problem.session(index);
-    let least = session.choice.minimum;
-    let step = session
-        .choice
-        .above(least)
-        .map_or(least, |next| Rate::new(next.value() - least.value()));
-    session.energy(step, problem.snapshot.grid.length())
+/// What two sessions lacked before they traded, and what everyone's energy cost.
+struct Before {
+    missing: WattSeconds,
+    spent: i128,
 }
 
 #[cfg(test)]

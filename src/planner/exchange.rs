@@ -1,124 +1,534 @@
-//! Room for one session by moving another: the last energy that plain topping up cannot place.
+//! Energy for one session by moving others: chains in which each gives way to the one before and makes up for it elsewhere.
 //!
-//! Decides which session gives way in a slot where it is not needed, because it can charge at another time. No one ends with less
-//! than before, so the order of service is kept.
+//! Decides who gives way in which slot. A chain is a shortest way from a session that lacks something to free room: in a network of
+//! equal steps, what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept. Where no
+//! room was found, none of those who were asked is asked again: a later chain opens a way for them only by chance.
 
-use super::draft::Draft;
-use super::repair::top_up_session;
+use super::draft::{Draft, Hold};
+use super::problem::Problem;
+use super::repair::drop_excess;
 use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
+use std::ops::Range;
 
-/// Moves tried for one session that lacks energy, and in all. Work is bounded by these, whatever the size of the site.
-const MAX_TRIES_PER_SESSION: usize = 1_000;
-const MAX_TRIES: usize = 4_000;
+/// Cells looked at in all, at least and by cells there are: for energy, which comes first, and for money. Work is bounded by these.
+const MIN_LOOKS: usize = 50_000;
+const LOOKS_PER_CELL_TO_SERVE: usize = 8;
+const LOOKS_PER_CELL_TO_SAVE: usize = 2;
+/// Cells looked at for one step's worth of money; what lies deeper is left.
+const MAX_LOOKS_TO_SAVE: usize = 1_000;
+/// Conversions are told apart as long as there are no more of them than this.
+const MAX_KINDS: usize = 32;
+/// Marks what a search without success has seen.
+const EXHAUSTED: u32 = u32::MAX;
 
-/// Gives the sessions that lack energy what moving others allows. `members` in order of service.
-pub(super) fn make_room(draft: &mut Draft, members: impl Iterator<Item = usize>, order: &[usize]) {
-    let mut tries_left = MAX_TRIES;
-    for session in members.filter(|session| draft.problem.session(*session).interruptible) {
-        let allowed = tries_left.min(MAX_TRIES_PER_SESSION);
-        tries_left -= make_room_for(draft, session, order, allowed);
+/// A session of a chain.
+struct Link {
+    session: usize,
+    /// None for the first, which gives way to nobody.
+    gives_way: Option<GivesWay>,
+    /// Where it has no room, as a range of `Chains::full`.
+    full: Range<usize>,
+}
+
+#[derive(Clone, Copy)]
+struct GivesWay {
+    /// The link for which it does.
+    to: usize,
+    slot: usize,
+    /// To this rate.
+    lowered: Rate,
+    /// So that the other can have this one.
+    raised: Rate,
+}
+
+/// A slot in which a session cannot have its next step, and what has no room for it.
+#[derive(Clone, Copy)]
+struct Full {
+    slot: usize,
+    step: Rate,
+    hold: Hold,
+}
+
+/// What a chain is looked for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// More energy, wherever there is room, and be it only a part.
+    Serve,
+    /// The same energy, in slots before this place of the order; before the second one where nobody has to give way.
+    Save { cheaper: usize, before: usize },
+}
+
+impl Purpose {
+    /// Only slots before this place of the order are of use.
+    fn end(self, is_first: bool) -> usize {
+        match self {
+            Self::Serve => usize::MAX,
+            Self::Save { before, .. } if is_first => before,
+            Self::Save { cheaper, .. } => cheaper,
+        }
     }
 }
 
-/// Tells how many moves were tried.
-fn make_room_for(draft: &mut Draft, session: usize, order: &[usize], most_tries: usize) -> usize {
-    let problem = draft.problem;
-    let mut tries = 0;
-    for slot in order.iter().copied().filter(|slot| problem.is_live(session, *slot)) {
-        for other in 0..problem.session_count() {
-            if draft.missing(session) == WattSeconds::ZERO || tries == most_tries {
-                return tries;
+pub(super) struct Chains<'d, 'p> {
+    draft: &'d mut Draft<'p>,
+    purpose: Purpose,
+    /// By slot: its place in the order of slots, and how many slots are cheaper.
+    places: Vec<usize>,
+    cheaper: Vec<usize>,
+    /// By session: equal where conversions are.
+    kinds: Vec<usize>,
+    links: Vec<Link>,
+    full: Vec<Full>,
+    /// Slots and rates by which the last link makes up for what it lost.
+    gains: Vec<(usize, Rate)>,
+    /// The number of this search, and by session the number of the last one that saw it.
+    search: u32,
+    seen: Vec<u32>,
+    asked: Asked,
+    looks_to_serve: usize,
+    looks_to_save: usize,
+    /// In this search.
+    looks_left: usize,
+    peak_held_back: bool,
+}
+
+/// By hold, then slot: the last search that asked all who use that room, for whom, and how much he needed.
+struct Asked {
+    searches: Vec<u32>,
+    needs: Vec<(usize, i64)>,
+    /// Rooms of this search.
+    now: Vec<usize>,
+}
+
+impl Drop for Chains<'_, '_> {
+    fn drop(&mut self) {
+        self.draft.stop_log();
+    }
+}
+
+impl<'d, 'p> Chains<'d, 'p> {
+    pub(super) fn new(draft: &'d mut Draft<'p>) -> Self {
+        let problem = draft.problem;
+        let (order, prices) = (problem.order(), &problem.snapshot.prices);
+        let mut places = vec![0; problem.slots];
+        order.iter().enumerate().for_each(|(place, slot)| places[*slot] = place);
+        let cheaper = prices
+            .iter()
+            .map(|price| order.partition_point(|slot| prices[*slot] < *price));
+        let rooms = (problem.watched_count() + 1) * problem.slots;
+        let mut chains = Self {
+            purpose: Purpose::Serve,
+            places,
+            cheaper: cheaper.collect(),
+            kinds: kinds(problem),
+            links: Vec::new(),
+            full: Vec::new(),
+            gains: Vec::new(),
+            search: 0,
+            seen: vec![0; problem.session_count()],
+            asked: Asked {
+                searches: vec![0; rooms],
+                needs: vec![(0, 0); rooms],
+                now: Vec::new(),
+            },
+            peak_held_back: false,
+            looks_to_serve: 0,
+            looks_to_save: 0,
+            looks_left: 0,
+            draft,
+        };
+        chains.renew();
+        chains
+    }
+
+    pub(super) fn draft(&mut self) -> &mut Draft<'p> {
+        self.draft
+    }
+
+    /// Forgets where no room was found.
+    pub(super) fn forget(&mut self) {
+        self.peak_held_back = false;
+        self.search = 0;
+        self.seen.fill(0);
+        self.asked.searches.fill(0);
+    }
+
+    /// Allows as much work as at first.
+    pub(super) fn renew(&mut self) {
+        let problem = self.draft.problem;
+        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
+        self.looks_to_serve = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE);
+        self.looks_to_save = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE);
+    }
+
+    /// Whether someone would have had room but for the allowed peak, or may have had.
+    pub(super) fn peak_held_back(&self) -> bool {
+        self.peak_held_back || self.looks_to_serve == 0
+    }
+
+    /// Gives `session` some of what it is `missing`. Tells whether it got any.
+    pub(super) fn serve(&mut self, session: usize, missing: WattSeconds) -> bool {
+        self.draft.start_log();
+        self.find(session, missing, Purpose::Serve)
+    }
+
+    /// Lowers `session` to `rate` in `slot` and gives it the same energy in cheaper slots, or in equally cheap earlier ones of its
+    /// own. Tells whether that was done.
+    pub(super) fn save(&mut self, session: usize, slot: usize, rate: Rate) -> bool {
+        if self.seen[session] == EXHAUSTED {
+            return false;
+        }
+        let spent = self.draft.spent();
+        let entitled = self.draft.delivered(session).min(self.draft.problem.wanted(session));
+        self.draft.start_log();
+        self.draft.set(session, slot, rate);
+        let lost = entitled - self.draft.delivered(session);
+        let purpose = Purpose::Save {
+            cheaper: self.cheaper[slot],
+            before: self.places[slot],
+        };
+        let saved = (lost <= WattSeconds::ZERO || self.find(session, lost, purpose)) && self.draft.spent() <= spent;
+        if !saved {
+            self.draft.take_back(0);
+        }
+        saved
+    }
+
+    /// Looks for a chain that gives `session` `energy` more, and makes it.
+    fn find(&mut self, session: usize, energy: WattSeconds, purpose: Purpose) -> bool {
+        let allowed = match purpose {
+            Purpose::Serve => self.looks_to_serve,
+            Purpose::Save { .. } => self.looks_to_save.min(MAX_LOOKS_TO_SAVE),
+        };
+        if self.seen[session] == EXHAUSTED || allowed == 0 {
+            return false;
+        }
+        self.looks_left = allowed;
+        self.search += 1;
+        self.purpose = purpose;
+        self.links.clear();
+        self.full.clear();
+        self.asked.now.clear();
+        let found = self.make_up(session, None, energy) || self.widen();
+        if !found {
+            self.links.iter().for_each(|link| self.seen[link.session] = EXHAUSTED);
+            self.asked
+                .now
+                .iter()
+                .for_each(|room| self.asked.searches[*room] = EXHAUSTED);
+        }
+        match purpose {
+            Purpose::Serve => self.looks_to_serve -= allowed - self.looks_left,
+            Purpose::Save { .. } => self.looks_to_save -= allowed - self.looks_left,
+        }
+        found
+    }
+
+    /// Asks link by link, so that the shortest chain is found. Tells whether there was one.
+    fn widen(&mut self) -> bool {
+        let mut next = 0;
+        while next < self.links.len() {
+            for full in self.links[next].full.clone() {
+                if self.looks_left == 0 {
+                    return false;
+                }
+                if self.ask(next, self.full[full]) {
+                    return true;
+                }
             }
-            let movable = other != session && problem.session(other).interruptible;
-            if !movable || draft.rate(other, slot).is_zero() || !may_help(draft, other, session) {
+            next += 1;
+        }
+        false
+    }
+
+    /// Adds a link for `session`, which has `lost` something. Where it can make up for it, the chain is complete and is made.
+    fn make_up(&mut self, session: usize, gives_way: Option<GivesWay>, lost: WattSeconds) -> bool {
+        let problem = self.draft.problem;
+        let choice = &problem.session(session).choice;
+        let left_slot = gives_way.map(|gives_way| gives_way.slot);
+        let end = self.purpose.end(gives_way.is_none());
+        let takes_parts = gives_way.is_none() && matches!(self.purpose, Purpose::Serve);
+        let full_before = self.full.len();
+        self.seen[session] = self.search;
+        self.gains.clear();
+        let mut left = lost;
+        for slot in problem.ordered_slots(session).iter().copied() {
+            if self.places[slot] >= end || left <= WattSeconds::ZERO {
+                break;
+            }
+            let before = self.draft.rate(session, slot);
+            let Some(step) = choice.above(before).filter(|_| Some(slot) != left_slot) else {
+                continue;
+            };
+            if self.all_asked(session, slot, step.value() - before.value()) {
                 continue;
             }
-            tries += 1;
-            // All that is missing at once, or else a step.
-            let choice = &problem.session(session).choice;
-            let all = draft.rate_with(session, slot, draft.missing(session));
-            let step = choice.above(draft.rate(session, slot)).unwrap_or(all);
-            let _gave_way =
-                give_way(draft, other, session, slot, all, order) || give_way(draft, other, session, slot, step, order);
+            self.looks_left = self.looks_left.saturating_sub(1);
+            let energy = |rate: Rate| problem.session(session).energy(rate, problem.seconds(slot));
+            if let Some(hold) = self.draft.held_back(session, slot, step) {
+                self.peak_held_back |= hold == Hold::Peak;
+                // Room is made for one step, so that must do.
+                if takes_parts || energy(step) - energy(before) >= lost {
+                    self.full.push(Full { slot, step, hold });
+                }
+                continue;
+            }
+            let most = self.draft.rate_with(session, slot, left).max(step);
+            let rate = self.draft.greatest_fitting(session, slot, most);
+            left -= energy(rate) - energy(before);
+            self.gains.push((slot, rate));
         }
+        self.links.push(Link {
+            session,
+            gives_way,
+            full: full_before..self.full.len(),
+        });
+        (left <= WattSeconds::ZERO || takes_parts && !self.gains.is_empty()) && self.complete()
     }
-    tries
-}
 
-/// Whether the two share a limit.
-fn may_help(draft: &Draft, other: usize, session: usize) -> bool {
-    let path = draft.problem.path(session);
-    draft.peak_allowed.is_some() || draft.problem.path(other).iter().any(|watched| path.contains(watched))
-}
+    /// Whether everyone who charges in `slot` has been asked for room for as much as `needed`, and for a session of that kind.
+    fn all_asked(&self, session: usize, slot: usize, needed: i64) -> bool {
+        let problem = self.draft.problem;
+        let root = problem.path(session).last().copied();
+        let root = root.filter(|watched| problem.is_root(*watched));
+        [root, Some(problem.watched_count())]
+            .into_iter()
+            .flatten()
+            .any(|place| {
+                let room = place * problem.slots + slot;
+                let (asker, enough) = self.asked.needs[room];
+                self.is_over(self.asked.searches[room]) && needed >= enough && self.kinds[asker] == self.kinds[session]
+            })
+    }
 
-/// Lowers `other` in `slot` by what `session` needs to go to `target`, or to zero, if it can make that up elsewhere. Tells whether
-/// it could.
-fn give_way(draft: &mut Draft, other: usize, session: usize, slot: usize, target: Rate, order: &[usize]) -> bool {
-    let problem = draft.problem;
-    let was = draft.rate(session, slot);
-    if target <= was {
-        return false;
+    /// Whether a mark is of this search or of one without success.
+    fn is_over(&self, mark: u32) -> bool {
+        mark == self.search || mark == EXHAUSTED
     }
-    if draft.fits(session, slot, target) {
-        draft.set(session, slot, target);
-        return true;
-    }
-    let needed = target.value() - was.value();
-    let lowered = problem
-        .session(other)
-        .choice
-        .floor(Rate::new(draft.rate(other, slot).value() - needed));
-    let before: Vec<Rate> = draft.rates(other).to_vec();
-    let entitled = draft.delivered(other).min(problem.wanted(other));
-    for rate in [lowered, Rate::ZERO] {
-        draft.set(other, slot, rate);
-        if draft.fits(session, slot, target) {
-            draft.set(session, slot, target);
-            let lost = (entitled - draft.delivered(other)).or_zero();
-            top_up_session(draft, other, lost, order);
-            if draft.delivered(other) >= entitled {
+
+    /// Asks everyone who uses the room that holds the session of `link` back to give way. Tells whether one could.
+    fn ask(&mut self, link: usize, full: Full) -> bool {
+        let problem = self.draft.problem;
+        let Full { slot, step, hold } = full;
+        let (place, users) = match hold {
+            Hold::Node(watched) => (watched, problem.below(watched, slot)),
+            Hold::Peak => (problem.watched_count(), problem.present(slot)),
+        };
+        let room = place * problem.slots + slot;
+        if self.is_over(self.asked.searches[room]) {
+            return false;
+        }
+        let session = self.links[link].session;
+        let needed = step.value() - self.draft.rate(session, slot).value();
+        self.asked.searches[room] = self.search;
+        self.asked.needs[room] = (session, needed);
+        self.asked.now.push(room);
+        let change = self.draft.change(session, slot, step);
+        for user in users.iter().copied() {
+            let could_give = !self.draft.rate(user, slot).is_zero() && problem.session(user).interruptible;
+            if self.is_over(self.seen[user]) || !could_give {
+                continue;
+            }
+            self.looks_left = self.looks_left.saturating_sub(1);
+            let makes_room = |lowered: &Rate| {
+                let less = self.draft.change(user, slot, *lowered);
+                self.draft.hold(session, slot, &change, Some((user, &less))).is_none()
+            };
+            let Some(lowered) = self.lower_rates(user, slot, needed).find(makes_room) else {
+                continue;
+            };
+            let given = self.draft.energy(user, slot) - problem.session(user).energy(lowered, problem.seconds(slot));
+            let spared = (self.draft.delivered(user) - problem.wanted(user)).or_zero();
+            let gives_way = GivesWay {
+                to: link,
+                slot,
+                lowered,
+                raised: step,
+            };
+            if self.make_up(user, Some(gives_way), given - spared) {
                 return true;
             }
-            draft.set(session, slot, was);
         }
-        for (slot, rate) in before.iter().enumerate() {
-            draft.set(other, slot, *rate);
-        }
+        false
     }
-    false
+
+    /// A step less than now, or less by `needed`, or nothing.
+    fn lower_rates(&self, session: usize, slot: usize, needed: i64) -> impl Iterator<Item = Rate> + use<> {
+        let choice = &self.draft.problem.session(session).choice;
+        let rate = self.draft.rate(session, slot).value();
+        let step = choice.floor(Rate::new(rate - 1));
+        let much = choice.floor(Rate::new((rate - needed).max(0)));
+        let less = [much, Rate::ZERO].into_iter().filter(move |lowered| *lowered < step);
+        std::iter::once(step).chain(less)
+    }
+
+    /// Makes the changes of the chain that ends with the last link, from there to its beginning. Makes all of them or none.
+    fn complete(&mut self) -> bool {
+        let logged = self.draft.logged();
+        let Some(mut link) = self.links.last() else {
+            return false;
+        };
+        for (slot, rate) in &self.gains {
+            self.draft.set(link.session, *slot, *rate);
+        }
+        while let Some(gives_way) = link.gives_way {
+            self.draft.set(link.session, gives_way.slot, gives_way.lowered);
+            link = &self.links[gives_way.to];
+            if !self.draft.fits(link.session, gives_way.slot, gives_way.raised) {
+                self.draft.take_back(logged);
+                return false;
+            }
+            self.draft.set(link.session, gives_way.slot, gives_way.raised);
+        }
+        let mut link = self.links.last();
+        while let Some(done) = link {
+            drop_excess(self.draft, done.session);
+            link = done.gives_way.map(|gives_way| &self.links[gives_way.to]);
+        }
+        true
+    }
+}
+
+/// Numbers that are equal for sessions whose conversions are. Beyond the first kinds each session is one of its own.
+fn kinds(problem: &Problem) -> Vec<usize> {
+    let mut known: Vec<usize> = Vec::new();
+    (0..problem.session_count())
+        .map(|index| {
+            let conversion = &problem.session(index).conversion;
+            let kind = (known.iter()).position(|example| problem.session(*example).conversion == *conversion);
+            kind.unwrap_or_else(|| {
+                if known.len() == MAX_KINDS {
+                    return MAX_KINDS + index;
+                }
+                known.push(index);
+                known.len() - 1
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::problem::Problem;
     use super::super::testing::*;
     use super::*;
+    use crate::domain::snapshot::Snapshot;
+    use crate::units::{MicrosPerKwh, Watts};
+
+    /// Serves `session` until nothing more is found.
+    fn serve(draft: &mut Draft, session: usize) {
+        let mut chains = Chains::new(draft);
+        loop {
+            let missing = chains.draft().missing(session);
+            if missing == WattSeconds::ZERO || !chains.serve(session, missing) {
+                return;
+            }
+        }
+    }
+
+    /// A site of 20 A with cars of these needs and stays.
+    fn shared(slots: usize, cars: &[(i64, Range<usize>)]) -> Snapshot {
+        let mut snapshot = site(vec![amperes(20); slots]);
+        for (need, stay) in cars {
+            let car = car(&mut snapshot, on_l1(), *need);
+            snapshot.sessions[car].first_slot = stay.start;
+            snapshot.sessions[car].end_slot = stay.end;
+        }
+        snapshot
+    }
 
     #[test]
     fn a_car_with_time_makes_room_for_one_without() {
-        let mut snapshot = site(vec![amperes(20); 2]);
-        let lax = car(&mut snapshot, on_l1(), 20);
-        let pressed = car(&mut snapshot, on_l1(), 16);
-        snapshot.sessions[pressed].end_slot = 1;
+        let snapshot = shared(2, &[(20, 0..2), (16, 0..1)]);
         let problem = Problem::new(&snapshot);
         let mut draft = Draft::new(&problem);
-        draft.set(lax, 0, Rate::new(200));
-        make_room(&mut draft, [pressed].into_iter(), &[0, 1]);
-        assert_eq!(in_amperes(draft.rates(pressed)), [16, 0]);
-        assert_eq!(draft.missing(lax), WattSeconds::ZERO);
+        draft.set(0, 0, Rate::new(200));
+        serve(&mut draft, 1);
+        assert_eq!(in_amperes(draft.rates(1)), [16, 0]);
+        assert_eq!(draft.missing(0), WattSeconds::ZERO);
     }
 
     #[test]
     fn no_one_gives_way_to_his_own_loss() {
-        let mut snapshot = site(vec![amperes(20)]);
-        let served = car(&mut snapshot, on_l1(), 20);
-        let other = car(&mut snapshot, on_l1(), 20);
+        let snapshot = shared(1, &[(20, 0..1), (20, 0..1)]);
         let problem = Problem::new(&snapshot);
         let mut draft = Draft::new(&problem);
-        draft.set(served, 0, Rate::new(200));
-        make_room(&mut draft, [other].into_iter(), &[0]);
-        assert_eq!(in_amperes(draft.rates(served)), [20]);
-        assert_eq!(in_amperes(draft.rates(other)), [0]);
+        draft.set(0, 0, Rate::new(200));
+        serve(&mut draft, 1);
+        assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), [[20], [0]]);
+    }
+
+    #[test]
+    fn who_gives_way_may_need_someone_to_give_way_himself() {
+        // The first can only charge now; the second only now or next; the third has time.
+        let snapshot = shared(3, &[(8, 0..1), (20, 0..2), (20, 1..3)]);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(1, 0, Rate::new(200));
+        draft.set(2, 1, Rate::new(200));
+        serve(&mut draft, 0);
+        let rates = [0, 1, 2].map(|car| in_amperes(draft.rates(car)));
+        assert_eq!(rates, [[8, 0, 0], [12, 8, 0], [0, 12, 8]]);
+    }
+
+    #[test]
+    fn who_has_more_than_he_needs_gives_it_up() {
+        let snapshot = shared(1, &[(5, 0..1), (20, 0..1)]);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(70));
+        draft.set(1, 0, Rate::new(130));
+        serve(&mut draft, 1);
+        assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), [[6], [14]]);
+    }
+
+    #[test]
+    fn who_may_not_be_interrupted_is_left_alone() {
+        let mut snapshot = shared(2, &[(20, 0..2), (16, 0..1)]);
+        snapshot.sessions[0].interruptible = false;
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(200));
+        serve(&mut draft, 1);
+        assert_eq!(in_amperes(draft.rates(1)), [0, 0]);
+    }
+
+    #[test]
+    fn power_moves_to_cheaper_slots_that_others_leave_for_it() {
+        let mut snapshot = shared(3, &[(20, 0..2), (20, 1..3)]);
+        snapshot.prices = [3, 2, 1].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(200));
+        draft.set(1, 1, Rate::new(200));
+        let mut chains = Chains::new(&mut draft);
+        while chains.draft.rate(0, 0) > Rate::new(60) {
+            let lower = chains.draft.rate(0, 0).value() - 10;
+            assert!(chains.save(0, 0, Rate::new(lower)), "to {lower} dA");
+        }
+        drop(chains);
+        let rates = [0, 1].map(|car| in_amperes(draft.rates(car)));
+        assert_eq!(rates, [[6, 14, 0], [0, 6, 14]]);
+    }
+
+    #[test]
+    fn nothing_moves_that_would_cost_more() {
+        // Three ampere-hours less of the first, at half the price, are nine phase-ampere-hours more of the other.
+        let mut snapshot = shared(2, &[(20, 0..2)]);
+        let three_phase = car(
+            &mut snapshot,
+            crate::domain::conversion::Wiring::Star(crate::domain::conversion::Phase::ALL.to_vec()),
+            30,
+        );
+        snapshot.sessions[0].end_slot = 2;
+        snapshot.prices = [20, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 0, Rate::new(200));
+        draft.set(three_phase, 1, Rate::new(100));
+        draft.peak_allowed = Some(Watts::from_watts(100_000));
+        let before = draft.spent();
+        Chains::new(&mut draft).save(0, 0, Rate::new(190));
+        assert!(draft.spent() <= before);
     }
 }

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use crate::domain::conversion::Rate;
 use crate::domain::snapshot::SnapshotSession;
 use crate::units::{Seconds, WattSeconds};
+use std::cmp::Reverse;
 
 pub(super) fn fill<'p>(problem: &'p Problem<'p>) -> Draft<'p> {
     let mut draft = Draft::new(problem);
@@ -45,29 +46,65 @@ pub(super) fn is_running(session: &SnapshotSession) -> bool {
 /// Slot by slot: first everyone's pace (what is missing, spread over what is left of the stay), then as much as fits.
 fn serve(draft: &mut Draft, members: &[usize], target: impl Fn(usize) -> WattSeconds) {
     let problem = draft.problem;
+    let mut to_come: Vec<usize> = members.to_vec();
+    to_come.sort_by_key(|session| Reverse(problem.session(*session).first_slot));
+    // Those who are there and still lack something.
+    let mut waiting: Vec<Waiting> = Vec::new();
     for slot in 0..problem.slots {
-        let mut present: Vec<usize> = members
-            .iter()
-            .copied()
-            .filter(|session| may_raise(draft, *session, slot) && lacks(draft, *session, slot, &target))
-            .collect();
-        present.sort_by_cached_key(|session| {
-            (
-                laxity(problem, *session, slot, lacking(draft, *session, slot, &target)),
-                *session,
-            )
+        while let Some(session) = to_come.pop_if(|session| problem.session(*session).first_slot <= slot) {
+            waiting.push(Waiting::from(problem, session));
+        }
+        waiting.retain(|waiting| {
+            waiting.slots_end > slot
+                && (waiting.runs || lacking(draft, waiting.session, slot, &target) > WattSeconds::ZERO)
         });
-        for session in &present {
+        let mut present: Vec<(Seconds, usize, Seconds)> = waiting
+            .iter()
+            .map(|waiting| (waiting.session, waiting.time_left))
+            .filter(|(session, _)| may_raise(draft, *session, slot))
+            .map(|(session, left)| (session, left, lacking(draft, session, slot, &target)))
+            .filter(|(_, _, missing)| *missing > WattSeconds::ZERO)
+            .map(|(session, left, missing)| (laxity(problem, session, slot, missing), session, left))
+            .collect();
+        present.sort_unstable();
+        for (_, session, left) in &present {
             let missing = lacking(draft, *session, slot, &target);
-            let pace = share_of(missing, problem.seconds(slot), time_left(problem, *session, slot));
+            let pace = share_of(missing, problem.seconds(slot), *left);
             let most = draft.rate_with(*session, slot, pace);
             draft.raise(*session, slot, most);
         }
-        for session in &present {
+        for (_, session, _) in &present {
             let missing = lacking(draft, *session, slot, &target);
             let most = draft.rate_with(*session, slot, missing);
             draft.raise(*session, slot, most);
             release_tail(draft, *session);
+        }
+        for waiting in waiting
+            .iter_mut()
+            .filter(|waiting| problem.is_live(waiting.session, slot))
+        {
+            waiting.time_left = waiting.time_left - problem.seconds(slot);
+        }
+    }
+}
+
+/// A session that is there.
+struct Waiting {
+    session: usize,
+    slots_end: usize,
+    /// Seconds of live stay that are left.
+    time_left: Seconds,
+    /// It may not be interrupted, and has a run that counts only slot by slot.
+    runs: bool,
+}
+
+impl Waiting {
+    fn from(problem: &Problem, session: usize) -> Self {
+        Self {
+            session,
+            slots_end: problem.session(session).end_slot,
+            time_left: problem.live_slots(session).map(|live| problem.seconds(live)).sum(),
+            runs: !problem.session(session).interruptible,
         }
     }
 }
@@ -76,10 +113,6 @@ fn serve(draft: &mut Draft, members: &[usize], target: impl Fn(usize) -> WattSec
 fn may_raise(draft: &Draft, session: usize, slot: usize) -> bool {
     draft.problem.is_live(session, slot)
         && (draft.problem.session(session).interruptible || !draft.rate(session, slot).is_zero())
-}
-
-fn lacks(draft: &Draft, session: usize, slot: usize, target: &impl Fn(usize) -> WattSeconds) -> bool {
-    lacking(draft, session, slot, target) > WattSeconds::ZERO
 }
 
 /// What `session` lacks of its target. The run of one that may not be interrupted counts only up to `slot`: what comes later
@@ -93,23 +126,11 @@ fn lacking(draft: &Draft, session: usize, slot: usize, target: &impl Fn(usize) -
     (target(session) - delivered).or_zero()
 }
 
-/// Seconds of live stay from `slot` on.
-fn time_left(problem: &Problem, session: usize, slot: usize) -> Seconds {
-    problem
-        .live_slots(session)
-        .filter(|live| *live >= slot)
-        .map(|live| problem.seconds(live))
-        .sum()
-}
-
 /// How long `session` could wait before it has to charge at full rate, to get `energy`.
 pub(super) fn laxity(problem: &Problem, index: usize, slot: usize, energy: WattSeconds) -> Seconds {
     let session = problem.session(index);
-    let stay = Seconds::from_secs(
-        (slot.max(session.first_slot)..session.end_slot)
-            .map(|slot| problem.seconds(slot).secs())
-            .sum(),
-    );
+    let from = slot.max(session.first_slot);
+    let stay = problem.time_between(from, session.end_slot.max(from));
     let full_watts = session
         .energy(session.choice.maximum, Seconds::from_secs(1))
         .watt_seconds()

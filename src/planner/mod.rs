@@ -32,19 +32,19 @@ pub fn greedy(snapshot: &Snapshot) -> Plan {
 /// The best plan that `budget` allows; never worse than [`greedy`] in the order of the objective.
 pub fn plan(snapshot: &Snapshot, budget: Budget) -> Plan {
     let problem = Problem::new(snapshot);
-    let greedy = greedy::fill(&problem);
+    let mut greedy = greedy::fill(&problem);
     if budget.iterations == 0 {
         return objective::plan_of(&greedy);
     }
     let relaxed = relax::relax(&problem, &greedy, budget.iterations);
-    let mut polished = greedy.clone();
-    repair::polish(&mut polished);
     let repaired = (!relaxed.rates.is_empty()).then(|| repair::repair(&problem, &greedy, &relaxed.rates, relaxed.peak));
-    let mut best = repaired
-        .into_iter()
-        .chain([polished, greedy])
-        .min_by_key(Figures::of)
-        .expect("there is a greedy plan");
+    let mut best = match repaired {
+        Some(repaired) if Figures::of(&repaired) < Figures::of(&greedy) => repaired,
+        _ => {
+            repair::polish(&mut greedy);
+            greedy
+        }
+    };
     ease::settle(&mut best);
     let mut plan = objective::plan_of(&best);
     plan.notes.extend(relaxed.stopped);

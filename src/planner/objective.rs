@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 
 /// Shares of a need are compared in millionths.
 const WHOLE_SHARE: i128 = 1_000_000;
+const WATT_SECONDS_PER_KWH: i128 = 3_600_000;
 
 /// Less is better, field by field in this order.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,8 @@ pub(super) struct Figures {
     missing: Vec<WattSeconds>,
     /// Class by class how far the division of what does not suffice is from what the site wants.
     unfairness: Vec<Unfairness>,
-    cost: MoneyMicros,
+    /// In millionths of the currency, times Ws per kWh.
+    cost: i128,
     /// Energy times how late it is delivered.
     lateness: i128,
 }
@@ -35,10 +37,7 @@ impl Figures {
         let sessions = 0..problem.session_count();
         Self {
             promised_missing: sessions.clone().map(|session| promised_missing(draft, session)).sum(),
-            interruptions: sessions
-                .clone()
-                .filter(|session| is_interrupted(draft, *session))
-                .count(),
+            interruptions: sessions.filter(|session| is_interrupted(draft, *session)).count(),
             missing: problem
                 .classes
                 .iter()
@@ -50,20 +49,9 @@ impl Figures {
                 .filter(|class| class.need_known)
                 .map(|class| Unfairness::of(draft, &class.members))
                 .collect(),
-            cost: energy_cost(draft) + demand_cost(problem, draft.peak()),
-            lateness: sessions
-                .flat_map(|session| draft.problem.live_slots(session).map(move |slot| (session, slot)))
-                .map(|(session, slot)| i128::from(draft.energy(session, slot).watt_seconds()) * slot as i128)
-                .sum(),
+            cost: i128::from(demand_cost(problem, draft.peak()).micros()) * WATT_SECONDS_PER_KWH + draft.spent(),
+            lateness: draft.lateness(),
         }
-    }
-}
-
-impl Figures {
-    /// As much of what was promised and wanted, whatever it costs.
-    pub(super) fn serves_as_well_as(&self, other: &Self) -> bool {
-        (self.promised_missing, self.interruptions, &self.missing)
-            <= (other.promised_missing, other.interruptions, &other.missing)
     }
 }
 
@@ -140,14 +128,14 @@ pub(super) fn delivered(draft: &Draft) -> WattSeconds {
 
 pub(super) fn energy_cost(draft: &Draft) -> MoneyMicros {
     let problem = draft.problem;
-    (0..problem.slots)
-        .map(|slot| {
-            let energy = (0..problem.session_count())
-                .map(|session| draft.energy(session, slot))
-                .sum();
-            problem.snapshot.prices[slot].times(energy)
-        })
-        .sum()
+    let mut energy = vec![WattSeconds::ZERO; problem.slots];
+    for session in 0..problem.session_count() {
+        for slot in problem.live_slots(session) {
+            energy[slot] += draft.energy(session, slot);
+        }
+    }
+    let prices = problem.snapshot.prices.iter();
+    prices.zip(energy).map(|(price, energy)| price.times(energy)).sum()
 }
 
 /// What a peak of `peak` adds to the power charge, rounded to the nearest micro.

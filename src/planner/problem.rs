@@ -21,6 +21,10 @@ pub(super) struct Class {
 pub(super) struct Problem<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) slots: usize,
+    /// Of each slot.
+    lengths: Vec<Seconds>,
+    /// All slots, cheapest first, then earliest.
+    order: Vec<usize>,
     /// In order of service.
     pub(super) classes: Vec<Class>,
     /// By session; `None` for those that only get what all classes leave.
@@ -29,8 +33,16 @@ pub(super) struct Problem<'a> {
     watched: Vec<usize>,
     /// For each session the nodes above it that are watched, as indices of `watched`.
     paths: Vec<Vec<usize>>,
+    /// By watched node, the sessions below it.
+    below: Vec<Vec<usize>>,
+    /// By slot, the sessions that may be given power there.
+    present: Vec<Vec<usize>>,
+    /// By session, the slots in which it may be given power, in `order`.
+    ordered: Vec<Vec<usize>>,
     /// What each watched node carries with every session at rate zero.
     least_loads: Vec<Load>,
+    /// By watched node, then slot.
+    capacities: Vec<Capacity>,
     /// By session, then slot: whether power may be given there.
     live: Vec<bool>,
     /// Nodes that are overloaded even with every session at rate zero, and since when.
@@ -88,20 +100,48 @@ impl<'a> Problem<'a> {
                 .iter()
                 .for_each(|session| class_of[*session] = Some(index));
         }
+        let paths: Vec<Vec<usize>> = snapshot
+            .sessions
+            .iter()
+            .map(|session| {
+                snapshot
+                    .path_to_root(session.node)
+                    .filter_map(|node| position[node])
+                    .collect()
+            })
+            .collect();
+        let mut below = vec![Vec::new(); watched.len()];
+        let mut present = vec![Vec::new(); slots];
+        for (index, path) in paths.iter().enumerate() {
+            path.iter().for_each(|watched| below[*watched].push(index));
+            let live = &live[index * slots..][..slots];
+            (0..slots)
+                .filter(|slot| live[*slot])
+                .for_each(|slot| present[slot].push(index));
+        }
+        let mut order: Vec<usize> = (0..slots).collect();
+        order.sort_by_key(|slot| (snapshot.prices[*slot], *slot));
+        let mut ordered: Vec<Vec<usize>> = (0..live.len() / slots)
+            .map(|index| Vec::with_capacity(snapshot.sessions[index].slots().len()))
+            .collect();
+        for slot in &order {
+            present[*slot].iter().for_each(|session| ordered[*session].push(*slot));
+        }
         Self {
             snapshot,
             slots,
+            lengths: (0..slots).map(|slot| snapshot.grid.seconds(slot)).collect(),
             classes,
             class_of,
-            paths: snapshot
-                .sessions
+            paths,
+            below,
+            present,
+            ordered,
+            order,
+            capacities: watched
                 .iter()
-                .map(|session| {
-                    snapshot
-                        .path_to_root(session.node)
-                        .filter_map(|node| position[node])
-                        .collect()
-                })
+                .flat_map(|node| &snapshot.nodes[*node].available[..slots])
+                .copied()
                 .collect(),
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
@@ -129,7 +169,7 @@ impl<'a> Problem<'a> {
     }
 
     pub(super) fn seconds(&self, slot: usize) -> Seconds {
-        self.snapshot.grid.seconds(slot)
+        self.lengths[slot]
     }
 
     pub(super) fn is_live(&self, session: usize, slot: usize) -> bool {
@@ -143,9 +183,35 @@ impl<'a> Problem<'a> {
             .filter(move |slot| self.is_live(session, *slot))
     }
 
-    /// The watched nodes above `session`.
+    /// All slots, cheapest first, then earliest.
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The slots in which `session` may be given power, cheapest first, then earliest.
+    pub(super) fn ordered_slots(&self, session: usize) -> &[usize] {
+        &self.ordered[session]
+    }
+
+    /// The watched nodes above `session`, deepest first.
     pub(super) fn path(&self, session: usize) -> &[usize] {
         &self.paths[session]
+    }
+
+    /// The sessions below `watched`, or at least all of them that may be given power in `slot`.
+    pub(super) fn below(&self, watched: usize, slot: usize) -> &[usize] {
+        let (below, present) = (&self.below[watched], &self.present[slot]);
+        if below.len() <= present.len() { below } else { present }
+    }
+
+    /// The sessions that may be given power in `slot`.
+    pub(super) fn present(&self, slot: usize) -> &[usize] {
+        &self.present[slot]
+    }
+
+    /// Whether `watched` is the grid connection, which everyone is below.
+    pub(super) fn is_root(&self, watched: usize) -> bool {
+        self.watched[watched] == 0
     }
 
     pub(super) fn watched_count(&self) -> usize {
@@ -162,8 +228,23 @@ impl<'a> Problem<'a> {
         self.least_loads[watched]
     }
 
-    pub(super) fn capacity(&self, watched: usize, slot: usize) -> &'a Capacity {
-        &self.snapshot.nodes[self.watched[watched]].available[slot]
+    pub(super) fn capacity(&self, watched: usize, slot: usize) -> &Capacity {
+        &self.capacities[watched * self.slots + slot]
+    }
+
+    /// Whether `watched` may carry `load` in `slot`.
+    pub(super) fn fits(&self, watched: usize, slot: usize, load: &Load) -> bool {
+        let capacity = self.capacity(watched, slot);
+        if capacity.line == [None; 3] {
+            // No need to know the current in each line.
+            return capacity.total.is_none_or(|limit| load.total <= limit);
+        }
+        capacity.fits(load)
+    }
+
+    /// From the beginning of one slot to that of another.
+    pub(super) fn time_between(&self, from: usize, to: usize) -> Seconds {
+        self.snapshot.grid.begin(to) - self.snapshot.grid.begin(from)
     }
 
     /// What the rest of the site is expected to draw.
@@ -190,6 +271,15 @@ impl<'a> Problem<'a> {
             .or_zero()
     }
 
+    /// The energy of the smallest step of `index` in a whole slot.
+    pub(super) fn step_worth(&self, index: usize) -> WattSeconds {
+        let session = self.session(index);
+        let least = session.choice.minimum;
+        let next = session.choice.above(least);
+        let step = next.map_or(least, |next| Rate::new(next.value() - least.value()));
+        session.energy(step, self.snapshot.grid.length())
+    }
+
     /// The least allowed rate that gives at least `energy` in `slot`; the greatest rate if none does.
     pub(super) fn rate_for(&self, index: usize, slot: usize, energy: WattSeconds) -> Rate {
         let session = self.session(index);
@@ -201,14 +291,14 @@ impl<'a> Problem<'a> {
         if session.energy(greatest, length) <= energy {
             return greatest;
         }
-        let (mut too_little, mut enough) = (0, greatest.value());
-        while enough - too_little > 1 {
-            let middle = (too_little + enough) / 2;
-            if session.energy(Rate::new(middle), length) >= energy {
-                enough = middle;
-            } else {
-                too_little = middle;
-            }
+        // A guess that is off by a unit at most, then exactly.
+        let guess = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
+        let mut enough = (guess as i64).clamp(1, greatest.value());
+        while session.energy(Rate::new(enough), length) < energy {
+            enough += 1;
+        }
+        while enough > 1 && session.energy(Rate::new(enough - 1), length) >= energy {
+            enough -= 1;
         }
         session.choice.above(Rate::new(enough - 1)).unwrap_or(greatest)
     }

@@ -4,188 +4,167 @@
 //! the session's next one; what is still missing in the end is topped up in order of service, and what lies dear or late is moved.
 
 use super::draft::Draft;
-use super::exchange;
-use super::greedy;
-use super::objective::{self, Figures};
+use super::exchange::Chains;
+use super::objective;
 use super::problem::Problem;
 use crate::domain::conversion::Rate;
+use crate::domain::site::RateChoice;
 use crate::units::{Seconds, WattSeconds, Watts};
 use std::cmp::Reverse;
 
-/// How often the span between the wished peak and the one that serves all is halved.
-const PEAK_SEARCH_STEPS: usize = 6;
-/// Which way of rounding leaves least undone depends on where it is tight, so all of these are tried.
-const ROUNDED_UP_FROM: [f64; 3] = [0.5, 0.25, 0.05];
-/// A wish below this part of a rate unit is the solver's noise.
-const NOISE: f64 = 1e-3;
+/// A difference below this part of a rate unit is the solver's noise.
+const NOISE: f64 = 1e-2;
+/// How often the peak is raised, each time by at least four times as much, before it is given up.
+const MAX_PEAK_RISES: usize = 5;
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
-    let enough = Figures::of(greedy);
-    let mut best: Option<(Figures, Draft)> = None;
-    for rounded_up_from in ROUNDED_UP_FROM {
-        let wishes = Wishes {
-            rates: wishes,
-            peak,
-            rounded_up_from,
-        };
-        let draft = repair_once(problem, greedy, &wishes);
-        let figures = Figures::of(&draft);
-        let serves = figures.serves_as_well_as(&enough);
-        if best.as_ref().is_none_or(|(best, _)| figures < *best) {
-            best = Some((figures, draft));
-        }
-        if serves {
-            break;
-        }
-    }
-    best.expect("there is a way to round").1
-}
-
-/// What the relaxation would like.
-struct Wishes<'w> {
-    /// By session, then slot.
-    rates: &'w [f64],
-    peak: Option<Watts>,
-    /// The part of a step from which on a wish is rounded up.
-    rounded_up_from: f64,
-}
-
-fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &Wishes) -> Draft<'p> {
     let mut draft = Draft::new(problem);
-    draft.peak_allowed = wishes.peak;
-    let order = slots_by_price(problem);
     for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
         for slot in problem.live_slots(session) {
             draft.set(session, slot, greedy.rate(session, slot));
         }
     }
-    round(&mut draft, wishes, &order);
-    let mut draft = match wishes.peak {
-        Some(peak) => top_up_under(draft, peak, &order),
-        None => topped_up(draft, None, &order),
-    };
-    polish(&mut draft);
+    draft.peak_allowed = peak;
+    round_down(&mut draft, wishes);
+    let mut chains = Chains::new(&mut draft);
+    serve_under_peak(&mut chains);
+    save(&mut chains);
+    drop(chains);
+    draft.peak_allowed = None;
     draft
 }
 
-/// Moves what can be moved to cheaper or earlier slots, and drops what is above the need.
-pub(super) fn polish(draft: &mut Draft) {
-    let order = slots_by_price(draft.problem);
-    draft.peak_allowed = draft.peak_without_cost();
-    for session in 0..draft.problem.session_count() {
-        if draft.problem.session(session).interruptible {
-            move_forward(draft, session, &order);
-            drop_excess(draft, session, &order);
+/// Gives what is missing with a peak that is raised only as far as it holds someone back.
+fn serve_under_peak(chains: &mut Chains) {
+    let mut rise = Watts::ZERO;
+    for _ in 0..MAX_PEAK_RISES {
+        serve_missing(chains);
+        let draft = chains.draft();
+        let Some(allowed) = draft.peak_allowed else {
+            return;
+        };
+        let Some(least) = least_rise(draft) else {
+            return;
+        };
+        rise = least.max(Watts::from_watts(rise.watts() * 4));
+        draft.peak_allowed = Some(allowed + rise);
+        if !chains.peak_held_back() {
+            return;
+        }
+        chains.forget();
+    }
+    chains.draft().peak_allowed = None;
+    chains.renew();
+    serve_missing(chains);
+}
+
+/// What the peak must rise by for all that is missing, were it spread over all slots: at least by a step of someone who lacks
+/// something. None where nothing is missing.
+fn least_rise(draft: &Draft) -> Option<Watts> {
+    let problem = draft.problem;
+    let lacking = || (0..problem.session_count()).filter(|session| draft.missing(*session) > WattSeconds::ZERO);
+    let missing: WattSeconds = lacking().map(|session| draft.missing(session)).sum();
+    let whole: Seconds = (0..problem.slots).map(|slot| problem.seconds(slot)).sum();
+    let length = problem.snapshot.grid.length().secs();
+    let step = lacking()
+        .map(|session| problem.step_worth(session).watt_seconds() / length)
+        .min()?;
+    Some(Watts::from_watts(
+        (missing.watt_seconds() / whole.secs().max(1) + 1).max(step),
+    ))
+}
+
+/// Each wish down to an allowed rate.
+fn round_down(draft: &mut Draft, wishes: &[f64]) {
+    let problem = draft.problem;
+    for index in (0..problem.session_count()).filter(|index| problem.session(*index).interruptible) {
+        for slot in problem.live_slots(index) {
+            let wish = wishes[index * problem.slots + slot];
+            if wish > NOISE {
+                draft.raise(index, slot, Rate::new((wish + NOISE) as i64));
+            }
         }
     }
+}
+
+/// Gives what is missing: first of what was promised, then class by class.
+fn serve_missing(chains: &mut Chains) {
+    let problem = chains.draft().problem;
+    for session in 0..problem.session_count() {
+        serve(chains, &[session], objective::promised_missing);
+    }
+    for class in &problem.classes {
+        // A step that is wanted as a whole first: where not all can be served, one that is wanted in part wastes the rest of it.
+        let whole_steps = |draft: &Draft, session: usize| {
+            let part = problem.step_worth(session) - WattSeconds::from_watt_seconds(1);
+            (draft.missing(session) - part).or_zero()
+        };
+        let mut members: Vec<usize> = class
+            .members
+            .iter()
+            .copied()
+            .filter(|session| {
+                problem.session(*session).interruptible && chains.draft().missing(*session) > WattSeconds::ZERO
+            })
+            .collect();
+        let draft = chains.draft();
+        members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
+        serve(chains, &members, whole_steps);
+        let draft = chains.draft();
+        members.sort_by_cached_key(|session| (Reverse(draft.missing(*session)), *session));
+        serve(chains, &members, |draft, session| draft.missing(session));
+    }
+}
+
+/// Gives `members` in their order what they lack: where there is room, then where others make some.
+fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize) -> WattSeconds) {
+    for session in members.iter().copied() {
+        let draft = chains.draft();
+        let missing = lacking(draft, session);
+        top_up_session(draft, session, missing, 0);
+        drop_excess(draft, session);
+    }
+    for session in members.iter().copied() {
+        loop {
+            let missing = lacking(chains.draft(), session);
+            if missing == WattSeconds::ZERO || !chains.serve(session, missing) {
+                break;
+            }
+        }
+    }
+}
+
+/// Drops what is above the need, and moves what can be moved to cheaper or earlier slots.
+pub(super) fn polish(draft: &mut Draft) {
+    let problem = draft.problem;
+    (0..problem.session_count())
+        .filter(|session| problem.session(*session).interruptible)
+        .for_each(|session| drop_excess(draft, session));
+    save(&mut Chains::new(draft));
     draft.peak_allowed = None;
 }
 
-/// All slots, cheapest first, then earliest.
-pub(super) fn slots_by_price(problem: &Problem) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..problem.slots).collect();
-    order.sort_by_key(|slot| (problem.snapshot.prices[*slot], *slot));
-    order
-}
-
-/// Slot by slot the wish, plus what the session's earlier slots could not give, down to a step; then up again for those who lost
-/// most of a step, while it fits.
-fn round(draft: &mut Draft, wishes: &Wishes, order: &[usize]) {
+/// Moves first all that a session has in a slot, then step by step; from the dearest slots on.
+fn save(chains: &mut Chains) {
+    let draft = chains.draft();
     let problem = draft.problem;
-    // By session: energy wished for so far and not given, in watt-seconds. Negative where more was given.
-    let mut owed = vec![0.0; problem.session_count()];
-    let slack: Vec<Seconds> = (0..problem.session_count())
-        .map(|session| greedy::laxity(problem, session, 0, problem.wanted(session)))
-        .collect();
-    for slot in order {
-        let seconds = problem.seconds(*slot).secs() as f64;
-        let mut wished: Vec<(usize, f64)> = (0..problem.session_count())
-            .filter(|session| problem.is_live(*session, *slot) && problem.session(*session).interruptible)
-            .filter_map(|session| {
-                let wish = wishes.rates[session * problem.slots + slot];
-                let per_rate = problem.session(session).power.as_f64() * seconds;
-                (wish > NOISE).then(|| (session, wish + owed[session] / per_rate))
-            })
-            .collect();
-        // Who could least make it up elsewhere goes first.
-        wished.sort_by_key(|(session, _)| (slack[*session], *session));
-        for (session, wish) in &wished {
-            let most = Rate::new((wish + NOISE).max(0.0) as i64).min(enough(draft, *session, *slot));
-            draft.raise(*session, *slot, most);
-        }
-        for (session, wish) in &wished {
-            if lost_part(draft, *session, *slot, *wish) >= wishes.rounded_up_from {
-                let next = problem.session(*session).choice.above(draft.rate(*session, *slot));
-                let most = next.unwrap_or(Rate::ZERO).min(enough(draft, *session, *slot));
-                draft.raise(*session, *slot, most);
+    draft.peak_allowed = draft.peak_without_cost();
+    let nothing = |_: &RateChoice, _: Rate| Rate::ZERO;
+    let a_step_less = |choice: &RateChoice, rate: Rate| choice.floor(Rate::new(rate.value() - 1));
+    for lower in [nothing, a_step_less] {
+        chains.forget();
+        for slot in problem.order().iter().rev().copied() {
+            for session in problem.present(slot).iter().copied() {
+                let choice = &problem.session(session).choice;
+                while problem.session(session).interruptible
+                    && let rate = chains.draft().rate(session, slot)
+                    && !rate.is_zero()
+                    && chains.save(session, slot, lower(choice, rate))
+                {}
             }
         }
-        for (session, _) in wished {
-            let wish = wishes.rates[session * problem.slots + slot] * problem.session(session).power.as_f64() * seconds;
-            owed[session] += wish - draft.energy(session, *slot).watt_seconds() as f64;
-        }
     }
-}
-
-/// The rate in `slot` that gives `session` all it still wants.
-fn enough(draft: &Draft, session: usize, slot: usize) -> Rate {
-    draft.rate_with(session, slot, draft.missing(session))
-}
-
-/// How much of its next step `session` wished for and did not get.
-fn lost_part(draft: &Draft, session: usize, slot: usize, wish: f64) -> f64 {
-    let rate = draft.rate(session, slot);
-    draft.problem.session(session).choice.above(rate).map_or(0.0, |next| {
-        (wish - rate.value() as f64) / (next.value() - rate.value()) as f64
-    })
-}
-
-/// Tops up with the lowest peak from `peak` on that costs no energy.
-fn top_up_under<'p>(draft: Draft<'p>, peak: Watts, order: &[usize]) -> Draft<'p> {
-    let mut best = topped_up(draft.clone(), None, order);
-    let goal = Figures::of(&best);
-    let (mut too_low, mut enough) = (peak.watts() - 1, best.peak().watts());
-    let mut next = peak.watts();
-    for _ in 0..PEAK_SEARCH_STEPS {
-        if next >= enough {
-            break;
-        }
-        let trial = topped_up(draft.clone(), Some(Watts::from_watts(next)), order);
-        if Figures::of(&trial).serves_as_well_as(&goal) {
-            enough = next;
-            best = trial;
-        } else {
-            too_low = next;
-        }
-        next = (too_low + enough + 1) / 2;
-    }
-    best
-}
-
-fn topped_up<'p>(mut draft: Draft<'p>, peak: Option<Watts>, order: &[usize]) -> Draft<'p> {
-    draft.peak_allowed = peak;
-    top_up(&mut draft, order);
-    draft
-}
-
-/// Gives what is missing: first of what was promised, then class by class, whoever has the smallest share first.
-fn top_up(draft: &mut Draft, order: &[usize]) {
-    let problem = draft.problem;
-    for session in 0..problem.session_count() {
-        let missing = objective::promised_missing(draft, session);
-        top_up_session(draft, session, missing, order);
-    }
-    for class in &problem.classes {
-        let mut members = class.members.clone();
-        members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
-        for session in members {
-            let missing = draft.missing(session);
-            top_up_session(draft, session, missing, order);
-        }
-    }
-    let members = problem.classes.iter().flat_map(|class| class.members.iter().copied());
-    exchange::make_room(draft, members, order);
 }
 
 /// What `session` lacks of what it wants, in millionths.
@@ -194,100 +173,54 @@ fn missing_share(draft: &Draft, session: usize) -> i128 {
     i128::from(draft.missing(session).watt_seconds()) * 1_000_000 / wanted
 }
 
-pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, order: &[usize]) {
+/// Gives `session` what is `missing`, in the cheapest slots from `from` on.
+pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, from: usize) {
+    let problem = draft.problem;
     let goal = draft.delivered(session) + missing;
-    if missing == WattSeconds::ZERO || !draft.problem.session(session).interruptible {
+    if missing == WattSeconds::ZERO || !problem.session(session).interruptible {
         return;
     }
-    for slot in order.iter().filter(|slot| draft.problem.is_live(session, **slot)) {
+    for slot in problem
+        .ordered_slots(session)
+        .iter()
+        .copied()
+        .filter(|slot| *slot >= from)
+    {
         let left = goal - draft.delivered(session);
         if left <= WattSeconds::ZERO {
             return;
         }
-        let most = draft.rate_with(session, *slot, left);
-        draft.raise(session, *slot, most);
+        let most = draft.rate_with(session, slot, left);
+        draft.raise(session, slot, most);
     }
 }
 
 /// Lowers the dearest slots while the session keeps all it wants and was promised.
-pub(super) fn drop_excess(draft: &mut Draft, index: usize, order: &[usize]) {
+pub(super) fn drop_excess(draft: &mut Draft, index: usize) {
     let problem = draft.problem;
     let session = problem.session(index);
-    for slot in order.iter().rev().filter(|slot| problem.is_live(index, **slot)) {
+    for slot in problem.ordered_slots(index).iter().rev().copied() {
         let excess = draft.delivered(index) - problem.wanted(index);
-        let rate = draft.rate(index, *slot);
+        let rate = draft.rate(index, slot);
         if excess <= WattSeconds::ZERO {
             return;
         }
+        if rate.is_zero() {
+            continue;
+        }
         // The least rate that keeps the need: never above the rate now.
-        let lower = problem.rate_for(index, *slot, draft.energy(index, *slot) - excess);
+        let lower = problem.rate_for(index, slot, draft.energy(index, slot) - excess);
         if session.choice.allows(lower) && lower < rate {
-            draft.set(index, *slot, lower);
+            draft.set(index, slot, lower);
         }
     }
-}
-
-/// Moves power from dear and late slots to cheap and early ones, while it fits.
-fn move_forward(draft: &mut Draft, index: usize, order: &[usize]) {
-    let problem = draft.problem;
-    let own: Vec<usize> = order
-        .iter()
-        .copied()
-        .filter(|slot| problem.is_live(index, *slot))
-        .collect();
-    for (position, to) in own.iter().enumerate() {
-        for from in own[position + 1..].iter().rev() {
-            if !draft.rate(index, *from).is_zero() {
-                shift(draft, index, *from, *to);
-            }
-        }
-    }
-}
-
-/// Moves as much as fits from one slot to another; both rates stay allowed, and the session gets no less.
-fn shift(draft: &mut Draft, index: usize, from: usize, to: usize) {
-    let choice = &draft.problem.session(index).choice;
-    let (source, target) = (draft.rate(index, from), draft.rate(index, to));
-    let most = draft.greatest_fitting(index, to, rate_with_part(draft, index, from, to, Rate::ZERO));
-    // If the rest would be below the minimum, leave the minimum behind.
-    let leaving_minimum = rate_with_part(draft, index, from, to, choice.minimum);
-    for raised in [most, choice.floor(most.min(leaving_minimum))] {
-        let lowered = rest_of(draft, index, from, to, raised);
-        if raised > target && lowered < source && choice.allows(lowered) {
-            draft.set(index, from, lowered);
-            draft.set(index, to, raised);
-            return;
-        }
-    }
-}
-
-/// The rate in `to` that takes over all that `from` has above `left`. Only the first slot of a plan has a length of its own.
-fn rate_with_part(draft: &Draft, index: usize, from: usize, to: usize, left: Rate) -> Rate {
-    let problem = draft.problem;
-    if problem.seconds(from) == problem.seconds(to) {
-        return Rate::new(draft.rate(index, to).value() + draft.rate(index, from).value() - left.value());
-    }
-    let session = problem.session(index);
-    let part = draft.energy(index, from) - session.energy(left, problem.seconds(from));
-    draft.rate_with(index, to, part.or_zero())
-}
-
-/// What `from` must keep once `to` has `raised`.
-fn rest_of(draft: &Draft, index: usize, from: usize, to: usize, raised: Rate) -> Rate {
-    let problem = draft.problem;
-    let (source, target) = (draft.rate(index, from), draft.rate(index, to));
-    if problem.seconds(from) == problem.seconds(to) {
-        return Rate::new((source.value() + target.value() - raised.value()).max(0));
-    }
-    let gained = problem.session(index).energy(raised, problem.seconds(to)) - draft.energy(index, to);
-    problem.rate_for(index, from, draft.energy(index, from) - gained)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::domain::snapshot::SlotGrid;
+    use crate::domain::snapshot::{DemandCharge, SlotGrid};
     use crate::units::{Instant, MicrosPerKwh};
 
     #[test]
@@ -344,9 +277,13 @@ mod tests {
         let mut snapshot = site(vec![amperes(63); 2]);
         car(&mut snapshot, on_l1(), 20);
         car(&mut snapshot, on_l1(), 20);
+        snapshot.demand_charge = Some(DemandCharge {
+            micros_per_kw: 1,
+            peak_so_far: Watts::ZERO,
+            expected_base: vec![Watts::ZERO; 2],
+        });
         let problem = Problem::new(&snapshot);
-        let order = slots_by_price(&problem);
-        let draft = top_up_under(Draft::new(&problem), Watts::from_watts(1), &order);
+        let draft = repair(&problem, &Draft::new(&problem), &[0.0; 4], Some(Watts::from_watts(1)));
         assert_eq!(draft.missing(0) + draft.missing(1), WattSeconds::ZERO);
         assert!(draft.peak() <= Watts::from_watts(22 * 230), "{}", draft.peak());
     }

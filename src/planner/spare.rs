@@ -4,15 +4,19 @@
 
 use super::draft::Draft;
 use crate::domain::conversion::Rate;
+use std::borrow::Cow;
 
 /// `draft`, with what it leaves given away slot by slot: first everyone's minimum, then as much as fits.
-pub(super) fn filled<'p>(draft: &Draft<'p>) -> Draft<'p> {
-    let mut filled = draft.clone();
-    let problem = filled.problem;
-    filled.peak_allowed = filled.peak_without_cost();
+pub(super) fn filled<'d, 'p>(draft: &'d Draft<'p>) -> Cow<'d, Draft<'p>> {
+    let problem = draft.problem;
     let spare: Vec<usize> = (0..problem.session_count())
         .filter(|session| problem.is_spare(*session))
         .collect();
+    if spare.is_empty() {
+        return Cow::Borrowed(draft);
+    }
+    let mut filled = draft.clone();
+    filled.peak_allowed = filled.peak_without_cost();
     for slot in 0..problem.slots {
         let rates: [fn(&Draft<'p>, usize) -> Rate; 2] = [
             |draft, session| draft.problem.session(session).choice.minimum,
@@ -25,7 +29,7 @@ pub(super) fn filled<'p>(draft: &Draft<'p>) -> Draft<'p> {
             }
         }
     }
-    filled
+    Cow::Owned(filled)
 }
 
 #[cfg(test)]

@@ -353,7 +353,7 @@ impl Forest {
             nodes: Vec::new(),
             watched,
         };
-        let carried = carried(settled);
+        let carried = settled.carried();
         let conversion = &problem.session(searched[0]).conversion;
         for lane in lanes {
             let base = forest.parents.len();
@@ -427,24 +427,6 @@ impl Forest {
             })
             .collect()
     }
-}
-
-/// By watched node, then slot: what is drawn there however the search ends.
-fn carried(settled: &Settled) -> Vec<Load> {
-    let problem = settled.problem;
-    let mut carried: Vec<Load> = (0..problem.watched_count())
-        .flat_map(|watched| std::iter::repeat_n(problem.least_load(watched), problem.slots))
-        .collect();
-    for index in &settled.sessions {
-        let session = problem.session(*index);
-        for slot in session.slots() {
-            let more = session.load(settled.greedy.rate(*index, slot)) - session.load(Rate::ZERO);
-            for watched in problem.path(*index) {
-                carried[watched * problem.slots + slot] += more;
-            }
-        }
-    }
-    carried
 }
 
 /// How much rate cars of one kind have room for beside `carried`: `Some(None)` without limit, `None` where that is no single number.

@@ -1,18 +1,24 @@
 //! The plan without steps and minimum currents: what could be had at best, and what it would cost.
 //!
 //! Decides by which method a site is searched. Where all cars load the supply alike the problem is a flow and its optimum exact
-//! ([`flow`]); any other site is searched by a sequence of linear programs ([`programs`]). The answer is a wish: what becomes of it is
-//! decided by [`super::repair`], in integers.
+//! ([`flow`]). Where they differ, a first-order search comes within a proven part of the optimum ([`phases`]). What neither of the two
+//! can express, and the division of scarce energy at a small mixed site, is a sequence of linear programs ([`programs`]). The answer is
+//! a wish: what becomes of it is decided by [`super::repair`], in integers.
 
 mod cells;
 mod flow;
 mod lp;
+mod phases;
 mod programs;
 
 use super::draft::Draft;
 use super::problem::Problem;
+use crate::domain::conversion::{Load, Rate};
 use crate::domain::plan::{Note, Outcome};
 use crate::units::{MoneyMicros, WattSeconds, Watts};
+
+/// Linear programs share scarce energy fairly, but their time grows faster than the site: larger sites do without.
+const MOST_CELLS_OF_PROGRAMS: usize = 4_000;
 
 /// What the relaxation found.
 pub(super) struct Relaxed {
@@ -38,7 +44,10 @@ pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relax
     if settled.sessions.len() == problem.session_count() {
         return Relaxed::without_search(&settled);
     }
-    programs::relax(problem, greedy, iterations)
+    match phases::Site::new(problem, settled) {
+        Some(site) if site.is_ample() || site.cells() > MOST_CELLS_OF_PROGRAMS => site.relax(iterations),
+        _ => programs::relax(problem, greedy, iterations),
+    }
 }
 
 impl Relaxed {
@@ -122,5 +131,23 @@ impl<'p> Settled<'p> {
             .map(|slot| self.draw(slot))
             .max()
             .unwrap_or(Watts::ZERO)
+    }
+
+    /// By watched node, then slot: what is drawn there however the search ends.
+    fn carried(&self) -> Vec<Load> {
+        let problem = self.problem;
+        let mut carried: Vec<Load> = (0..problem.watched_count())
+            .flat_map(|watched| std::iter::repeat_n(problem.least_load(watched), problem.slots))
+            .collect();
+        for index in &self.sessions {
+            let session = problem.session(*index);
+            for slot in session.slots() {
+                let more = session.load(self.greedy.rate(*index, slot)) - session.load(Rate::ZERO);
+                for watched in problem.path(*index) {
+                    carried[watched * problem.slots + slot] += more;
+                }
+            }
+        }
+        carried
     }
 }

@@ -1,0 +1,289 @@
+//! Sites where cars load the supply differently: single-phase beside three-phase, AC beside DC.
+//!
+//! Decides how such a site becomes a problem of [`crate::solver::phases`]: loads are rounded down and energy up, so that every plan that
+//! keeps the limits is a plan there, and bounds hold for the plan that comes of it. First the energy, if the greedy plan does not show
+//! that all can be served: then the money that this energy costs at least. How scarce energy is divided within a class is left to
+//! the repair.
+
+use super::super::problem::Problem;
+use super::{Relaxed, Settled, is_searched};
+use crate::domain::conversion::{PerRate, Phase, Rate};
+use crate::domain::plan::{Note, Outcome};
+use crate::solver::phases;
+use crate::units::{MoneyMicros, WattSeconds, Watts};
+
+/// Units of load for a deciampere or a watt, and of power for a watt: what a unit of rate counts for is a whole number of them.
+const LOAD_PARTS: i64 = 1 << 10;
+const POWER_PARTS: i64 = 10;
+/// Watt-seconds in a kilowatt-hour.
+const KWH: i128 = 3_600_000;
+/// Value and bound differ by at most so many millionths.
+const GAP_MILLIONTHS: u32 = 1_000;
+/// Earlier classes count so many times as much as the next, while their energy is searched for.
+const CLASS_WEIGHT: i64 = 8;
+/// Weights do not grow beyond this.
+const MOST_WEIGHT: i64 = 1 << 12;
+/// Money for a unit of energy stays below this: prices are counted more coarsely where they would not.
+const MOST_PENALTY: i64 = 1 << 38;
+
+/// A site as a problem with several kinds of limit.
+pub(super) struct Site<'p> {
+    problem: &'p Problem<'p>,
+    settled: Settled<'p>,
+    /// The sessions of the problem that are searched for.
+    searched: Vec<usize>,
+    /// With prices and penalties of zero.
+    limits: phases::Problem,
+}
+
+impl<'p> Site<'p> {
+    /// `None` where cars lie between two lines, or draw without a profile.
+    pub(super) fn new(problem: &'p Problem<'p>, settled: Settled<'p>) -> Option<Self> {
+        let searched: Vec<usize> = (0..problem.session_count())
+            .filter(|session| is_searched(problem, *session))
+            .collect();
+        let can_be_expressed = searched.iter().all(|session| {
+            let session = problem.session(*session);
+            session.default == Rate::ZERO && session.conversion.delta == [PerRate::NONE; 3]
+        });
+        if !can_be_expressed {
+            return None;
+        }
+        let limits = phases::Problem {
+            lengths: (0..problem.slots).map(|slot| problem.seconds(slot).secs()).collect(),
+            prices: vec![0; problem.slots],
+            parents: parents(problem),
+            limits: limits(&settled),
+            sessions: searched.iter().map(|session| session_of(problem, *session)).collect(),
+            demand_charge: None,
+        };
+        Some(Self {
+            problem,
+            settled,
+            searched,
+            limits,
+        })
+    }
+
+    /// Cells: one for each session and slot of its stay.
+    pub(super) fn cells(&self) -> usize {
+        self.limits.sessions.iter().map(|session| session.stay().len()).sum()
+    }
+
+    /// Whether the greedy plan serves everyone, so that only money is at stake.
+    pub(super) fn is_ample(&self) -> bool {
+        let missing = |session: &usize| self.settled.greedy.missing(*session);
+        self.searched
+            .iter()
+            .all(|session| missing(session) == WattSeconds::ZERO)
+    }
+
+    /// At most `iterations` of the search, over both stages.
+    pub(super) fn relax(&self, iterations: u32) -> Relaxed {
+        let mut spent = 0;
+        let wanted: Vec<i64> = self.limits.sessions.iter().map(|session| session.wanted).collect();
+        let (served, unserved_bound) = if self.is_ample() {
+            (wanted.clone(), 0)
+        } else {
+            let outcome = self.most_energy(iterations);
+            spent = outcome.iterations as u32;
+            let served = (0..wanted.len())
+                .map(|session| outcome.plan.of(session).iter().sum())
+                .collect();
+            (served, outcome.unserved_bound)
+        };
+        let money = Money::new(self, served);
+        let outcome = self.solve(&money.problem, iterations - spent);
+        let asked: i128 = self
+            .limits
+            .sessions
+            .iter()
+            .map(|session| i128::from(session.power) * i128::from(session.wanted))
+            .sum();
+        let most = (asked - unserved_bound).div_euclid(i128::from(POWER_PARTS));
+        let gap = outcome.value.total() - outcome.bound;
+        let is_complete = gap * 1_000_000 <= outcome.value.total().abs() * i128::from(GAP_MILLIONTHS);
+        let charge = &money.problem.demand_charge;
+        Relaxed {
+            rates: self.rates(&outcome.plan),
+            peak: charge
+                .as_ref()
+                .map(|_| Watts::from_watts((outcome.value.peak + POWER_PARTS - 1).div_euclid(POWER_PARTS))),
+            delivered: Some(WattSeconds::from_watt_seconds(whole(most)) + self.settled.energy()),
+            cost: Some(money.micros(outcome.bound) + self.settled.cost()),
+            proven: self.settled.is_without_alternative(),
+            iterations: spent + outcome.iterations as u32,
+            outcome: if is_complete {
+                Outcome::Optimal
+            } else {
+                Outcome::BudgetSpent
+            },
+            stopped: (!is_complete).then(|| Note::SearchStopped {
+                stage: "money".to_owned(),
+                reason: "the budget of iterations is spent".to_owned(),
+            }),
+        }
+    }
+
+    fn solve(&self, problem: &phases::Problem, iterations: u32) -> phases::Outcome {
+        let budget = phases::Budget {
+            iterations: iterations as usize,
+            gap_millionths: GAP_MILLIONTHS,
+        };
+        phases::solve(problem, None, budget)
+    }
+
+    /// The most energy, promises before classes and earlier classes before later ones.
+    fn most_energy(&self, iterations: u32) -> phases::Outcome {
+        let mut problem = self.limits.clone();
+        let last = self.problem.classes.len();
+        for (session, index) in problem.sessions.iter_mut().zip(&self.searched) {
+            let later = last - self.problem.class_of(*index).unwrap_or(last);
+            let weight = CLASS_WEIGHT.saturating_pow(later as u32).min(MOST_WEIGHT);
+            session.penalty = weight * session.power;
+        }
+        self.solve(&problem, iterations / 2)
+    }
+
+    /// By session of the problem, then slot.
+    fn rates(&self, plan: &phases::Plan) -> Vec<f64> {
+        let mut rates = vec![0.0; self.problem.session_count() * self.problem.slots];
+        for (at, index) in self.searched.iter().enumerate() {
+            let stay = self.limits.sessions[at].stay();
+            for (amount, slot) in plan.of(at).iter().zip(stay) {
+                let seconds = self.limits.lengths[slot];
+                rates[index * self.problem.slots + slot] = *amount as f64 / seconds as f64;
+            }
+        }
+        rates
+    }
+}
+
+/// The problem of what the energy costs at least.
+struct Money {
+    problem: phases::Problem,
+    /// Prices are counted in so many millionths per kilowatt-hour.
+    coarseness: i64,
+    /// What was paid for the peak before.
+    paid: i128,
+}
+
+impl Money {
+    fn new(site: &Site, served: Vec<i64>) -> Self {
+        let snapshot = site.problem.snapshot;
+        let prices = snapshot.prices.iter().map(|price| price.micros_per_kwh());
+        let dearest = prices.clone().map(i64::abs).max().unwrap_or(0);
+        // Of a tenth of a watt; so much that a second of it for an hour is its price per kilowatt.
+        let charge = snapshot
+            .demand_charge
+            .as_ref()
+            .filter(|charge| charge.micros_per_kw > 0);
+        let peak_price = charge.map_or(0, |charge| charge.micros_per_kw.saturating_mul(3_600));
+        // More than energy can cost, so that none is given up: a unit in a slot of full length, and a new peak for it.
+        let length = snapshot.grid.length().secs();
+        let penalty = (2 * dearest + 1).saturating_add(peak_price / length);
+        let strongest = site
+            .limits
+            .sessions
+            .iter()
+            .map(|session| session.power)
+            .max()
+            .unwrap_or(1);
+        let largest = i128::from(penalty) * i128::from(strongest.max(1));
+        let coarseness = 1 + whole(largest / i128::from(MOST_PENALTY)).max(peak_price / MOST_PENALTY);
+        let mut problem = site.limits.clone();
+        problem.prices = prices.map(|price| price.div_euclid(coarseness)).collect();
+        for (session, served) in problem.sessions.iter_mut().zip(served) {
+            session.wanted = served;
+            session.penalty = penalty / coarseness * session.power;
+        }
+        problem.demand_charge = charge.map(|charge| phases::DemandCharge {
+            price: peak_price / coarseness,
+            peak_so_far: charge.peak_so_far.watts().saturating_mul(POWER_PARTS),
+            base_load: (0..site.problem.slots)
+                .map(|slot| site.settled.draw(slot).watts().saturating_mul(POWER_PARTS))
+                .collect(),
+        });
+        let paid = problem.demand_charge.as_ref();
+        let paid = paid.map_or(0, |charge| i128::from(charge.price) * i128::from(charge.peak_so_far));
+        Self {
+            problem,
+            coarseness,
+            paid,
+        }
+    }
+
+    fn micros(&self, value: i128) -> MoneyMicros {
+        let parts = KWH * i128::from(POWER_PARTS);
+        MoneyMicros::from_micros(whole(
+            ((value - self.paid) * i128::from(self.coarseness)).div_euclid(parts),
+        ))
+    }
+}
+
+fn whole(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Watched nodes of the problem below a root of their own.
+fn parents(problem: &Problem) -> Vec<Option<usize>> {
+    let below =
+        (0..problem.watched_count()).map(|node| Some(problem.watched_parent(node).map_or(0, |parent| parent + 1)));
+    std::iter::once(None).chain(below).collect()
+}
+
+fn limits(settled: &Settled) -> Vec<phases::Limit> {
+    let problem = settled.problem;
+    let carried = settled.carried();
+    let mut limits = Vec::new();
+    for node in 0..problem.watched_count() {
+        let mut add = |kind: usize, left: &dyn Fn(usize) -> Option<i64>| {
+            let by_slot: Vec<Option<i64>> = (0..problem.slots).map(left).collect();
+            if by_slot.iter().any(Option::is_some) {
+                let parts =
+                    |left: Option<i64>| left.map_or(UNLIMITED, |left| left.saturating_mul(LOAD_PARTS).min(UNLIMITED));
+                limits.push(phases::Limit {
+                    node: node + 1,
+                    kind,
+                    by_slot: by_slot.into_iter().map(parts).collect(),
+                });
+            }
+        };
+        let at = |slot: usize| (problem.capacity(node, slot), &carried[node * problem.slots + slot]);
+        for phase in Phase::ALL.map(Phase::index) {
+            add(phase, &|slot| {
+                let (capacity, carried) = at(slot);
+                capacity.line[phase].map(|limit| (limit - carried.line_currents()[phase]).deciamps())
+            });
+        }
+        add(phases::TOTAL, &|slot| {
+            let (capacity, carried) = at(slot);
+            capacity.total.map(|limit| (limit - carried.total).watts())
+        });
+    }
+    limits
+}
+
+/// More than any site carries, in parts.
+const UNLIMITED: i64 = 1 << 42;
+
+fn session_of(problem: &Problem, index: usize) -> phases::Session {
+    let session = problem.session(index);
+    let parts = |load: PerRate| whole(load.amount_of(i128::from(LOAD_PARTS)));
+    let power = session.power.amount_of(i128::from(POWER_PARTS));
+    let wanted = session
+        .power
+        .rates_for(i128::from(problem.wanted(index).watt_seconds()))
+        .unwrap_or(0);
+    phases::Session {
+        node: problem.path(index).first().map_or(0, |node| node + 1),
+        first_slot: session.first_slot,
+        end_slot: session.end_slot,
+        most: session.choice.floor(session.choice.maximum).value(),
+        wanted: whole(wanted),
+        line: session.conversion.star.map(parts),
+        total: parts(session.conversion.total),
+        power: whole(power),
+        penalty: 0,
+    }
+}
