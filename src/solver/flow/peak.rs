@@ -8,6 +8,9 @@
 use super::network::Network;
 use super::{Flow, Task};
 
+/// The first step from the guess goes at most so many times into the range that a peak can have.
+const FIRST_STEPS: i64 = 16;
+
 /// What a new peak costs.
 #[derive(Clone, Copy, Debug)]
 pub struct PeakCharge<'a> {
@@ -60,6 +63,7 @@ impl Flow {
         let root = Root::new(network, task, charge);
         let mut capacities = task.capacities.to_vec();
         let mut cuts: Vec<Cut> = Vec::new();
+        let mut step = ((root.most - root.least) / FIRST_STEPS).max(1);
         let mut peak = guess.unwrap_or_else(|| root.guess(task)).clamp(root.least, root.most);
         let mut best = PeakOutcome {
             allowed: peak,
@@ -82,7 +86,11 @@ impl Flow {
             if is_enough || next == peak || best.solves >= budget.solves {
                 break;
             }
-            peak = next;
+            // A single line says in which direction to go, and little about how far.
+            peak = next.clamp(peak - step, peak + step);
+            if peak != next {
+                step = step.saturating_mul(2);
+            }
         }
         if peak != best.allowed {
             self.solve_under(network, task, &root, best.allowed, &mut capacities);
