@@ -8,8 +8,8 @@
 use super::network::Network;
 use super::{Flow, Task};
 
-/// The first step from the guess goes at most so many times into the range that a peak can have.
-const FIRST_STEPS: i64 = 16;
+/// The first step from the guess goes at most this part of it.
+const FIRST_STEP_PART: i64 = 8;
 
 /// What a new peak costs.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,8 @@ impl Flow {
         let root = Root::new(network, task, charge);
         let mut capacities = task.capacities.to_vec();
         let mut cuts: Vec<Cut> = Vec::new();
-        let mut step = ((root.most - root.least) / FIRST_STEPS).max(1);
         let mut peak = guess.unwrap_or_else(|| root.guess(task)).clamp(root.least, root.most);
+        let mut step = peak.abs() / FIRST_STEP_PART + 1;
         let mut best = PeakOutcome {
             allowed: peak,
             value: i128::MAX,
