@@ -31,44 +31,67 @@ pub(super) struct Forest {
     pub positions: Vec<usize>,
     top: Vec<Load>,
     branches: Vec<Branch>,
-    /// By session of the network.
+    /// By session of the network, in grains.
     pub wanted: Vec<i64>,
+    /// Amount that one unit of flow stands for, per unit of rate.
+    pub grain: i64,
+}
+
+/// How much flow one unit of a session's rate is: a fraction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub parts: i64,
+    pub of: i64,
+}
+
+impl Share {
+    pub const WHOLE: Share = Share { parts: 1, of: 1 };
+
+    fn of(self, number: i64) -> Option<i64> {
+        Some(number.checked_mul(self.parts)? / self.of)
+    }
 }
 
 impl Forest {
-    /// `unit` says by session how much flow one unit of its amount is. None if the sums do not fit the flow core's integers.
-    pub fn new(layout: &Layout, top: Vec<Load>, branches: Vec<Branch>, unit: impl Fn(usize) -> i64) -> Option<Forest> {
+    /// `share` says by session how much flow one unit of its rate is. None if the sums do not fit the flow core's integers.
+    pub fn new(
+        layout: &Layout,
+        top: Vec<Load>,
+        branches: Vec<Branch>,
+        share: impl Fn(usize) -> Share,
+    ) -> Option<Forest> {
         let mut forest_nodes = vec![(None, 0)];
         let mut parents = vec![None];
-        let (mut sessions, mut positions, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sum = 0i64;
-        let longest = layout.scale.length as i64;
+        let (mut sessions, mut positions) = (Vec::new(), Vec::new());
+        let mut rates = 0i64;
         for (index, branch) in branches.iter().enumerate() {
             let node_of = grow(layout, index, branch, &mut forest_nodes, &mut parents);
             for &member in branch.groups.iter().flat_map(|&group| &layout.groups[group].members) {
                 let session = &layout.problem.sessions[layout.cells[member].session];
-                let most = session.most.checked_mul(unit(member))?;
-                sum = sum.checked_add(most.checked_mul(longest)?)?;
-                let node = node_of[session.node];
-                let (first_slot, end_slot) = (session.first_slot, session.end_slot);
+                let most = i32::try_from(share(member).of(session.most)?).ok()?;
+                rates += i64::from(most);
+                let (node, first_slot, end_slot) = (node_of[session.node], session.first_slot, session.end_slot);
                 sessions.push(flow::Session {
                     node,
                     first_slot,
                     end_slot,
-                    most: i32::try_from(most).ok()?,
+                    most,
                 });
                 positions.push(member);
-                wanted.push(session.wanted.checked_mul(unit(member))?);
             }
         }
-        i32::try_from(sum).ok()?;
+        let grain = grain(layout, rates)?;
+        let wanted = |&member: &usize| {
+            let session = &layout.problem.sessions[layout.cells[member].session];
+            share(member).of(session.wanted / grain)
+        };
+        let wanted = positions.iter().map(wanted).collect::<Option<Vec<i64>>>()?;
         let lengths = layout
             .problem
             .lengths
             .iter()
-            .map(|&length| i32::try_from(length).ok())
-            .collect::<Option<_>>()?;
-        let network = flow::Network::new(lengths, parents, sessions);
+            .map(|&length| i32::try_from(length / grain).ok());
+        let network = flow::Network::new(lengths.collect::<Option<_>>()?, parents, sessions);
         Some(Forest {
             network,
             nodes: forest_nodes,
@@ -76,6 +99,7 @@ impl Forest {
             top,
             branches,
             wanted,
+            grain,
         })
     }
 
@@ -93,7 +117,7 @@ impl Forest {
                     };
                     for (capacity, row) in chunk.iter_mut().zip(rows) {
                         if layout.rows.capacity[row] < UNLIMITED {
-                            let most = (slack(row) / coefficient).clamp(0, i64::from(i32::MAX));
+                            let most = (slack(row) / coefficient / self.grain).clamp(0, i64::from(i32::MAX));
                             *capacity = (*capacity).min(most as i32);
                         }
                     }
@@ -119,6 +143,29 @@ impl Forest {
             }
         }
     }
+}
+
+/// The finest grain in which all rates over the longest slot fit; none if the shortest slot is shorter than that.
+fn grain(layout: &Layout, rates: i64) -> Option<i64> {
+    let lengths = &layout.problem.lengths;
+    let (shortest, longest) = (lengths.iter().min()?, lengths.iter().max()?);
+    let fits = |grain: &i64| {
+        (longest / grain)
+            .checked_mul(rates)
+            .is_some_and(|sum| i32::try_from(sum).is_ok())
+    };
+    let divisor = lengths
+        .iter()
+        .fold(0, |divisor, &length| greatest_common_divisor(divisor, length));
+    let finest = std::iter::successors(Some(divisor), |grain| grain.checked_mul(2)).find(fits)?;
+    (finest <= *shortest).then_some(finest)
+}
+
+fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// The rows of a node itself in a column, if any is kept.
@@ -258,7 +305,7 @@ mod tests {
         assert_eq!(shape(&problem), [vec![1], vec![1, 1]]);
         let layout = Layout::new(&problem);
         let (top, branches) = partition(&layout).pop().expect("there are two parts");
-        let forest = Forest::new(&layout, top, branches, |_| 1).expect("the sums are small");
+        let forest = Forest::new(&layout, top, branches, |_| Share::WHOLE).expect("the sums are small");
         // The top has what is left of the total, each conductor its own row.
         let capacities = forest.capacities(&layout, |row| layout.rows.capacity[row]);
         assert_eq!(capacities, [12, 12, 5, 5, 5, 5]);
@@ -284,7 +331,7 @@ mod tests {
         assert!(
             partition(&layout)
                 .into_iter()
-                .all(|(top, branches)| Forest::new(&layout, top, branches, |_| 1).is_none())
+                .all(|(top, branches)| Forest::new(&layout, top, branches, |_| Share::WHOLE).is_none())
         );
     }
 }

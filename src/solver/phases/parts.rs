@@ -6,7 +6,7 @@
 //! and each is smaller; sessions in none of the first [`MOST_PARTS`], the dearest to leave unserved first, stay as they are.
 
 use super::draft::Draft;
-use super::forest::{Forest, partition};
+use super::forest::{Forest, Share, partition};
 use super::layout::Layout;
 use crate::solver::flow::{Flow, Task};
 
@@ -42,7 +42,7 @@ impl Parts {
                 .collect();
             let first = &layout.groups[groups[0]];
             // A part whose sums do not fit the flow core's integers stays as it is.
-            let Some(forest) = Forest::new(layout, top, branches, |_| 1) else {
+            let Some(forest) = Forest::new(layout, top, branches, |_| Share::WHOLE) else {
                 continue;
             };
             for group in groups {
@@ -92,7 +92,10 @@ impl Part {
         );
         for (session, &position) in self.forest.positions.iter().enumerate() {
             let amounts = self.flow.amounts(network, session);
-            draft.replace(position, amounts.iter().map(|&amount| i64::from(amount)));
+            draft.replace(
+                position,
+                amounts.iter().map(|&amount| i64::from(amount) * self.forest.grain),
+            );
         }
     }
 }

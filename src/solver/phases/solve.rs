@@ -15,6 +15,11 @@ const FIRST_CHECK: usize = 32;
 /// The same from an earlier outcome.
 const FIRST_CHECK_WARM: usize = 16;
 
+/// So many times the gap that is allowed is far.
+const FAR: i128 = 4;
+/// Checks of the bound alone in a row.
+const MOST_SKIPPED: usize = 2;
+
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
@@ -73,7 +78,7 @@ impl Outcome {
         share(self.value.unserved - self.unserved_bound, worth)
     }
 
-    /// What the plan may cost above the cheapest plan that loses no more by not serving, as a share of its cost.
+    /// What the plan may cost above the cheapest plan that loses no more by not serving, as a share of its cost; infinite if it is free.
     pub fn cost_gap(&self) -> f64 {
         share(self.value.total() - self.bound, self.value.cost)
     }
@@ -83,7 +88,7 @@ fn share(part: i128, whole: i128) -> f64 {
     if part <= 0 {
         0.0
     } else {
-        part as f64 / (whole.abs().max(1)) as f64
+        part as f64 / whole.abs() as f64
     }
 }
 
@@ -111,7 +116,9 @@ pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Out
             .min(budget.iterations);
         descent.advance(next - descent.iterations());
         run.learn_bound(descent.multipliers());
-        run.check(descent.amounts(), descent.peak(), start.highest_power);
+        if run.may_be_close() || descent.iterations() == budget.iterations {
+            run.check(descent.amounts(), descent.peak(), start.highest_power);
+        }
     }
     run.finish(&descent)
 }
@@ -134,6 +141,8 @@ struct Run<'a> {
     /// The peak of the last plan that needed more than the search allowed.
     known_peak: Option<i64>,
     exacts: usize,
+    /// Checks of the bound alone since the last plan.
+    skipped: usize,
     /// No exact flows before this check.
     next_exact: usize,
 }
@@ -151,6 +160,7 @@ impl<'a> Run<'a> {
             checks: 0,
             known_peak: None,
             exacts: 0,
+            skipped: 0,
             next_exact: 0,
         }
     }
@@ -181,6 +191,17 @@ impl<'a> Run<'a> {
     fn is_close(&self, money: i128) -> bool {
         let value = self.best.as_ref().map_or(0, |best| best.value.total().abs());
         money * 1_000_000 <= value * i128::from(self.budget.gap_millionths)
+    }
+
+    /// Whether a plan now may be good enough. While the bound is far below the best plan it is not worth making one each time.
+    fn may_be_close(&mut self) -> bool {
+        self.skipped += 1;
+        let is_far = self.best.as_ref().is_some_and(|best| !self.is_close((best.value.total() - self.bound) / FAR));
+        if is_far && self.skipped <= MOST_SKIPPED {
+            return false;
+        }
+        self.skipped = 0;
+        true
     }
 
     /// Makes plans from a proposal. `highest`: no peak above it is of use.

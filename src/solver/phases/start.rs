@@ -7,7 +7,7 @@
 //! Multipliers are only proposals; [`bound`](super::bound) is what proves.
 
 use super::bound::Multipliers;
-use super::forest::{Branch, Forest};
+use super::forest::{Branch, Forest, Share};
 use super::layout::Layout;
 use super::problem::{DemandCharge, Session, TOTAL};
 use super::rows::{LANES, PEAK};
@@ -64,12 +64,18 @@ impl Start {
     fn add_flow(&mut self, layout: &Layout, conductor: usize, money: f64, cut: &mut [f64]) {
         let problem = layout.problem;
         let loads = |group: &usize| layout.groups[*group].coefficients[conductor] > 0;
+        // Flow is counted in the least coefficient of the conductor, so that it is nearly the amount itself.
+        let least = *layout.coefficients[conductor].start();
         let branch = Branch {
-            loads: vec![(conductor, 1)],
+            loads: vec![(conductor, least)],
             groups: (0..layout.groups.len()).filter(loads).collect(),
         };
         let coefficient = |member: usize| layout.groups[layout.cells[member].group].coefficients[conductor];
-        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], coefficient) else {
+        let share = |member: usize| Share {
+            parts: coefficient(member),
+            of: least,
+        };
+        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], share) else {
             return;
         };
         let capacities = forest.capacities(layout, |row| layout.rows.capacity[row]);
@@ -96,7 +102,8 @@ impl Start {
             let cells = &layout.cells[member];
             let coefficients = &layout.groups[cells.group].coefficients[..TOTAL];
             let copies = coefficients.iter().filter(|coefficient| **coefficient > 0).count() as f64;
-            let unit = layout.scale.amount * copies * coefficient(member) as f64;
+            let flow_per_amount = coefficient(member) as f64 / least as f64 / forest.grain as f64;
+            let unit = layout.scale.amount * copies * flow_per_amount;
             for (amount, copy) in self.amounts[cells.offset..]
                 .iter_mut()
                 .zip(flow.amounts(&forest.network, session))
