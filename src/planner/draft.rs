@@ -116,7 +116,7 @@ impl<'p> Draft<'p> {
         }
         let allowed = self.peak_allowed?;
         let drawn = self.drawn[slot] + change.watts + beside.map_or(Watts::ZERO, |(_, change)| change.watts);
-        (drawn > allowed && change.watts > Watts::ZERO).then_some(Hold::Peak)
+        (drawn > allowed).then_some(Hold::Peak)
     }
 
     /// What going to `rate` adds.

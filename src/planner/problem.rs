@@ -202,6 +202,11 @@ impl<'a> Problem<'a> {
         &self.present[slot]
     }
 
+    /// All sessions below `watched`.
+    pub(super) fn all_below(&self, watched: usize) -> &[usize] {
+        &self.below[watched]
+    }
+
     /// Whether `watched` is the grid connection, which everyone is below.
     pub(super) fn is_root(&self, watched: usize) -> bool {
         self.watched[watched] == 0

@@ -29,10 +29,57 @@ pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64
     round_down(&mut draft, wishes);
     let mut chains = Chains::new(&mut draft);
     serve_under_peak(&mut chains);
+    chains.draft().peak_allowed = None;
+    adopt_what_serves_more(chains.draft(), greedy);
     save(&mut chains);
     drop(chains);
     draft.peak_allowed = None;
     draft
+}
+
+/// Where a session lacks what `greedy` gives it, all below one of its nodes are as in `greedy` if that serves them better. Under a
+/// tight limit on few cars, how minimum currents are packed is found by chance, and greedy may have found it.
+fn adopt_what_serves_more(draft: &mut Draft, greedy: &Draft) {
+    let problem = draft.problem;
+    for session in 0..problem.session_count() {
+        for watched in problem.path(session).iter().filter(|watched| !problem.is_root(**watched)) {
+            if draft.missing(session) > greedy.missing(session) && !adopt_below(draft, greedy, *watched) {
+                break;
+            }
+        }
+    }
+    draft.stop_log();
+}
+
+/// Makes all below `watched` as in `greedy`, if there is room for it and it leaves less missing. Tells whether there was room.
+fn adopt_below(draft: &mut Draft, greedy: &Draft, watched: usize) -> bool {
+    let problem = draft.problem;
+    let below = || problem.all_below(watched).iter().copied();
+    let by_class = |draft: &Draft| {
+        let mut missing = vec![WattSeconds::ZERO; problem.classes.len()];
+        for session in below() {
+            if let Some(class) = problem.class_of(session) {
+                missing[class] += draft.missing(session);
+            }
+        }
+        missing
+    };
+    let promised = |draft: &Draft| -> WattSeconds { below().map(|session| objective::promised_missing(draft, session)).sum() };
+    if (promised(greedy), by_class(greedy)) >= (promised(draft), by_class(draft)) {
+        return true;
+    }
+    let cells = || below().flat_map(|session| problem.live_slots(session).map(move |slot| (session, slot)));
+    draft.start_log();
+    cells().for_each(|(session, slot)| draft.set(session, slot, Rate::ZERO));
+    for (session, slot) in cells() {
+        let rate = greedy.rate(session, slot);
+        if !draft.fits(session, slot, rate) {
+            draft.take_back(0);
+            return false;
+        }
+        draft.set(session, slot, rate);
+    }
+    true
 }
 
 /// Gives what is missing with a peak that is raised only as far as it holds someone back.
