@@ -105,7 +105,12 @@ impl<'p> Settling<'_, 'p> {
             && let Some(left) = self.tries.checked_sub(1)
         {
             self.tries = left;
-            Swap { settling: self, from, to }.settle(slot, amount);
+            Swap {
+                settling: self,
+                from,
+                to,
+            }
+            .settle(slot, amount);
         }
     }
 
@@ -138,7 +143,9 @@ impl<'p> Settling<'_, 'p> {
             }
             givers.retain(|(from, most)| self.draft.rate(*from, slot) > *most);
             // Who is served first gives nothing up for who comes later.
-            let givers = givers.iter().filter(|(from, _)| problem.class_of(*from) >= problem.class_of(*to));
+            let givers = givers
+                .iter()
+                .filter(|(from, _)| problem.class_of(*from) >= problem.class_of(*to));
             for (from, most) in givers.take(MAX_TRIES_PER_SESSION) {
                 let lack = wanted.most.value() - self.draft.rate(*to, slot).value();
                 let excess = self.draft.rate(*from, slot).value() - most.value();

@@ -113,7 +113,9 @@ impl<'d, 'p> Chains<'d, 'p> {
         let (order, prices) = (problem.order(), &problem.snapshot.prices);
         let mut places = vec![0; problem.slots];
         order.iter().enumerate().for_each(|(place, slot)| places[*slot] = place);
-        let cheaper = prices.iter().map(|price| order.partition_point(|slot| prices[*slot] < *price));
+        let cheaper = prices
+            .iter()
+            .map(|price| order.partition_point(|slot| prices[*slot] < *price));
         let rooms = (problem.watched_count() + 1) * problem.slots;
         let mut chains = Self {
             purpose: Purpose::Serve,
@@ -155,7 +157,7 @@ impl<'d, 'p> Chains<'d, 'p> {
     /// Allows as much work as at first.
     pub(super) fn renew(&mut self) {
         let problem = self.draft.problem;
-        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
+        let cells = problem.cell_count();
         self.looks_to_serve = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE);
         self.looks_to_save = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE);
     }
@@ -211,7 +213,10 @@ impl<'d, 'p> Chains<'d, 'p> {
         let found = self.make_up(session, None, energy) || self.widen();
         if !found {
             self.links.iter().for_each(|link| self.seen[link.session] = EXHAUSTED);
-            self.asked.now.iter().for_each(|room| self.asked.searches[*room] = EXHAUSTED);
+            self.asked
+                .now
+                .iter()
+                .for_each(|room| self.asked.searches[*room] = EXHAUSTED);
         }
         match purpose {
             Purpose::Serve => self.looks_to_serve -= allowed - self.looks_left,
@@ -287,11 +292,14 @@ impl<'d, 'p> Chains<'d, 'p> {
         let problem = self.draft.problem;
         let root = problem.path(session).last().copied();
         let root = root.filter(|watched| problem.is_root(*watched));
-        [root, Some(problem.watched_count())].into_iter().flatten().any(|place| {
-            let room = place * problem.slots + slot;
-            let (asker, enough) = self.asked.needs[room];
-            self.is_over(self.asked.searches[room]) && needed >= enough && self.kinds[asker] == self.kinds[session]
-        })
+        [root, Some(problem.watched_count())]
+            .into_iter()
+            .flatten()
+            .any(|place| {
+                let room = place * problem.slots + slot;
+                let (asker, enough) = self.asked.needs[room];
+                self.is_over(self.asked.searches[room]) && needed >= enough && self.kinds[asker] == self.kinds[session]
+            })
     }
 
     /// Whether a mark is of this search or of one without success.
@@ -507,7 +515,11 @@ mod tests {
     fn nothing_moves_that_would_cost_more() {
         // Three ampere-hours less of the first, at half the price, are nine phase-ampere-hours more of the other.
         let mut snapshot = shared(2, &[(20, 0..2)]);
-        let three_phase = car(&mut snapshot, crate::domain::conversion::Wiring::Star(crate::domain::conversion::Phase::ALL.to_vec()), 30);
+        let three_phase = car(
+            &mut snapshot,
+            crate::domain::conversion::Wiring::Star(crate::domain::conversion::Phase::ALL.to_vec()),
+            30,
+        );
         snapshot.sessions[0].end_slot = 2;
         snapshot.prices = [20, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
         let problem = Problem::new(&snapshot);

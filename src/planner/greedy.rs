@@ -55,7 +55,8 @@ fn serve(draft: &mut Draft, members: &[usize], target: impl Fn(usize) -> WattSec
             waiting.push(Waiting::from(problem, session));
         }
         waiting.retain(|waiting| {
-            waiting.slots_end > slot && (waiting.runs || lacking(draft, waiting.session, slot, &target) > WattSeconds::ZERO)
+            waiting.slots_end > slot
+                && (waiting.runs || lacking(draft, waiting.session, slot, &target) > WattSeconds::ZERO)
         });
         let mut present: Vec<(Seconds, usize, Seconds)> = waiting
             .iter()
@@ -78,7 +79,10 @@ fn serve(draft: &mut Draft, members: &[usize], target: impl Fn(usize) -> WattSec
             draft.raise(*session, slot, most);
             release_tail(draft, *session);
         }
-        for waiting in waiting.iter_mut().filter(|waiting| problem.is_live(waiting.session, slot)) {
+        for waiting in waiting
+            .iter_mut()
+            .filter(|waiting| problem.is_live(waiting.session, slot))
+        {
             waiting.time_left = waiting.time_left - problem.seconds(slot);
         }
     }

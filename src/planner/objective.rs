@@ -38,9 +38,7 @@ impl Figures {
         let fair = problem.snapshot.fairness == Fairness::MaxMin;
         Self {
             promised_missing: sessions.clone().map(|session| promised_missing(draft, session)).sum(),
-            interruptions: sessions
-                .filter(|session| is_interrupted(draft, *session))
-                .count(),
+            interruptions: sessions.filter(|session| is_interrupted(draft, *session)).count(),
             missing: problem
                 .classes
                 .iter()

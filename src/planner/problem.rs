@@ -114,7 +114,9 @@ impl<'a> Problem<'a> {
         for (index, path) in paths.iter().enumerate() {
             path.iter().for_each(|watched| below[*watched].push(index));
             let live = &live[index * slots..][..slots];
-            (0..slots).filter(|slot| live[*slot]).for_each(|slot| present[slot].push(index));
+            (0..slots)
+                .filter(|slot| live[*slot])
+                .for_each(|slot| present[slot].push(index));
         }
         let mut order: Vec<usize> = (0..slots).collect();
         order.sort_by_key(|slot| (snapshot.prices[*slot], *slot));
@@ -135,7 +137,11 @@ impl<'a> Problem<'a> {
             present,
             ordered,
             order,
-            capacities: watched.iter().flat_map(|node| &snapshot.nodes[*node].available[..slots]).copied().collect(),
+            capacities: watched
+                .iter()
+                .flat_map(|node| &snapshot.nodes[*node].available[..slots])
+                .copied()
+                .collect(),
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
             live,
@@ -195,6 +201,11 @@ impl<'a> Problem<'a> {
     pub(super) fn below(&self, watched: usize, slot: usize) -> &[usize] {
         let (below, present) = (&self.below[watched], &self.present[slot]);
         if below.len() <= present.len() { below } else { present }
+    }
+
+    /// How many slots of sessions may be given power.
+    pub(super) fn cell_count(&self) -> usize {
+        self.present.iter().map(Vec::len).sum()
     }
 
     /// The sessions that may be given power in `slot`.

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::exchange::Chains;
-use super::objective;
+use super::objective::{self, Figures};
 use super::problem::Problem;
 use crate::domain::conversion::Rate;
 use crate::domain::site::RateChoice;
@@ -14,19 +14,68 @@ use std::cmp::Reverse;
 
 /// A difference below this part of a rate unit is the solver's noise.
 const NOISE: f64 = 1e-2;
+/// Ways to round: always down, or to the nearest step.
+const WHOLE: f64 = 1.0;
+const HALF: f64 = 0.5;
+/// Small sites are repaired in several ways.
+const MAX_CELLS_FOR_MORE_STARTS: usize = 5_000;
 /// How often the peak is raised, each time by at least four times as much, before it is given up.
 const MAX_PEAK_RISES: usize = 5;
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
+    let first = repair_once(problem, greedy, wishes, Start { peak, up_from: WHOLE });
+    if problem.cell_count() > MAX_CELLS_FOR_MORE_STARTS {
+        return first;
+    }
+    // On a small site a step more or less makes a difference.
+    let other_peak = |steps: i64| peak.map(|peak| peak + Watts::from_watts(steps * least_step(problem)));
+    let others = [(0, HALF), (-1, WHOLE), (1, WHOLE), (-1, HALF), (1, HALF)]
+        .map(|(steps, up_from)| (other_peak(steps), up_from));
+    let others = others.iter().take(if peak.is_some() { others.len() } else { 1 });
+    others
+        .map(|(peak, up_from)| {
+            repair_once(
+                problem,
+                greedy,
+                wishes,
+                Start {
+                    peak: *peak,
+                    up_from: *up_from,
+                },
+            )
+        })
+        .fold(first, |best, other| {
+            if Figures::of(&other) < Figures::of(&best) {
+                other
+            } else {
+                best
+            }
+        })
+}
+
+/// What a repair begins with.
+struct Start {
+    peak: Option<Watts>,
+    /// Wishes are rounded up from this part of a step on, else down.
+    up_from: f64,
+}
+
+fn least_step(problem: &Problem) -> i64 {
+    let length = problem.snapshot.grid.length().secs();
+    let steps = (0..problem.session_count()).map(|session| problem.step_worth(session).watt_seconds() / length);
+    steps.min().unwrap_or(0)
+}
+
+fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], start: Start) -> Draft<'p> {
     let mut draft = Draft::new(problem);
     for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
         for slot in problem.live_slots(session) {
             draft.set(session, slot, greedy.rate(session, slot));
         }
     }
-    draft.peak_allowed = peak;
-    round_down(&mut draft, wishes);
+    draft.peak_allowed = start.peak;
+    round(&mut draft, wishes, start.up_from);
     let mut chains = Chains::new(&mut draft);
     serve_under_peak(&mut chains);
     chains.draft().peak_allowed = None;
@@ -42,7 +91,11 @@ pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64
 fn adopt_what_serves_more(draft: &mut Draft, greedy: &Draft) {
     let problem = draft.problem;
     for session in 0..problem.session_count() {
-        for watched in problem.path(session).iter().filter(|watched| !problem.is_root(**watched)) {
+        for watched in problem
+            .path(session)
+            .iter()
+            .filter(|watched| !problem.is_root(**watched))
+        {
             if draft.missing(session) > greedy.missing(session) && !adopt_below(draft, greedy, *watched) {
                 break;
             }
@@ -64,7 +117,8 @@ fn adopt_below(draft: &mut Draft, greedy: &Draft, watched: usize) -> bool {
         }
         missing
     };
-    let promised = |draft: &Draft| -> WattSeconds { below().map(|session| objective::promised_missing(draft, session)).sum() };
+    let promised =
+        |draft: &Draft| -> WattSeconds { below().map(|session| objective::promised_missing(draft, session)).sum() };
     if (promised(greedy), by_class(greedy)) >= (promised(draft), by_class(draft)) {
         return true;
     }
@@ -114,18 +168,34 @@ fn least_rise(draft: &Draft) -> Option<Watts> {
     let missing: WattSeconds = lacking().map(|session| draft.missing(session)).sum();
     let whole: Seconds = (0..problem.slots).map(|slot| problem.seconds(slot)).sum();
     let length = problem.snapshot.grid.length().secs();
-    let step = lacking().map(|session| problem.step_worth(session).watt_seconds() / length).min()?;
-    Some(Watts::from_watts((missing.watt_seconds() / whole.secs().max(1) + 1).max(step)))
+    let step = lacking()
+        .map(|session| problem.step_worth(session).watt_seconds() / length)
+        .min()?;
+    Some(Watts::from_watts(
+        (missing.watt_seconds() / whole.secs().max(1) + 1).max(step),
+    ))
 }
 
-/// Each wish down to an allowed rate.
-fn round_down(draft: &mut Draft, wishes: &[f64]) {
+/// Each wish to an allowed rate: down, and then up for those who lost most of a step, while it fits.
+fn round(draft: &mut Draft, wishes: &[f64], up_from: f64) {
     let problem = draft.problem;
-    for index in (0..problem.session_count()).filter(|index| problem.session(*index).interruptible) {
-        for slot in problem.live_slots(index) {
-            let wish = wishes[index * problem.slots + slot];
-            if wish > NOISE {
-                draft.raise(index, slot, Rate::new((wish + NOISE) as i64));
+    let cells = || {
+        let interruptible = (0..problem.session_count()).filter(|index| problem.session(*index).interruptible);
+        let cells = interruptible.flat_map(|index| problem.live_slots(index).map(move |slot| (index, slot)));
+        cells
+            .map(|(index, slot)| (index, slot, wishes[index * problem.slots + slot]))
+            .filter(|(_, _, wish)| *wish > NOISE)
+    };
+    for (index, slot, wish) in cells() {
+        draft.raise(index, slot, Rate::new((wish + NOISE) as i64));
+    }
+    if up_from < WHOLE {
+        for (index, slot, wish) in cells() {
+            let rate = draft.rate(index, slot);
+            let next = problem.session(index).choice.above(rate).unwrap_or(rate);
+            let (lost, step) = (wish - rate.value() as f64, (next.value() - rate.value()) as f64);
+            if lost >= up_from * step && draft.missing(index) > WattSeconds::ZERO {
+                draft.raise(index, slot, next);
             }
         }
     }
@@ -143,7 +213,14 @@ fn serve_missing(chains: &mut Chains) {
             let part = problem.step_worth(session) - WattSeconds::from_watt_seconds(1);
             (draft.missing(session) - part).or_zero()
         };
-        let mut members: Vec<usize> = class.members.iter().copied().filter(|session| problem.session(*session).interruptible && chains.draft().missing(*session) > WattSeconds::ZERO).collect();
+        let mut members: Vec<usize> = class
+            .members
+            .iter()
+            .copied()
+            .filter(|session| {
+                problem.session(*session).interruptible && chains.draft().missing(*session) > WattSeconds::ZERO
+            })
+            .collect();
         let draft = chains.draft();
         members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
         serve(chains, &members, whole_steps);
@@ -164,7 +241,9 @@ fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize)
     for session in members.iter().copied() {
         loop {
             let missing = lacking(chains.draft(), session);
-            if missing == WattSeconds::ZERO || !chains.serve(session, missing) { break; }
+            if missing == WattSeconds::ZERO || !chains.serve(session, missing) {
+                break;
+            }
         }
     }
 }
@@ -214,7 +293,12 @@ pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSec
     if missing == WattSeconds::ZERO || !problem.session(session).interruptible {
         return;
     }
-    for slot in problem.ordered_slots(session).iter().copied().filter(|slot| *slot >= from) {
+    for slot in problem
+        .ordered_slots(session)
+        .iter()
+        .copied()
+        .filter(|slot| *slot >= from)
+    {
         let left = goal - draft.delivered(session);
         if left <= WattSeconds::ZERO {
             return;
