@@ -7,10 +7,10 @@ use super::draft::Draft;
 use super::exchange::Chains;
 use super::objective::{self, Figures};
 use super::problem::Problem;
+use super::serving::{drop_excess, serve_under_peak};
 use crate::domain::conversion::Rate;
 use crate::domain::site::RateChoice;
-use crate::units::{Seconds, WattSeconds, Watts};
-use std::cmp::Reverse;
+use crate::units::{WattSeconds, Watts};
 
 /// A difference below this part of a rate unit is the solver's noise.
 const NOISE: f64 = 1e-2;
@@ -19,9 +19,6 @@ const WHOLE: f64 = 1.0;
 const HALF: f64 = 0.5;
 /// Small sites are repaired in several ways.
 const MAX_CELLS_FOR_MORE_STARTS: usize = 5_000;
-/// How often the peak is raised, each time by at least four times as much, before it is given up.
-const MAX_PEAK_RISES: usize = 5;
-
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
     let first = repair_once(problem, greedy, wishes, Start { peak, up_from: WHOLE });
@@ -86,94 +83,53 @@ fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], sta
     draft
 }
 
-/// Where a session lacks what `greedy` gives it, all below one of its nodes are as in `greedy` if that serves them better. Under a
-/// tight limit on few cars, how minimum currents are packed is found by chance, and greedy may have found it.
+/// Makes all below a node as in `greedy` where that serves them better and there is room for it. Under a tight limit on few cars, how
+/// minimum currents are packed is found by chance, and greedy may have found it.
 fn adopt_what_serves_more(draft: &mut Draft, greedy: &Draft) {
     let problem = draft.problem;
-    for session in 0..problem.session_count() {
-        for watched in problem
-            .path(session)
-            .iter()
-            .filter(|watched| !problem.is_root(**watched))
-        {
-            if draft.missing(session) > greedy.missing(session) && !adopt_below(draft, greedy, *watched) {
-                break;
-            }
+    // Children come after their parents.
+    for watched in (0..problem.watched_count())
+        .rev()
+        .filter(|watched| !problem.is_root(*watched))
+    {
+        if lacks(greedy, problem.all_below(watched)) < lacks(draft, problem.all_below(watched)) {
+            adopt(draft, greedy, problem.all_below(watched));
         }
     }
     draft.stop_log();
 }
 
-/// Makes all below `watched` as in `greedy`, if there is room for it and it leaves less missing. Tells whether there was room.
-fn adopt_below(draft: &mut Draft, greedy: &Draft, watched: usize) -> bool {
+/// What `sessions` lack of what was promised, and class by class of what they want.
+fn lacks(draft: &Draft, sessions: &[usize]) -> (WattSeconds, Vec<WattSeconds>) {
     let problem = draft.problem;
-    let below = || problem.all_below(watched).iter().copied();
-    let by_class = |draft: &Draft| {
-        let mut missing = vec![WattSeconds::ZERO; problem.classes.len()];
-        for session in below() {
-            if let Some(class) = problem.class_of(session) {
-                missing[class] += draft.missing(session);
-            }
+    let mut missing = vec![WattSeconds::ZERO; problem.classes.len()];
+    let mut promised = WattSeconds::ZERO;
+    for session in sessions.iter().copied() {
+        promised += objective::promised_missing(draft, session);
+        if let Some(class) = problem.class_of(session) {
+            missing[class] += draft.missing(session);
         }
-        missing
-    };
-    let promised =
-        |draft: &Draft| -> WattSeconds { below().map(|session| objective::promised_missing(draft, session)).sum() };
-    if (promised(greedy), by_class(greedy)) >= (promised(draft), by_class(draft)) {
-        return true;
     }
-    let cells = || below().flat_map(|session| problem.live_slots(session).map(move |slot| (session, slot)));
+    (promised, missing)
+}
+
+/// Makes `sessions` as in `greedy`, if there is room for it.
+fn adopt(draft: &mut Draft, greedy: &Draft, sessions: &[usize]) {
+    let problem = draft.problem;
+    let cells = || {
+        let cells = |session: usize| problem.live_slots(session).map(move |slot| (session, slot));
+        sessions.iter().copied().flat_map(cells)
+    };
     draft.start_log();
     cells().for_each(|(session, slot)| draft.set(session, slot, Rate::ZERO));
     for (session, slot) in cells() {
         let rate = greedy.rate(session, slot);
         if !draft.fits(session, slot, rate) {
             draft.take_back(0);
-            return false;
+            return;
         }
         draft.set(session, slot, rate);
     }
-    true
-}
-
-/// Gives what is missing with a peak that is raised only as far as it holds someone back.
-fn serve_under_peak(chains: &mut Chains) {
-    let mut rise = Watts::ZERO;
-    for _ in 0..MAX_PEAK_RISES {
-        serve_missing(chains);
-        let draft = chains.draft();
-        let Some(allowed) = draft.peak_allowed else {
-            return;
-        };
-        let Some(least) = least_rise(draft) else {
-            return;
-        };
-        rise = least.max(Watts::from_watts(rise.watts() * 4));
-        draft.peak_allowed = Some(allowed + rise);
-        if !chains.peak_held_back() {
-            return;
-        }
-        chains.forget();
-    }
-    chains.draft().peak_allowed = None;
-    chains.renew();
-    serve_missing(chains);
-}
-
-/// What the peak must rise by for all that is missing, were it spread over all slots: at least by a step of someone who lacks
-/// something. None where nothing is missing.
-fn least_rise(draft: &Draft) -> Option<Watts> {
-    let problem = draft.problem;
-    let lacking = || (0..problem.session_count()).filter(|session| draft.missing(*session) > WattSeconds::ZERO);
-    let missing: WattSeconds = lacking().map(|session| draft.missing(session)).sum();
-    let whole: Seconds = (0..problem.slots).map(|slot| problem.seconds(slot)).sum();
-    let length = problem.snapshot.grid.length().secs();
-    let step = lacking()
-        .map(|session| problem.step_worth(session).watt_seconds() / length)
-        .min()?;
-    Some(Watts::from_watts(
-        (missing.watt_seconds() / whole.secs().max(1) + 1).max(step),
-    ))
 }
 
 /// Each wish to an allowed rate: down, and then up for those who lost most of a step, while it fits.
@@ -196,53 +152,6 @@ fn round(draft: &mut Draft, wishes: &[f64], up_from: f64) {
             let (lost, step) = (wish - rate.value() as f64, (next.value() - rate.value()) as f64);
             if lost >= up_from * step && draft.missing(index) > WattSeconds::ZERO {
                 draft.raise(index, slot, next);
-            }
-        }
-    }
-}
-
-/// Gives what is missing: first of what was promised, then class by class.
-fn serve_missing(chains: &mut Chains) {
-    let problem = chains.draft().problem;
-    for session in 0..problem.session_count() {
-        serve(chains, &[session], objective::promised_missing);
-    }
-    for class in &problem.classes {
-        // A step that is wanted as a whole first: where not all can be served, one that is wanted in part wastes the rest of it.
-        let whole_steps = |draft: &Draft, session: usize| {
-            let part = problem.step_worth(session) - WattSeconds::from_watt_seconds(1);
-            (draft.missing(session) - part).or_zero()
-        };
-        let mut members: Vec<usize> = class
-            .members
-            .iter()
-            .copied()
-            .filter(|session| {
-                problem.session(*session).interruptible && chains.draft().missing(*session) > WattSeconds::ZERO
-            })
-            .collect();
-        let draft = chains.draft();
-        members.sort_by_cached_key(|session| (Reverse(missing_share(draft, *session)), *session));
-        serve(chains, &members, whole_steps);
-        let draft = chains.draft();
-        members.sort_by_cached_key(|session| (Reverse(draft.missing(*session)), *session));
-        serve(chains, &members, |draft, session| draft.missing(session));
-    }
-}
-
-/// Gives `members` in their order what they lack: where there is room, then where others make some.
-fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize) -> WattSeconds) {
-    for session in members.iter().copied() {
-        let draft = chains.draft();
-        let missing = lacking(draft, session);
-        top_up_session(draft, session, missing, 0);
-        drop_excess(draft, session);
-    }
-    for session in members.iter().copied() {
-        loop {
-            let missing = lacking(chains.draft(), session);
-            if missing == WattSeconds::ZERO || !chains.serve(session, missing) {
-                break;
             }
         }
     }
@@ -276,55 +185,6 @@ fn save(chains: &mut Chains) {
                     && chains.save(session, slot, lower(choice, rate))
                 {}
             }
-        }
-    }
-}
-
-/// What `session` lacks of what it wants, in millionths.
-fn missing_share(draft: &Draft, session: usize) -> i128 {
-    let wanted = i128::from(draft.problem.wanted(session).watt_seconds()).max(1);
-    i128::from(draft.missing(session).watt_seconds()) * 1_000_000 / wanted
-}
-
-/// Gives `session` what is `missing`, in the cheapest slots from `from` on.
-pub(super) fn top_up_session(draft: &mut Draft, session: usize, missing: WattSeconds, from: usize) {
-    let problem = draft.problem;
-    let goal = draft.delivered(session) + missing;
-    if missing == WattSeconds::ZERO || !problem.session(session).interruptible {
-        return;
-    }
-    for slot in problem
-        .ordered_slots(session)
-        .iter()
-        .copied()
-        .filter(|slot| *slot >= from)
-    {
-        let left = goal - draft.delivered(session);
-        if left <= WattSeconds::ZERO {
-            return;
-        }
-        let most = draft.rate_with(session, slot, left);
-        draft.raise(session, slot, most);
-    }
-}
-
-/// Lowers the dearest slots while the session keeps all it wants and was promised.
-pub(super) fn drop_excess(draft: &mut Draft, index: usize) {
-    let problem = draft.problem;
-    let session = problem.session(index);
-    for slot in problem.ordered_slots(index).iter().rev().copied() {
-        let excess = draft.delivered(index) - problem.wanted(index);
-        let rate = draft.rate(index, slot);
-        if excess <= WattSeconds::ZERO {
-            return;
-        }
-        if rate.is_zero() {
-            continue;
-        }
-        // The least rate that keeps the need: never above the rate now.
-        let lower = problem.rate_for(index, slot, draft.energy(index, slot) - excess);
-        if session.choice.allows(lower) && lower < rate {
-            draft.set(index, slot, lower);
         }
     }
 }
