@@ -9,7 +9,6 @@ use super::objective::{self, Figures};
 use super::problem::Problem;
 use super::serving::{drop_excess, serve_under_peak};
 use crate::domain::conversion::Rate;
-use crate::domain::site::RateChoice;
 use crate::units::{WattSeconds, Watts};
 
 /// A difference below this part of a rate unit is the solver's noise.
@@ -167,24 +166,20 @@ pub(super) fn polish(draft: &mut Draft) {
     draft.peak_allowed = None;
 }
 
-/// Moves first all that a session has in a slot, then step by step; from the dearest slots on.
+/// Moves power step by step, from the dearest slots on.
 fn save(chains: &mut Chains) {
     let draft = chains.draft();
     let problem = draft.problem;
     draft.peak_allowed = draft.peak_without_cost();
-    let nothing = |_: &RateChoice, _: Rate| Rate::ZERO;
-    let a_step_less = |choice: &RateChoice, rate: Rate| choice.floor(Rate::new(rate.value() - 1));
-    for lower in [nothing, a_step_less] {
-        chains.forget();
-        for slot in problem.order().iter().rev().copied() {
-            for session in problem.present(slot).iter().copied() {
-                let choice = &problem.session(session).choice;
-                while problem.session(session).interruptible
-                    && let rate = chains.draft().rate(session, slot)
-                    && !rate.is_zero()
-                    && chains.save(session, slot, lower(choice, rate))
-                {}
-            }
+    chains.forget();
+    for slot in problem.order().iter().rev().copied() {
+        for session in problem.present(slot).iter().copied() {
+            while problem.session(session).interruptible
+                && let rate = chains.draft().rate(session, slot)
+                && !rate.is_zero()
+                && let lower = problem.session(session).choice.floor(Rate::new(rate.value() - 1))
+                && chains.save(session, slot, lower)
+            {}
         }
     }
 }
@@ -193,8 +188,9 @@ fn save(chains: &mut Chains) {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::domain::snapshot::{DemandCharge, SlotGrid};
-    use crate::units::{Instant, MicrosPerKwh};
+    use crate::domain::ids::NodeId;
+    use crate::domain::snapshot::{SlotGrid, SnapshotNode};
+    use crate::units::{Instant, MicrosPerKwh, Seconds};
 
     #[test]
     fn wishes_below_the_minimum_are_gathered_into_slots_that_can_have_them() {
@@ -246,18 +242,67 @@ mod tests {
     }
 
     #[test]
-    fn topping_up_raises_the_peak_no_more_than_it_must() {
-        let mut snapshot = site(vec![amperes(63); 2]);
-        car(&mut snapshot, on_l1(), 20);
-        car(&mut snapshot, on_l1(), 20);
-        snapshot.demand_charge = Some(DemandCharge {
-            micros_per_kw: 1,
-            peak_so_far: Watts::ZERO,
-            expected_base: vec![Watts::ZERO; 2],
+    fn what_greedy_serves_below_a_node_is_had() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        for need in [10, 24] {
+            let car = car(&mut snapshot, on_l1(), need);
+            snapshot.sessions[car].choice.minimum = Rate::new(100);
+            snapshot.sessions[car].node = 1;
+        }
+        snapshot.nodes.push(SnapshotNode {
+            id: NodeId::parse("panel").unwrap(),
+            parent: Some(0),
+            available: vec![amperes(18); 2],
         });
         let problem = Problem::new(&snapshot);
-        let draft = repair(&problem, &Draft::new(&problem), &[0.0; 4], Some(Watts::from_watts(1)));
-        assert_eq!(draft.missing(0) + draft.missing(1), WattSeconds::ZERO);
-        assert!(draft.peak() <= Watts::from_watts(22 * 230), "{}", draft.peak());
+        let (mut draft, mut packed) = (Draft::new(&problem), Draft::new(&problem));
+        draft.set(0, 0, Rate::new(100));
+        draft.set(1, 1, Rate::new(180));
+        // As each needs 10 A at least, the second cannot charge beside the first.
+        packed.set(1, 0, Rate::new(140));
+        packed.set(1, 1, Rate::new(100));
+        packed.set(0, 1, Rate::ZERO);
+        let lacking = |draft: &Draft| lacks(draft, &[0, 1]).1[0];
+        assert!(lacking(&packed) > lacking(&draft));
+        adopt_what_serves_more(&mut draft, &packed);
+        assert_eq!(in_amperes(draft.rates(0)), [10, 0], "what serves less is left alone");
+        draft.set(1, 1, Rate::ZERO);
+        adopt_what_serves_more(&mut draft, &packed);
+        assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), [[0, 0], [14, 10]]);
+    }
+
+    #[test]
+    fn what_greedy_serves_is_left_where_there_is_no_room_for_it() {
+        let mut snapshot = site(vec![amperes(20)]);
+        let elsewhere = car(&mut snapshot, on_l1(), 20);
+        let below = car(&mut snapshot, on_l1(), 16);
+        snapshot.sessions[below].node = 1;
+        snapshot.nodes.push(SnapshotNode {
+            id: NodeId::parse("panel").unwrap(),
+            parent: Some(0),
+            available: vec![amperes(18)],
+        });
+        let problem = Problem::new(&snapshot);
+        let (mut draft, mut packed) = (Draft::new(&problem), Draft::new(&problem));
+        draft.set(elsewhere, 0, Rate::new(100));
+        draft.set(below, 0, Rate::new(70));
+        packed.set(below, 0, Rate::new(160));
+        adopt_what_serves_more(&mut draft, &packed);
+        assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), [[10], [7]]);
+    }
+
+    #[test]
+    fn wishes_are_rounded_down_or_to_the_nearest_step_and_never_above_the_need() {
+        let mut snapshot = site(vec![amperes(32); 3]);
+        car(&mut snapshot, on_l1(), 24);
+        let problem = Problem::new(&snapshot);
+        let rounded = |wishes: [f64; 3], up_from: f64| {
+            let mut draft = Draft::new(&problem);
+            round(&mut draft, &wishes, up_from);
+            in_amperes(draft.rates(0))
+        };
+        assert_eq!(rounded([96.0, 94.0, 40.0], WHOLE), [9, 9, 0]);
+        assert_eq!(rounded([96.0, 94.0, 40.0], HALF), [10, 9, 6]);
+        assert_eq!(rounded([119.999, 120.0, 40.0], HALF), [12, 12, 0]);
     }
 }
