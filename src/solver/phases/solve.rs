@@ -196,7 +196,10 @@ impl<'a> Run<'a> {
     /// Whether a plan now may be good enough. While the bound is far below the best plan it is not worth making one each time.
     fn may_be_close(&mut self) -> bool {
         self.skipped += 1;
-        let is_far = self.best.as_ref().is_some_and(|best| !self.is_close((best.value.total() - self.bound) / FAR));
+        let is_far = self
+            .best
+            .as_ref()
+            .is_some_and(|best| !self.is_close((best.value.total() - self.bound) / FAR));
         if is_far && self.skipped <= MOST_SKIPPED {
             return false;
         }
