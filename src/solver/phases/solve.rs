@@ -12,6 +12,8 @@ use super::start::Start;
 
 /// Iterations before the first polish.
 const FIRST_CHECK: usize = 32;
+/// The same with a demand charge: the peak takes longer to find.
+const FIRST_CHECK_WITH_PEAK: usize = 48;
 /// The same from an earlier outcome.
 const FIRST_CHECK_WARM: usize = 16;
 
@@ -109,14 +111,18 @@ pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Out
     if warm.is_some() || budget.iterations == 0 {
         run.check(&start.amounts, start.peak, start.highest_power);
     }
-    let first_check = if warm.is_some() { FIRST_CHECK_WARM } else { FIRST_CHECK };
+    let first_check = match warm {
+        Some(_) => FIRST_CHECK_WARM,
+        None if layout.rows.peak.is_empty() => FIRST_CHECK,
+        None => FIRST_CHECK_WITH_PEAK,
+    };
     while !run.is_done() && descent.iterations() < budget.iterations {
         let next = (descent.iterations() * 11 / 10 + 16)
             .max(first_check)
             .min(budget.iterations);
         descent.advance(next - descent.iterations());
         run.learn_bound(descent.multipliers());
-        if run.may_be_close() || descent.iterations() == budget.iterations {
+        if !run.is_done() && (run.may_be_close() || descent.iterations() == budget.iterations) {
             run.check(descent.amounts(), descent.peak(), start.highest_power);
         }
     }
