@@ -10,7 +10,7 @@
 use super::draft::Draft;
 use super::objective::promised_missing;
 use super::problem::Problem;
-use super::repair::{drop_excess, top_up_session};
+use super::serving::{drop_excess, top_up_session};
 use crate::domain::conversion::Rate;
 use crate::units::{Seconds, WattSeconds};
 

@@ -204,9 +204,19 @@ impl<'a> Problem<'a> {
         if below.len() <= present.len() { below } else { present }
     }
 
+    /// How many slots of sessions may be given power.
+    pub(super) fn cell_count(&self) -> usize {
+        self.present.iter().map(Vec::len).sum()
+    }
+
     /// The sessions that may be given power in `slot`.
     pub(super) fn present(&self, slot: usize) -> &[usize] {
         &self.present[slot]
+    }
+
+    /// All sessions below `watched`.
+    pub(super) fn all_below(&self, watched: usize) -> &[usize] {
+        &self.below[watched]
     }
 
     /// Whether `watched` is the grid connection, which everyone is below.

@@ -3,16 +3,16 @@
 //! Give each row a price that is not negative and let sessions exceed it at that price. What is left decomposes: each session fills
 //! its cheapest slots first, a fractional knapsack, and the sum of these minima less what the rows' capacities are worth is below
 //! the value of every plan that keeps the rows. Multipliers are rounded to integers first, in units of money / 2^[`shift`](Multipliers);
-//! from there on nothing is rounded except the last division, downwards. So the bound holds whatever `f32` did before.
+//! from there on nothing is rounded. So the bound holds whatever `f32` did before.
 //!
 //! The allowed peak is a variable too: its rows' multipliers, each times its slot's length, may not sum to more than the charge. If
 //! they do, they are scaled down.
 
 use super::layout::Layout;
-use super::rows::{LANES, UNLIMITED};
+use super::rows::{LANES, ROW_KINDS, UNLIMITED};
 
-/// Most bits of a price with its fraction.
-const PRICE_BITS: u32 = 44;
+/// Bits that a session's price, with its fraction, may fill.
+const PRICE_BITS: u32 = 62;
 /// Most bits of the fraction.
 const FRACTION_BITS: u32 = 20;
 
@@ -35,7 +35,7 @@ pub(super) enum Objective {
 impl Multipliers {
     /// Rounds multipliers in the search's scale.
     pub fn from_search(layout: &Layout, multipliers: &[f32]) -> Multipliers {
-        let mut unit = [0.0; super::rows::ROW_KINDS];
+        let mut unit = [0.0; ROW_KINDS];
         let shift = fraction_bits(layout);
         for (kind, unit) in unit.iter_mut().enumerate() {
             *unit = layout.scale.multiplier(kind) * (1u64 << shift) as f64;
@@ -51,24 +51,21 @@ impl Multipliers {
         Self::rounded(layout, shift, |row| multiplier(row) * (1u64 << shift) as f64)
     }
 
-    /// `multiplier` by row, in the final unit. No useful one is above the worth of what is not served, so that is the limit.
+    /// `multiplier` by row, in the final unit. None above what the dearest session loses is of use to any, so that is the limit.
     fn rounded(layout: &Layout, shift: u32, multiplier: impl Fn(usize) -> f64) -> Multipliers {
         let worth = largest_price(layout) << shift;
-        let mut by_row = vec![0; layout.rows.capacity.len()];
-        for (index, chunk) in layout.rows.chunks.iter().enumerate().skip(1) {
-            let most = worth / layout.scale.load[chunk.kind] as i64;
-            for row in index * LANES..(index + 1) * LANES {
-                if layout.rows.capacity[row] < UNLIMITED {
-                    by_row[row] = (multiplier(row) as i64).clamp(0, most);
-                }
+        let rounded = |(row, &capacity): (usize, &i64)| {
+            let kind = layout.rows.chunks[row / LANES].kind;
+            let most = worth / layout.coefficients[kind].start();
+            // Not a number becomes zero.
+            if capacity < UNLIMITED {
+                (multiplier(row) as i64).clamp(0, most)
+            } else {
+                0
             }
-        }
+        };
+        let by_row = layout.rows.capacity.iter().enumerate().map(rounded).collect();
         Multipliers { by_row, shift }
-    }
-
-    /// Money for one unit of load on a row.
-    pub fn money(&self, row: usize) -> f64 {
-        self.by_row[row] as f64 / (1u64 << self.shift) as f64
     }
 
     /// No plan for the layout's problem is worth less.
@@ -88,7 +85,8 @@ impl Multipliers {
                 bound += self.cheapest(layout, member, &prices, &mut order);
             }
         }
-        (bound >> self.shift) + layout.never_served
+        // The value of a whole plan is a whole number: rounded up it is still not above any.
+        -(-bound >> self.shift) + layout.never_served
     }
 
     /// Multipliers that keep to the demand charge, and what the charge comes to at the least peak.
@@ -187,18 +185,82 @@ fn sums_from_root(layout: &Layout, by_row: &[i64]) -> Vec<i64> {
     sums
 }
 
+/// The most that a unit of amount is worth to any session: what it loses without, and what it may be paid.
 fn largest_price(layout: &Layout) -> i64 {
     let problem = layout.problem;
     let dearest = problem.prices.iter().map(|price| price.abs()).max().unwrap_or(0);
-    problem
+    let worth = problem
         .sessions
         .iter()
-        .map(|session| session.penalty.max(dearest * session.power))
-        .fold(1, i64::max)
+        .map(|session| session.penalty + dearest * session.power);
+    worth.fold(1, i64::max)
 }
 
-/// Bits of the fraction, so that prices stay in range.
+/// Bits of the fraction, so that the largest price on all rows that a session can cross stays in range.
 fn fraction_bits(layout: &Layout) -> u32 {
-    let bits = i64::BITS - largest_price(layout).leading_zeros();
-    PRICE_BITS.saturating_sub(bits).min(FRACTION_BITS)
+    let bits = |number: i64| i64::BITS - number.leading_zeros();
+    let spread = layout
+        .coefficients
+        .iter()
+        .map(|range| range.end() / range.start())
+        .fold(1, i64::max);
+    let crossed = (layout.rows.depth * ROW_KINDS) as i64;
+    PRICE_BITS
+        .saturating_sub(bits(largest_price(layout)) + bits(spread) + bits(crossed))
+        .min(FRACTION_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Numbers, Shape, linear_optimum, random};
+    use super::*;
+
+    #[test]
+    fn it_is_below_the_optimum_whatever_the_multipliers() {
+        for seed in 0..60 {
+            let problem = random(seed, Shape::General, seed % 2 == 0);
+            let layout = Layout::new(&problem);
+            let optimum = linear_optimum(&problem);
+            let mut numbers = Numbers::new(seed);
+            for scale in [1, 100, 10_000, 10_000_000] {
+                let drawn: Vec<f64> = layout
+                    .rows
+                    .capacity
+                    .iter()
+                    .map(|_| numbers.between(-scale, scale) as f64)
+                    .collect();
+                let bound = Multipliers::from_money(&layout, |row| drawn[row]).bound(&layout, Objective::All);
+                assert!(
+                    bound as f64 <= optimum + 1e-6 * optimum.abs() + 10.0,
+                    "seed {seed}: {bound}, optimum {optimum}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_must_stay_unserved_is_bounded_too() {
+        for seed in 0..60 {
+            let mut problem = random(seed, Shape::General, false);
+            let cut = super::super::start::Start::from_flows(&Layout::new(&problem)).cut;
+            let bound = cut.bound(&Layout::new(&problem), Objective::Unserved);
+            problem.prices.fill(0);
+            let optimum = linear_optimum(&problem);
+            assert!(
+                bound as f64 <= optimum + 1e-6 * optimum + 10.0,
+                "seed {seed}: {bound}, optimum {optimum}"
+            );
+        }
+    }
+
+    #[test]
+    fn wild_multipliers_are_kept_in_range() {
+        let problem = random(3, Shape::General, true);
+        let layout = Layout::new(&problem);
+        let optimum = linear_optimum(&problem);
+        for wild in [f64::INFINITY, f64::NAN, -1e300, 1e300] {
+            let bound = Multipliers::from_money(&layout, |_| wild).bound(&layout, Objective::All);
+            assert!(bound as f64 <= optimum + 1e-6 * optimum.abs() + 10.0);
+        }
+    }
 }

@@ -174,3 +174,36 @@ impl<'a> Draft<'a> {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Numbers, Shape, keeps_all_limits, random};
+    use super::*;
+
+    #[test]
+    fn what_has_room_keeps_every_limit_and_what_has_none_is_full() {
+        for seed in 0..60 {
+            let problem = random(seed, Shape::General, false);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            let mut numbers = Numbers::new(seed);
+            for _ in 0..100 * layout.cells.len() {
+                let position = numbers.between(0, layout.cells.len() as i64) as usize;
+                let cells = &layout.cells[position];
+                let slot = cells.first_slot + numbers.between(0, cells.slots as i64) as usize;
+                let amount = draft.room(position, slot).min(draft.left[position]);
+                draft.shift(position, slot, amount);
+            }
+            let plan = draft.plan();
+            assert!(keeps_all_limits(&problem, &plan), "seed {seed}");
+            assert_eq!(problem.assess(&plan), Ok(draft.value()), "seed {seed}");
+            let loads = draft.loads.clone();
+            draft.sum_loads(|_| true);
+            assert_eq!(
+                loads[LANES..],
+                draft.loads[LANES..],
+                "seed {seed}: loads kept are loads summed"
+            );
+        }
+    }
+}

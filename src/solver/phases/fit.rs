@@ -109,3 +109,35 @@ fn trim(draft: &mut Draft) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Numbers, Shape, keeps_all_limits, random};
+    use super::*;
+
+    #[test]
+    fn any_proposal_is_made_to_fit() {
+        for seed in 0..60 {
+            let problem = random(seed, Shape::General, true);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            draft.allow_peak(problem.least_peak() + 5_000);
+            let mut numbers = Numbers::new(seed);
+            let proposal: Vec<f32> = (0..layout.cell_count)
+                .map(|_| numbers.between(-100, 1_000) as f32 / 500.0)
+                .collect();
+            fit(&mut draft, &proposal);
+            assert!(keeps_all_limits(&problem, &draft.plan()), "seed {seed}");
+            assert!(draft.value().peak <= problem.least_peak() + 5_000, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_proposal_that_fits_stays_but_for_rounding() {
+        let problem = random(5, Shape::Classical, false);
+        let layout = Layout::new(&problem);
+        let mut draft = Draft::new(&layout);
+        fit(&mut draft, &vec![0.3 / layout.scale.amount as f32; layout.cell_count]);
+        assert!((0..layout.cells.len()).all(|position| draft.of(position).iter().all(|&amount| amount == 0)));
+    }
+}

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::layout::Layout;
-use super::rows::{LANES, UNLIMITED};
+use super::problem::TOTAL;
+use super::rows::{LANES, PEAK, UNLIMITED};
 use crate::solver::flow;
 
 /// A kind of row and the load that one unit of flow puts on it.
@@ -30,44 +31,67 @@ pub(super) struct Forest {
     pub positions: Vec<usize>,
     top: Vec<Load>,
     branches: Vec<Branch>,
-    /// By session of the network.
+    /// By session of the network, in grains.
     pub wanted: Vec<i64>,
+    /// Amount that one unit of flow stands for, per unit of rate.
+    pub grain: i64,
+}
+
+/// How much flow one unit of a session's rate is: a fraction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub parts: i64,
+    pub of: i64,
+}
+
+impl Share {
+    pub const WHOLE: Share = Share { parts: 1, of: 1 };
+
+    fn of(self, number: i64) -> Option<i64> {
+        Some(number.checked_mul(self.parts)? / self.of)
+    }
 }
 
 impl Forest {
-    /// `unit` says by session how much flow one unit of its amount is. None if the sums do not fit the flow core's integers.
-    pub fn new(layout: &Layout, top: Vec<Load>, branches: Vec<Branch>, unit: impl Fn(usize) -> i64) -> Option<Forest> {
+    /// `share` says by session how much flow one unit of its rate is. None if the sums do not fit the flow core's integers.
+    pub fn new(
+        layout: &Layout,
+        top: Vec<Load>,
+        branches: Vec<Branch>,
+        share: impl Fn(usize) -> Share,
+    ) -> Option<Forest> {
         let mut forest_nodes = vec![(None, 0)];
         let mut parents = vec![None];
-        let (mut sessions, mut positions, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sum = 0i64;
-        let longest = layout.scale.length as i64;
+        let (mut sessions, mut positions) = (Vec::new(), Vec::new());
+        let mut rates = 0i64;
         for (index, branch) in branches.iter().enumerate() {
             let node_of = grow(layout, index, branch, &mut forest_nodes, &mut parents);
             for &member in branch.groups.iter().flat_map(|&group| &layout.groups[group].members) {
                 let session = &layout.problem.sessions[layout.cells[member].session];
-                let most = session.most.checked_mul(unit(member))?;
-                sum = sum.checked_add(most.checked_mul(longest)?)?;
-                let node = node_of[session.node];
-                let (first_slot, end_slot) = (session.first_slot, session.end_slot);
+                let most = i32::try_from(share(member).of(session.most)?).ok()?;
+                rates += i64::from(most);
+                let (node, first_slot, end_slot) = (node_of[session.node], session.first_slot, session.end_slot);
                 sessions.push(flow::Session {
                     node,
                     first_slot,
                     end_slot,
-                    most: i32::try_from(most).ok()?,
+                    most,
                 });
                 positions.push(member);
-                wanted.push(session.wanted.checked_mul(unit(member))?);
             }
         }
-        i32::try_from(sum).ok()?;
+        let grain = grain(layout, rates)?;
+        let wanted = |&member: &usize| {
+            let session = &layout.problem.sessions[layout.cells[member].session];
+            share(member).of(session.wanted / grain)
+        };
+        let wanted = positions.iter().map(wanted).collect::<Option<Vec<i64>>>()?;
         let lengths = layout
             .problem
             .lengths
             .iter()
-            .map(|&length| i32::try_from(length).ok())
-            .collect::<Option<_>>()?;
-        let network = flow::Network::new(lengths, parents, sessions);
+            .map(|&length| i32::try_from(length / grain).ok());
+        let network = flow::Network::new(lengths.collect::<Option<_>>()?, parents, sessions);
         Some(Forest {
             network,
             nodes: forest_nodes,
@@ -75,6 +99,7 @@ impl Forest {
             top,
             branches,
             wanted,
+            grain,
         })
     }
 
@@ -92,7 +117,7 @@ impl Forest {
                     };
                     for (capacity, row) in chunk.iter_mut().zip(rows) {
                         if layout.rows.capacity[row] < UNLIMITED {
-                            let most = (slack(row) / coefficient).clamp(0, i64::from(i32::MAX));
+                            let most = (slack(row) / coefficient / self.grain).clamp(0, i64::from(i32::MAX));
                             *capacity = (*capacity).min(most as i32);
                         }
                     }
@@ -118,6 +143,29 @@ impl Forest {
             }
         }
     }
+}
+
+/// The finest grain in which all rates over the longest slot fit; none if the shortest slot is shorter than that.
+fn grain(layout: &Layout, rates: i64) -> Option<i64> {
+    let lengths = &layout.problem.lengths;
+    let (shortest, longest) = (lengths.iter().min()?, lengths.iter().max()?);
+    let fits = |grain: &i64| {
+        (longest / grain)
+            .checked_mul(rates)
+            .is_some_and(|sum| i32::try_from(sum).is_ok())
+    };
+    let divisor = lengths
+        .iter()
+        .fold(0, |divisor, &length| greatest_common_divisor(divisor, length));
+    let finest = std::iter::successors(Some(divisor), |grain| grain.checked_mul(2)).find(fits)?;
+    (finest <= *shortest).then_some(finest)
+}
+
+fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// The rows of a node itself in a column, if any is kept.
@@ -149,15 +197,16 @@ fn grow(
     node_of
 }
 
+/// What a forest is made of: the rows of its top, and its branches by their rows.
+type Plot = (Vec<Load>, BTreeMap<Vec<Load>, Branch>);
+
 /// The branches in which each group's sessions can be solved exactly while the others stay: see [`polish`](super::polish).
 ///
-/// One-conductor sessions that pay alike share a forest, one branch for each conductor, unless total power is limited below the root.
+/// One-conductor sessions that load and pay alike share a forest, one branch for each conductor, unless total power is limited below the root.
 /// All others are one branch to a forest: equal coefficients on every kind.
 pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
-    use super::problem::TOTAL;
-    use super::rows::PEAK;
     let total_below_root = (1..layout.problem.parents.len()).any(|node| layout.rows.holds(node, TOTAL));
-    let mut forests: BTreeMap<Vec<i64>, (Vec<Load>, BTreeMap<Vec<Load>, Branch>)> = BTreeMap::new();
+    let mut forests: BTreeMap<Vec<i64>, Plot> = BTreeMap::new();
     for (index, group) in layout.groups.iter().enumerate() {
         let lines: Vec<Load> = (0..TOTAL)
             .map(|kind| (kind, group.coefficients[kind]))
@@ -166,7 +215,8 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
         let [shared_total, peak] = [TOTAL, PEAK].map(|kind| (kind, group.coefficients[kind]));
         let mut key = vec![-group.penalty, group.power];
         let (top, loads) = if lines.len() == 1 && !total_below_root {
-            key.push(group.coefficients[TOTAL]);
+            // Two branches may not share a row: one coefficient for all, so that there is one branch to a conductor.
+            key.extend([group.coefficients[TOTAL], lines[0].1]);
             (vec![shared_total, peak], lines)
         } else {
             key.extend(group.coefficients);
@@ -186,4 +236,102 @@ pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
         .into_values()
         .map(|(top, branches)| (top, branches.into_values().collect()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Limit, Problem, Session};
+    use super::*;
+
+    fn car(line: [i64; 3]) -> Session {
+        let power = line.iter().sum();
+        Session {
+            node: 1,
+            first_slot: 0,
+            end_slot: 2,
+            most: 10,
+            wanted: 20,
+            line,
+            total: power,
+            power,
+            penalty: 100,
+        }
+    }
+
+    fn problem(total_limit_at: usize) -> Problem {
+        let limit = |kind: usize| Limit {
+            node: 1,
+            kind,
+            by_slot: vec![5; 2],
+        };
+        let mut limits: Vec<Limit> = (0..TOTAL).map(limit).collect();
+        limits.push(Limit {
+            node: total_limit_at,
+            kind: TOTAL,
+            by_slot: vec![12; 2],
+        });
+        let mut sessions = vec![car([1, 0, 0]), car([0, 1, 0]), car([1, 1, 1])];
+        sessions.iter_mut().for_each(|session| session.penalty *= session.power);
+        let parents = vec![None, Some(0)];
+        Problem {
+            lengths: vec![1; 2],
+            prices: vec![1; 2],
+            parents,
+            limits,
+            sessions,
+            demand_charge: None,
+        }
+    }
+
+    /// By part: by branch, how many cars it has.
+    fn shape(problem: &Problem) -> Vec<Vec<usize>> {
+        let layout = Layout::new(problem);
+        let cars = |branch: &Branch| {
+            branch
+                .groups
+                .iter()
+                .map(|&group| layout.groups[group].members.len())
+                .sum()
+        };
+        partition(&layout)
+            .iter()
+            .map(|(_, branches)| branches.iter().map(cars).collect())
+            .collect()
+    }
+
+    #[test]
+    fn one_conductor_cars_are_solved_together_under_a_common_top() {
+        let problem = problem(0);
+        assert_eq!(shape(&problem), [vec![1], vec![1, 1]]);
+        let layout = Layout::new(&problem);
+        let (top, branches) = partition(&layout).pop().expect("there are two parts");
+        let forest = Forest::new(&layout, top, branches, |_| Share::WHOLE).expect("the sums are small");
+        // The top has what is left of the total, each conductor its own row.
+        let capacities = forest.capacities(&layout, |row| layout.rows.capacity[row]);
+        assert_eq!(capacities, [12, 12, 5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_limit_on_the_total_below_the_root_parts_them() {
+        assert_eq!(shape(&problem(1)), [vec![1], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn cars_that_load_a_conductor_differently_are_not_solved_together() {
+        let mut problem = problem(0);
+        problem.sessions[1].line = [2, 0, 0];
+        assert_eq!(shape(&problem), [vec![1], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn sums_beyond_the_flow_core_are_refused() {
+        let mut problem = problem(0);
+        problem.sessions.iter_mut().for_each(|session| session.most = 1 << 31);
+        let layout = Layout::new(&problem);
+        assert!(
+            partition(&layout)
+                .into_iter()
+                .all(|(top, branches)| Forest::new(&layout, top, branches, |_| Share::WHOLE).is_none())
+        );
+    }
 }

@@ -5,6 +5,8 @@
 //! load. A group's prices and loads are rows of slots, in whole chunks. A session's **cells** begin at its first slot and are padded to
 //! whole lanes; the padding has the upper bound 0 and may hang over the end of its group's row, which is padded too.
 
+use std::ops::RangeInclusive;
+
 use super::problem::{Problem, Session};
 use super::rows::{LANES, PEAK, ROW_KINDS, Rows};
 
@@ -71,6 +73,8 @@ pub(super) struct Layout<'a> {
     /// Shortest first, so that loops over their lanes run alike.
     pub cells: Vec<Cells>,
     pub scale: Scale,
+    /// By kind of row: the least and the largest coefficient that is not zero; 1 where there is none.
+    pub coefficients: [RangeInclusive<i64>; ROW_KINDS],
     /// Money lost by sessions whose stay has no slot; they are in no group.
     pub never_served: i128,
     /// Cells of all sessions, padded.
@@ -93,6 +97,7 @@ impl<'a> Layout<'a> {
             groups: Vec::new(),
             cells: Vec::with_capacity(problem.sessions.len()),
             scale,
+            coefficients: std::array::from_fn(|kind| coefficients(problem, kind)),
             never_served: never_served(problem),
             cell_count: 0,
             group_length: 0,
@@ -214,6 +219,18 @@ impl<'a> Layout<'a> {
     }
 }
 
+fn coefficients(problem: &Problem, kind: usize) -> RangeInclusive<i64> {
+    let of = |session: &Session| {
+        if kind == PEAK {
+            session.power
+        } else {
+            session.coefficient(kind)
+        }
+    };
+    let positive = || problem.sessions.iter().map(of).filter(|coefficient| *coefficient > 0);
+    positive().min().unwrap_or(1)..=positive().max().unwrap_or(1)
+}
+
 fn never_served(problem: &Problem) -> i128 {
     let lost = |session: &Session| i128::from(session.penalty) * i128::from(session.wanted);
     problem
@@ -230,11 +247,7 @@ impl Scale {
         let length = problem.lengths.iter().copied().fold(1, i64::max) as f64;
         let mut load = [1.0; ROW_KINDS];
         for (kind, load) in load.iter_mut().enumerate() {
-            *load = if kind == PEAK {
-                largest(&|s| s.power)
-            } else {
-                largest(&|s| s.coefficient(kind))
-            };
+            *load = *coefficients(problem, kind).end() as f64;
         }
         // What an amount costs on average: prices count as they are written, sessions as they are many.
         let slots = problem.slots().max(1) as f64;

@@ -11,7 +11,8 @@
 //! # Ranges
 //! Coefficients, lengths (>= 1), rates, needs, powers and penalties are not negative; a negative limit counts as zero. Prices may be
 //! negative. For every node and kind the worst load, the sum of `coefficient * most * length`, and every limit times its length, must
-//! stay below 2^60; `penalty` and `price * power` below 2^40. Money is summed in `i128`.
+//! stay below 2^60; `penalty` and `price * power` below 2^40; the coefficients of a kind within a factor of 2^10, the tree less
+//! than 64 deep. Money is summed in `i128`.
 
 /// Kinds of limit that a node may have: the three line conductors and the total power.
 pub const KINDS: usize = 4;
@@ -243,5 +244,90 @@ impl Problem {
             cost += i128::from(charge.price) * i128::from(peak);
         }
         Value { cost, unserved, peak }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two slots of lengths 1 and 2; a feeder under the root; one car that loads the first conductor twice.
+    fn problem() -> Problem {
+        let session = Session {
+            node: 1,
+            first_slot: 0,
+            end_slot: 2,
+            most: 10,
+            wanted: 25,
+            line: [2, 0, 0],
+            total: 0,
+            power: 3,
+            penalty: 100,
+        };
+        Problem {
+            lengths: vec![1, 2],
+            prices: vec![5, 7],
+            parents: vec![None, Some(0)],
+            limits: vec![Limit {
+                node: 0,
+                kind: 0,
+                by_slot: vec![100, 10],
+            }],
+            sessions: vec![session],
+            demand_charge: Some(DemandCharge {
+                price: 11,
+                peak_so_far: 4,
+                base_load: vec![1, 6],
+            }),
+        }
+    }
+
+    fn plan(amounts: [i64; 2]) -> Plan {
+        let mut plan = Plan::idle(&problem());
+        plan.of_mut(0).copy_from_slice(&amounts);
+        plan
+    }
+
+    #[test]
+    fn a_plan_is_worth_what_it_is() {
+        let value = problem().assess(&plan([10, 9])).expect("the plan is feasible");
+        // Power 30 in the first slot; 27 over a length of 2 in the second, rounded up, and the base load of 6.
+        assert_eq!(value.peak, 31);
+        assert_eq!(value.cost, 5 * 30 + 7 * 27 + 11 * 31);
+        assert_eq!(value.unserved, 100 * 6);
+        assert_eq!(value.total(), value.cost + value.unserved);
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        let problem = problem();
+        assert_eq!(problem.assess(&plan([11, 0])), Err(Fault::Rate { session: 0, slot: 0 }));
+        assert_eq!(problem.assess(&plan([-1, 0])), Err(Fault::Rate { session: 0, slot: 0 }));
+        assert_eq!(problem.assess(&plan([10, 20])), Err(Fault::Surplus { session: 0 }));
+        // 2 x 11 is more than 10 over a length of 2.
+        assert_eq!(
+            problem.assess(&plan([0, 11])),
+            Err(Fault::Excess {
+                node: 0,
+                kind: 0,
+                slot: 1
+            })
+        );
+        assert_eq!(problem.assess(&Plan::default()), Err(Fault::Shape));
+    }
+
+    #[test]
+    fn a_negative_limit_counts_as_zero() {
+        let mut problem = problem();
+        problem.limits[0].by_slot[0] = -5;
+        assert!(problem.assess(&plan([0, 5])).is_ok());
+        assert_eq!(
+            problem.assess(&plan([1, 5])),
+            Err(Fault::Excess {
+                node: 0,
+                kind: 0,
+                slot: 0
+            })
+        );
     }
 }

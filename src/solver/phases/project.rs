@@ -196,3 +196,120 @@ pub(super) fn sum<S: Simd>(lanes: f32x8<S>) -> f32 {
 fn lanes(cells: &[f32]) -> std::slice::ChunksExact<'_, f32> {
     cells.chunks_exact(LANES)
 }
+
+#[cfg(test)]
+mod tests {
+    use fearless_simd::{Level, dispatch};
+
+    use super::super::testing::Numbers;
+    use super::*;
+
+    /// The level by halving, in `f64`.
+    fn level_by_halving(moved: &[f64], most: &[f64], wanted: f64, highest: f64) -> f64 {
+        let held = |level: f64| -> f64 {
+            moved
+                .iter()
+                .zip(most)
+                .map(|(v, most)| (v + level).clamp(0.0, *most))
+                .sum()
+        };
+        let (mut low, mut high) = (-1e3, highest);
+        if held(high) <= wanted {
+            return high;
+        }
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            if held(middle) < wanted {
+                low = middle
+            } else {
+                high = middle
+            }
+        }
+        high
+    }
+
+    fn check(seed: u64) {
+        let mut numbers = Numbers::new(seed);
+        let lanes = numbers.between(1, 9) as usize;
+        let mut draw = |low: f64, high: f64| low + (high - low) * numbers.between(0, 1_000_001) as f64 / 1e6;
+        let (mut amounts, mut most, mut prices) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..lanes * LANES {
+            most.push(if draw(0.0, 1.0) < 0.2 {
+                0.0
+            } else {
+                draw(0.1, 1.0) as f32
+            });
+            amounts.push(draw(0.0, 1.0) as f32);
+            prices.push(draw(-1.0, 3.0) as f32);
+        }
+        let room: f64 = most.iter().map(|&most| f64::from(most)).sum();
+        let (wanted, step, highest) = (draw(0.0, 1.2) * room, draw(0.01, 2.0), draw(0.5, 5.0));
+        let moved: Vec<f64> = amounts
+            .iter()
+            .zip(&prices)
+            .map(|(&x, &p)| f64::from(x) - step * f64::from(p))
+            .collect();
+        let bounds: Vec<f64> = most.iter().map(|&most| f64::from(most)).collect();
+        let level = level_by_halving(&moved, &bounds, wanted, highest);
+        let anchor = vec![0.25; amounts.len()];
+        let before = amounts.clone();
+        let (mut projected, mut taken) = (vec![0.0; amounts.len()], vec![1.0; amounts.len()]);
+        // A search that begins at the last level needs a pass or two; begun anywhere it may need all, several times.
+        let mut begin = 0.0;
+        for _ in 0..20 {
+            amounts.copy_from_slice(&before);
+            taken.fill(1.0);
+            let need = Need {
+                wanted: wanted as f32,
+                step: step as f32,
+                highest_level: highest as f32,
+                level: begin,
+                forth: 0.75,
+                back: 0.5,
+            };
+            let strips = Strips {
+                amounts: &mut amounts,
+                anchor: &anchor,
+                most: &most,
+                prices: &prices,
+                projected: &mut projected,
+                taken: &mut taken,
+            };
+            begin = dispatch!(Level::new(), simd => project(simd, strips, need)).0;
+        }
+        let tolerance = 2.0 * (f64::from(TOLERANCE.0) * wanted + f64::from(TOLERANCE.1)) + 1e-4;
+        let sum: f64 = projected.iter().map(|&x| f64::from(x)).sum();
+        let expected: f64 = moved
+            .iter()
+            .zip(&bounds)
+            .map(|(v, most)| (v + level).clamp(0.0, *most))
+            .sum();
+        assert!(
+            (sum - expected).abs() <= tolerance,
+            "seed {seed}: sum {sum}, expected {expected}"
+        );
+        for cell in 0..amounts.len() {
+            let beyond = 2.0 * projected[cell] - before[cell];
+            assert!((taken[cell] - (1.0 + beyond)).abs() < 1e-5, "seed {seed}");
+            assert!(
+                (amounts[cell] - (0.75 * beyond + 0.5 * 0.25)).abs() < 1e-5,
+                "seed {seed}"
+            );
+            assert!((0.0..=most[cell]).contains(&projected[cell]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn it_finds_the_nearest_point_that_has_what_is_wanted() {
+        (0..500).for_each(check);
+    }
+
+    #[test]
+    fn sums_are_the_same_on_every_machine() {
+        let cells: Vec<f32> = (0..8).map(|lane| 1.0 / (lane as f32 + 3.0)).collect();
+        let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|lane: usize| cells[lane]);
+        let by_hand = ((a + e) + (c + g)) + ((b + f) + (d + h));
+        let by_lanes = dispatch!(Level::new(), simd => sum(f32x8::from_slice(simd, &cells)));
+        assert_eq!(by_lanes.to_bits(), by_hand.to_bits());
+    }
+}

@@ -149,3 +149,90 @@ impl Search<'_, '_> {
         moved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::Layout;
+    use super::super::problem::{Limit, Problem, Session};
+    use super::super::testing::{Shape, keeps_all_limits, random};
+    use super::*;
+
+    fn car(line: [i64; 3], stay: std::ops::Range<usize>) -> Session {
+        let power = line.iter().sum();
+        Session {
+            node: 0,
+            first_slot: stay.start,
+            end_slot: stay.end,
+            most: 10,
+            wanted: 10,
+            line,
+            total: 0,
+            power,
+            penalty: 100 * power,
+        }
+    }
+
+    /// A three-phase car can only charge in slot 0, where one car each is on the first and on the second conductor; the first can move
+    /// to slot 1, the second only if a third moves on from there to slot 2.
+    #[test]
+    fn room_is_made_on_every_conductor_and_in_two_steps() {
+        let sessions = vec![
+            car([1, 0, 0], 0..2),
+            car([0, 1, 0], 0..2),
+            car([0, 1, 0], 1..3),
+            car([1, 1, 1], 0..1),
+        ];
+        let problem = Problem {
+            lengths: vec![1; 3],
+            prices: vec![1; 3],
+            parents: vec![None],
+            limits: (0..3)
+                .map(|kind| Limit {
+                    node: 0,
+                    kind,
+                    by_slot: vec![10; 3],
+                })
+                .collect(),
+            sessions,
+            demand_charge: None,
+        };
+        let layout = Layout::new(&problem);
+        let mut draft = Draft::new(&layout);
+        let at = |session: usize| {
+            layout
+                .cells
+                .iter()
+                .position(|cells| cells.session == session)
+                .expect("it has slots")
+        };
+        for (session, slot) in [(0, 0), (1, 0), (2, 1)] {
+            draft.shift(at(session), slot, 10);
+        }
+        assert_eq!(draft.room(at(3), 0), 0);
+        serve_what_is_left(&mut draft, 1_000);
+        let plan = draft.plan();
+        assert!(keeps_all_limits(&problem, &plan));
+        assert_eq!(draft.value().unserved, 0);
+        assert_eq!(
+            (plan.of(0), plan.of(1), plan.of(2)),
+            (&[0, 10][..], &[0, 10][..], &[0, 10][..])
+        );
+    }
+
+    #[test]
+    fn whatever_is_moved_keeps_every_limit_and_serves_no_less() {
+        for seed in 0..60 {
+            let problem = random(seed, Shape::General, false);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            let mut left: i64 = draft.left.iter().sum();
+            for work in [1, 10, 100, 1_000] {
+                serve_what_is_left(&mut draft, work);
+                let now: i64 = draft.left.iter().sum();
+                assert!(now <= left && draft.left.iter().all(|&left| left >= 0), "seed {seed}");
+                left = now;
+                assert!(keeps_all_limits(&problem, &draft.plan()), "seed {seed}");
+            }
+        }
+    }
+}

@@ -37,6 +37,8 @@ pub(super) struct Rows {
     pub columns: usize,
     /// By (node, kind, column): the lowest chunk at or above the node.
     lowest: Vec<usize>,
+    /// Nodes on the longest way to the root.
+    pub depth: usize,
     /// Chunks of the peak's rows, by column; empty without a demand charge.
     pub peak: std::ops::Range<usize>,
 }
@@ -55,6 +57,7 @@ impl Rows {
             capacity: vec![UNLIMITED; LANES],
             columns,
             lowest: vec![0; problem.parents.len() * KINDS * columns],
+            depth: depth(problem),
             peak: 1..1,
         };
         rows.add_peak(problem);
@@ -111,42 +114,56 @@ impl Rows {
     fn add_kind(&mut self, problem: &Problem, kind: usize, limits: &[i64]) {
         let slots = problem.slots();
         let worst = worst_loads(problem, kind, limits);
-        // The tightest limit at or above each node.
-        let mut tightest = limits.to_vec();
+        // The tightest row kept at or above each node. Rows left out must not imply each other in a circle: only kept ones count.
+        let mut tightest = vec![UNLIMITED; limits.len()];
         for node in 0..problem.parents.len() {
-            for slot in 0..slots {
+            let own = node * slots..(node + 1) * slots;
+            let mut kept = vec![false; slots];
+            for (slot, at) in own.clone().enumerate() {
                 let above = problem.parents[node].map_or(UNLIMITED, |parent| tightest[parent * slots + slot]);
-                let own = node * slots + slot;
-                tightest[own] = above.min(limits[own]);
+                kept[slot] = worst[at] > limits[at] && limits[at] < above;
+                tightest[at] = if kept[slot] { limits[at] } else { above };
             }
-            for column in 0..self.columns {
-                let above = problem.parents[node].map_or(0, |parent| self.lowest(parent, kind, column));
-                let binds = |slot: usize| {
-                    let limit = limits[node * slots + slot];
-                    let implied = problem.parents[node].is_some_and(|parent| limit >= tightest[parent * slots + slot]);
-                    worst[node * slots + slot] > limit && !implied
-                };
-                let in_chunk = column * LANES..((column + 1) * LANES).min(slots);
-                let chunk = if in_chunk.clone().any(binds) {
-                    self.chunks.push(Chunk {
-                        kind,
-                        node,
-                        column,
-                        parent: above,
-                    });
-                    let row = |slot: usize| match in_chunk.contains(&slot) && binds(slot) {
-                        true => limits[node * slots + slot] * problem.lengths[slot],
-                        false => UNLIMITED,
-                    };
-                    self.capacity.extend((column * LANES..(column + 1) * LANES).map(row));
-                    self.chunks.len() - 1
-                } else {
-                    above
-                };
-                self.lowest[(node * KINDS + kind) * self.columns + column] = chunk;
-            }
+            self.add_node(problem, node, kind, &kept, &limits[own]);
         }
     }
+
+    /// `kept` and `limits` by slot.
+    fn add_node(&mut self, problem: &Problem, node: usize, kind: usize, kept: &[bool], limits: &[i64]) {
+        for column in 0..self.columns {
+            let above = problem.parents[node].map_or(0, |parent| self.lowest(parent, kind, column));
+            let slots = column * LANES..(column + 1) * LANES;
+            let keeps = |slot: usize| kept.get(slot).is_some_and(|kept| *kept);
+            let chunk = if slots.clone().any(keeps) {
+                self.chunks.push(Chunk {
+                    kind,
+                    node,
+                    column,
+                    parent: above,
+                });
+                let capacity = |slot: usize| {
+                    if keeps(slot) {
+                        limits[slot] * problem.lengths[slot]
+                    } else {
+                        UNLIMITED
+                    }
+                };
+                self.capacity.extend(slots.map(capacity));
+                self.chunks.len() - 1
+            } else {
+                above
+            };
+            self.lowest[(node * KINDS + kind) * self.columns + column] = chunk;
+        }
+    }
+}
+
+fn depth(problem: &Problem) -> usize {
+    let mut depths: Vec<usize> = Vec::with_capacity(problem.parents.len());
+    for parent in &problem.parents {
+        depths.push(1 + parent.map_or(0, |parent| depths[parent]));
+    }
+    depths.into_iter().fold(1, usize::max)
 }
 
 /// Rate limits by (node, slot) for each kind that has any.
@@ -187,4 +204,75 @@ fn worst_loads(problem: &Problem, kind: usize, limits: &[i64]) -> Vec<i64> {
         }
     }
     worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Limit, Session};
+    use super::*;
+
+    /// A root with a feeder and a panel below it, ten slots, one car of rate 10 on the first conductor at the panel in slots 2..9.
+    fn rows(limits: [i64; 3]) -> Rows {
+        let session = Session {
+            node: 2,
+            first_slot: 2,
+            end_slot: 9,
+            most: 10,
+            wanted: 100,
+            line: [1, 0, 0],
+            total: 0,
+            power: 1,
+            penalty: 1,
+        };
+        let limit = |(node, most): (usize, &i64)| Limit {
+            node,
+            kind: 0,
+            by_slot: vec![*most; 10],
+        };
+        Rows::new(&Problem {
+            lengths: vec![1; 10],
+            prices: vec![1; 10],
+            parents: vec![None, Some(0), Some(1)],
+            limits: limits.iter().enumerate().map(limit).collect(),
+            sessions: vec![session],
+            demand_charge: None,
+        })
+    }
+
+    /// Nodes that keep a row.
+    fn kept(limits: [i64; 3]) -> Vec<usize> {
+        let rows = rows(limits);
+        (0..3).filter(|&node| rows.holds(node, 0)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_so_far_is_left_out() {
+        assert!(kept([10, 10, 10]).is_empty());
+        assert_eq!(kept([9, 10, 10]), [0]);
+    }
+
+    #[test]
+    fn what_a_row_above_or_below_implies_is_left_out() {
+        assert_eq!(kept([20, 7, 8]), [1]);
+        assert_eq!(kept([20, 7, 5]), [2]);
+    }
+
+    #[test]
+    fn equal_rows_do_not_imply_each_other_away() {
+        assert_eq!(kept([7, 7, 7]).len(), 1);
+    }
+
+    #[test]
+    fn only_slots_with_cars_bind() {
+        let rows = rows([5, 20, 20]);
+        assert_eq!(rows.chunks.len(), 1 + 2);
+        let lanes: Vec<bool> = rows.capacity[LANES..]
+            .iter()
+            .map(|&capacity| capacity < UNLIMITED)
+            .collect();
+        assert_eq!(lanes.iter().filter(|binds| **binds).count(), 7);
+        assert!(!lanes[1] && lanes[2] && lanes[8] && !lanes[9]);
+        assert_eq!(rows.lowest(2, 0, 0), 1);
+        assert_eq!(rows.lowest(2, 1, 0), 0);
+    }
 }

@@ -43,3 +43,42 @@ fn settle_session(draft: &mut Draft, position: usize, order: &[usize]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::Layout;
+    use super::super::reroute::serve_what_is_left;
+    use super::super::testing::{Shape, keeps_all_limits, random};
+    use super::*;
+
+    #[test]
+    fn nobody_loses_energy_and_nothing_becomes_dearer() {
+        let mut cheaper = 0;
+        for seed in 0..60 {
+            let mut problem = random(seed, Shape::General, false);
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            serve_what_is_left(&mut draft, 1_000);
+            let (before, left, plan) = (draft.value(), draft.left.clone(), draft.plan());
+            // The same plan when the prices have turned round.
+            problem.prices.reverse();
+            let layout = Layout::new(&problem);
+            let mut draft = Draft::new(&layout);
+            for (position, cells) in layout.cells.iter().enumerate() {
+                draft.replace(position, plan.of(cells.session).iter().copied());
+            }
+            draft.sum_loads(|_| true);
+            let turned = draft.value();
+            settle(&mut draft);
+            let after = draft.value();
+            assert!(
+                after.cost <= turned.cost && after.unserved == before.unserved,
+                "seed {seed}"
+            );
+            assert_eq!(draft.left, left, "seed {seed}");
+            assert!(keeps_all_limits(&problem, &draft.plan()), "seed {seed}");
+            cheaper += usize::from(after.cost < turned.cost);
+        }
+        assert!(cheaper > 20, "only {cheaper} became cheaper");
+    }
+}

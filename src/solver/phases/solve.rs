@@ -5,13 +5,20 @@
 use super::bound::{Multipliers, Objective};
 use super::descent::Descent;
 use super::layout::Layout;
-use super::polish::{Polish, Polished};
+use super::polish::Polish;
 use super::problem::{Plan, Problem, Value};
 use super::rows::{LANES, ROW_KINDS};
 use super::start::Start;
 
 /// Iterations before the first polish.
 const FIRST_CHECK: usize = 32;
+/// The same from an earlier outcome.
+const FIRST_CHECK_WARM: usize = 16;
+
+/// So many times the gap that is allowed is far.
+const FAR: i128 = 4;
+/// Checks of the bound alone in a row.
+const MOST_SKIPPED: usize = 2;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +78,7 @@ impl Outcome {
         share(self.value.unserved - self.unserved_bound, worth)
     }
 
-    /// What the plan may cost above the cheapest plan that loses no more by not serving, as a share of its cost.
+    /// What the plan may cost above the cheapest plan that loses no more by not serving, as a share of its cost; infinite if it is free.
     pub fn cost_gap(&self) -> f64 {
         share(self.value.total() - self.bound, self.value.cost)
     }
@@ -81,7 +88,7 @@ fn share(part: i128, whole: i128) -> f64 {
     if part <= 0 {
         0.0
     } else {
-        part as f64 / (whole.abs().max(1)) as f64
+        part as f64 / whole.abs() as f64
     }
 }
 
@@ -96,23 +103,30 @@ pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Out
     run.learn_bound(&start.multipliers);
     run.least_unserved = start.cut.bound(&layout, Objective::Unserved).max(run.least_unserved);
     let mut descent = Descent::new(&layout);
-    descent.begin(&start.amounts, &start.multipliers, start.peak);
-    descent.set_weight(match warm.filter(|warm| warm.weight > 0.0) {
-        Some(warm) => warm.weight,
-        None => run.first_weight(),
-    });
+    let known_weight = warm.map(|warm| warm.weight).filter(|weight| *weight > 0.0);
+    let weight = known_weight.unwrap_or_else(|| run.first_weight());
+    descent.begin(&start.amounts, &start.multipliers, start.peak, weight);
     if warm.is_some() || budget.iterations == 0 {
         run.check(&start.amounts, start.peak, start.highest_power);
     }
+    let first_check = if warm.is_some() { FIRST_CHECK_WARM } else { FIRST_CHECK };
     while !run.is_done() && descent.iterations() < budget.iterations {
         let next = (descent.iterations() * 11 / 10 + 16)
-            .max(FIRST_CHECK)
+            .max(first_check)
             .min(budget.iterations);
         descent.advance(next - descent.iterations());
         run.learn_bound(descent.multipliers());
-        run.check(descent.amounts(), descent.peak(), start.highest_power);
+        if run.may_be_close() || descent.iterations() == budget.iterations {
+            run.check(descent.amounts(), descent.peak(), start.highest_power);
+        }
     }
     run.finish(&descent)
+}
+
+/// A plan and what it is worth.
+struct Polished {
+    value: Value,
+    plan: Plan,
 }
 
 /// What is known so far.
@@ -124,6 +138,13 @@ struct Run<'a> {
     bound: i128,
     least_unserved: i128,
     checks: usize,
+    /// The peak of the last plan that needed more than the search allowed.
+    known_peak: Option<i64>,
+    exacts: usize,
+    /// Checks of the bound alone since the last plan.
+    skipped: usize,
+    /// No exact flows before this check.
+    next_exact: usize,
 }
 
 impl<'a> Run<'a> {
@@ -137,6 +158,10 @@ impl<'a> Run<'a> {
             bound: idle.bound(layout, Objective::All),
             least_unserved: idle.bound(layout, Objective::Unserved),
             checks: 0,
+            known_peak: None,
+            exacts: 0,
+            skipped: 0,
+            next_exact: 0,
         }
     }
 
@@ -168,36 +193,55 @@ impl<'a> Run<'a> {
         money * 1_000_000 <= value * i128::from(self.budget.gap_millionths)
     }
 
+    /// Whether a plan now may be good enough. While the bound is far below the best plan it is not worth making one each time.
+    fn may_be_close(&mut self) -> bool {
+        self.skipped += 1;
+        let is_far = self
+            .best
+            .as_ref()
+            .is_some_and(|best| !self.is_close((best.value.total() - self.bound) / FAR));
+        if is_far && self.skipped <= MOST_SKIPPED {
+            return false;
+        }
+        self.skipped = 0;
+        true
+    }
+
     /// Makes plans from a proposal. `highest`: no peak above it is of use.
     fn check(&mut self, proposal: &[f32], peak: i64, highest: i64) {
         self.checks += 1;
-        let known = self.best.as_ref().map(|best| best.value.peak);
-        let lost = self.try_peak(proposal, peak);
-        if self.layout.rows.peak.is_empty() || self.is_done() || self.is_close(2 * (lost - self.least_unserved)) {
-            return;
-        }
-        // The peak was too low for the energy: the best is between it and one that is known to be high enough.
-        let high = known.unwrap_or(highest);
-        if high > peak {
-            self.try_peak(proposal, high);
-            if !self.is_done() {
-                self.try_peak(proposal, peak + (high - peak) / 2);
+        let mut best = (self.quick(proposal, peak), peak);
+        if !self.layout.rows.peak.is_empty() && self.wastes(best.0) {
+            // The peak was too low for the energy: the best is between it and one that is known to be high enough.
+            let high = self.known_peak.unwrap_or(highest);
+            for peak in [high, peak + (high - peak) / 2] {
+                if high > best.1 && !self.is_done() {
+                    let value = self.quick(proposal, peak);
+                    if value.total() < best.0.total() {
+                        best = (value, peak);
+                    }
+                }
             }
+            self.known_peak = Some(best.1);
+        }
+        // What quick plans leave unserved the exact flows may serve. They cost more, so what did not help is not done again soon.
+        if !self.is_done() && (self.wastes(best.0) || self.checks.is_multiple_of(4)) && self.checks >= self.next_exact {
+            let value = self.polish.exact(proposal, best.1);
+            self.accept(value);
+            self.exacts += 1;
+            self.next_exact = self.checks + self.exacts;
         }
     }
 
-    /// Makes a plan under a peak, exactly if too much stays unserved otherwise. Returns what is lost by not serving.
-    fn try_peak(&mut self, proposal: &[f32], peak: i64) -> i128 {
-        let quick = self.polish.quick(proposal, peak);
-        let lost = quick.unserved;
-        self.accept(quick);
-        if self.is_done() || (self.is_close(2 * (lost - self.least_unserved)) && self.checks % 4 != 0) {
-            return lost;
-        }
-        let exact = self.polish.exact(proposal, peak);
-        let lost = exact.unserved.min(lost);
-        self.accept(exact);
-        lost
+    /// Whether more is lost by not serving than must be, so that it matters.
+    fn wastes(&self, value: Value) -> bool {
+        !self.is_close(2 * (value.unserved - self.least_unserved))
+    }
+
+    fn quick(&mut self, proposal: &[f32], peak: i64) -> Value {
+        let value = self.polish.quick(proposal, peak);
+        self.accept(value);
+        value
     }
 
     fn accept(&mut self, value: Value) {

@@ -7,7 +7,7 @@
 //! Multipliers are only proposals; [`bound`](super::bound) is what proves.
 
 use super::bound::Multipliers;
-use super::forest::{Branch, Forest};
+use super::forest::{Branch, Forest, Share};
 use super::layout::Layout;
 use super::problem::{DemandCharge, Session, TOTAL};
 use super::rows::{LANES, PEAK};
@@ -64,17 +64,23 @@ impl Start {
     fn add_flow(&mut self, layout: &Layout, conductor: usize, money: f64, cut: &mut [f64]) {
         let problem = layout.problem;
         let loads = |group: &usize| layout.groups[*group].coefficients[conductor] > 0;
+        // Flow is counted in the least coefficient of the conductor, so that it is nearly the amount itself.
+        let least = *layout.coefficients[conductor].start();
         let branch = Branch {
-            loads: vec![(conductor, 1)],
+            loads: vec![(conductor, least)],
             groups: (0..layout.groups.len()).filter(loads).collect(),
         };
         let coefficient = |member: usize| layout.groups[layout.cells[member].group].coefficients[conductor];
-        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], coefficient) else {
+        let share = |member: usize| Share {
+            parts: coefficient(member),
+            of: least,
+        };
+        let Some(forest) = Forest::new(layout, Vec::new(), vec![branch], share) else {
             return;
         };
         let capacities = forest.capacities(layout, |row| layout.rows.capacity[row]);
         let dearest = problem.prices.iter().copied().fold(1, i64::max);
-        let worth = |session: &Session| session.penalty.div_euclid(session.power.max(1)) + 1;
+        let worth = |session: &Session| (session.penalty + session.power.max(1) - 1) / session.power.max(1);
         let penalty = problem.sessions.iter().map(worth).fold(dearest, i64::max);
         let task = Task {
             capacities: &capacities,
@@ -96,7 +102,8 @@ impl Start {
             let cells = &layout.cells[member];
             let coefficients = &layout.groups[cells.group].coefficients[..TOTAL];
             let copies = coefficients.iter().filter(|coefficient| **coefficient > 0).count() as f64;
-            let unit = layout.scale.amount * copies * coefficient(member) as f64;
+            let flow_per_amount = coefficient(member) as f64 / least as f64 / forest.grain as f64;
+            let unit = layout.scale.amount * copies * flow_per_amount;
             for (amount, copy) in self.amounts[cells.offset..]
                 .iter_mut()
                 .zip(flow.amounts(&forest.network, session))
@@ -195,4 +202,51 @@ fn money_per_price(layout: &Layout) -> Option<f64> {
         }
     }
     (sums.0 > 0.0).then(|| sums.0 / sums.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bound::Objective;
+    use super::super::testing::{Shape, linear_optimum, random};
+    use super::*;
+
+    fn bound(problem: &super::super::Problem) -> f64 {
+        let layout = Layout::new(problem);
+        let start = Start::from_flows(&layout);
+        Multipliers::from_search(&layout, &start.multipliers).bound(&layout, Objective::All) as f64
+    }
+
+    #[test]
+    fn on_one_conductor_the_first_bound_is_the_optimum() {
+        for seed in 0..60 {
+            let mut problem = random(seed, Shape::Classical, false);
+            problem.sessions.retain(|session| session.line == [0, 1, 0]);
+            let optimum = linear_optimum(&problem);
+            let bound = bound(&problem);
+            assert!(
+                (bound - optimum).abs() <= 1e-5 * optimum.abs() + 10.0,
+                "seed {seed}: {bound}, optimum {optimum}"
+            );
+        }
+    }
+
+    #[test]
+    fn mixed_phases_begin_near_the_optimum() {
+        let (mut near, count) = (0, 100);
+        for seed in 0..count {
+            let problem = random(seed, Shape::Classical, false);
+            let optimum = linear_optimum(&problem);
+            near += usize::from(bound(&problem) >= 0.95 * optimum);
+        }
+        assert!(near >= 70, "only {near} of {count}");
+    }
+
+    #[test]
+    fn without_conductors_nothing_is_known() {
+        let mut problem = random(1, Shape::Classical, true);
+        problem.sessions.iter_mut().for_each(|session| session.line = [0; 3]);
+        let start = Start::from_flows(&Layout::new(&problem));
+        assert!(start.multipliers.iter().all(|&multiplier| multiplier == 0.0));
+        assert_eq!(start.peak, problem.least_peak());
+    }
 }
