@@ -70,6 +70,31 @@ fn known_optima_are_found() {
     }
 }
 
+#[cfg(feature = "highs")]
+#[test]
+fn solvers_agree() {
+    for seed in 0..30 {
+        let days = [Schema::Power, Schema::Phases].map(|schema| {
+            generator::generate(&Shape {
+                seed,
+                ..shape(schema, 5 + seed as usize, Supply::Tight)
+            })
+        });
+        for instance in days {
+            for demand_charge in [false, true] {
+                let extras = Extras {
+                    demand_charge,
+                    minimum: false,
+                };
+                for backend in [Backend::HighsSimplex, Backend::HighsInteriorPoint] {
+                    let optimum = Program::new(&instance, extras).load(backend).solve().unwrap();
+                    assert_near(optimum.cost, oracle::least_cost(&instance, extras), 1e-7);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_checker_agrees_with_the_program_on_its_own_plan() {
     for name in ["ev_50x96", "p3_50x96"] {

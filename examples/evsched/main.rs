@@ -14,6 +14,8 @@ mod instances;
 #[path = "../../tests/support/phases_form.rs"]
 mod phases_form;
 mod solve;
+#[path = "../../tests/support/stopwatch.rs"]
+mod stopwatch;
 
 use instances::reader::{self, File};
 use instances::writer;

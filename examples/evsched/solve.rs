@@ -5,6 +5,7 @@
 use crate::flow_form::{self, FlowForm};
 use crate::instances::{Amounts, Instance, Unit};
 use crate::phases_form::PhasesForm;
+use crate::stopwatch::peak_rss_kib;
 use laddplan::solver::flow::Flow;
 use laddplan::solver::flow::peak::PeakBudget;
 use laddplan::solver::phases::{self, Budget};
@@ -94,11 +95,4 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let begin = std::time::Instant::now();
     let result = work();
     (result, u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX))
-}
-
-/// The most memory this process had, where Linux tells it.
-fn peak_rss_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
