@@ -5,7 +5,7 @@
 
 use laddplan::domain::conversion::{Conversion, Load, Phase, PhasePair, Rate, Wiring};
 use laddplan::domain::ids::{EvseId, NodeId, SessionId};
-use laddplan::domain::limits::Capacity;
+use laddplan::domain::limits::{Capacity, FixedLimits, NodeLimit, PrimaryLimit};
 use laddplan::domain::plan::{Budget, Note, Plan};
 use laddplan::domain::session::Tier;
 use laddplan::domain::site::{Fairness, RateChoice, Steps};
@@ -42,6 +42,12 @@ struct CaseNode {
     parent: Option<String>,
     limit_a: Option<BySlot>,
     limit_w: Option<BySlot>,
+    /// How far apart two line currents may be.
+    unbalance_a: Option<i64>,
+    /// In each line of the primary of the transformer that the node hangs on.
+    primary_a: Option<i64>,
+    #[serde(default = "turns_ratio")]
+    turns_ratio: u32,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +82,8 @@ struct CaseSession {
     max_w: i64,
     #[serde(default)]
     default_a: i64,
+    /// On how many phases the car is said to charge.
+    car_phases: Option<u8>,
     need_wh: Option<i64>,
     #[serde(default)]
     guaranteed_wh: i64,
@@ -117,6 +125,9 @@ fn fairness() -> String {
 fn volts() -> i64 {
     230
 }
+fn turns_ratio() -> u32 {
+    4
+}
 fn efficiency_percent() -> u8 {
     100
 }
@@ -157,7 +168,7 @@ impl CaseSession {
 
     fn snapshot(&self, case: &Case) -> SnapshotSession {
         let is_dc = self.wiring == "DC";
-        let conversion = Conversion::new(&self.wiring(), Volts::from_volts(case.volts));
+        let conversion = Conversion::new(&self.wiring(), Volts::from_volts(case.volts)).for_car(self.car_phases);
         let (minimum, maximum, step) = if is_dc {
             (1, self.max_w, 1)
         } else {
@@ -167,7 +178,7 @@ impl CaseSession {
             id: SessionId::parse(&self.id).expect("a valid id"),
             evse: EvseId::parse(&format!("evse-{}", self.id)).expect("a valid id"),
             node: case.node(&self.node),
-            power: conversion.nominal_power(None),
+            power: conversion.nominal_power(self.car_phases),
             conversion,
             default: Rate::new(self.default_a * 10),
             choice: RateChoice {
@@ -195,12 +206,19 @@ impl Case {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let capacity = |node: &CaseNode, slot: usize| Capacity {
-            line: [node
-                .limit_a
-                .as_ref()
-                .map(|limit| DeciAmps::from_deciamps(limit.at(slot) * 10)); 3],
-            total: node.limit_w.as_ref().map(|limit| Watts::from_watts(limit.at(slot))),
+        let amperes = |amperes: i64| DeciAmps::from_deciamps(amperes * 10);
+        let capacity = |node: &CaseNode, slot: usize| {
+            let limit = NodeLimit {
+                line: node.limit_a.as_ref().map(|limit| amperes(limit.at(slot))),
+                total: node.limit_w.as_ref().map(|limit| Watts::from_watts(limit.at(slot))),
+            };
+            Capacity::from(limit).with_fixed(&FixedLimits {
+                unbalance: node.unbalance_a.map(amperes),
+                primary: node.primary_a.map(|line| PrimaryLimit {
+                    line: amperes(line),
+                    turns_ratio_permille: node.turns_ratio * 1000,
+                }),
+            })
         };
         let prices = self.prices_per_kwh.clone().unwrap_or_else(|| vec![0.1; self.slots]);
         Snapshot {

@@ -22,6 +22,7 @@ fn site() -> Site {
             line: Some(DeciAmps::from_deciamps(line)),
             total: None,
         },
+        fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
     };

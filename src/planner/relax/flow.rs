@@ -2,8 +2,8 @@
 //!
 //! Decides whether a site is one of these, and in which units its flow is counted. Cars are alike where the same rate means the same load
 //! and the same energy: all single-phase on one line, all three-phase, all DC. Single-phase cars on different lines are alike too
-//! as long as only the grid connection has a limit in total watts: then each line has a tree of its own. Limits are rounded so that every
-//! plan that keeps them is a flow here: bounds hold for the plan that comes of it.
+//! as long as only the grid connection has a limit in total watts, and no transformer's primary binds: then each line has a tree of its
+//! own. Limits are rounded so that every plan that keeps them is a flow here: bounds hold for the plan that comes of it.
 
 use super::super::draft::Draft;
 use super::super::problem::Problem;
@@ -15,7 +15,7 @@ use crate::domain::site::Fairness;
 use crate::solver::flow::peak::{PeakBudget, PeakCharge};
 use crate::solver::flow::ranks::{Claim, Division, Shares};
 use crate::solver::flow::{Flow, Network, Session, Task};
-use crate::units::{MoneyMicros, WattSeconds, Watts};
+use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
 
 /// Watt-seconds in a kilowatt-hour.
 const KWH: i128 = 3_600_000;
@@ -309,12 +309,16 @@ fn most_rate(problem: &Problem, index: usize) -> i64 {
 fn lanes(problem: &Problem, searched: &[usize]) -> Option<Vec<Lane>> {
     let conversion = |session: &usize| &problem.session(*session).conversion;
     let first = conversion(searched.first()?);
-    if searched.iter().all(|session| conversion(session) == first) {
+    let is_like_first = |session: &usize| {
+        let conversion = conversion(session);
+        conversion == first || !problem.unbalance_can_bind() && conversion.loads_like(first)
+    };
+    if searched.iter().all(is_like_first) {
         return Some(vec![Lane::Only]);
     }
     let are_lines = searched.iter().all(|session| only_line(conversion(session)).is_some());
     let same_total = searched.iter().all(|session| conversion(session).total == first.total);
-    (are_lines && same_total).then(|| Phase::ALL.map(Lane::Line).to_vec())
+    (are_lines && same_total && !problem.difference_can_bind()).then(|| Phase::ALL.map(Lane::Line).to_vec())
 }
 
 /// The line of a car that loads just one, an ampere for an ampere.
@@ -324,8 +328,7 @@ fn only_line(conversion: &Conversion) -> Option<Phase> {
     let line = lines
         .next()
         .filter(|line| conversion.star[line.index()] == PerRate::ONE)?;
-    let has_delta = conversion.delta.iter().any(|pair| *pair != PerRate::NONE);
-    (lines.next().is_none() && !has_delta).then_some(line)
+    (lines.next().is_none() && !conversion.has_delta()).then_some(line)
 }
 
 /// A tree for each lane, under one place that stands for the grid connection.
@@ -363,7 +366,10 @@ impl Forest {
                     .parents
                     .push(Some(problem.watched_parent(node).map_or(0, |parent| base + parent)));
                 for slot in 0..slots {
-                    let left = problem.capacity(node, slot);
+                    let left = &Capacity {
+                        unbalance: (problem.capacity(node, slot).unbalance).filter(|_| problem.unbalance_can_bind()),
+                        ..*problem.capacity(node, slot)
+                    };
                     let carried = &carried[node * slots + slot];
                     let rates = match lane {
                         Lane::Only => room(conversion, left, carried)?,
@@ -446,12 +452,34 @@ fn room(conversion: &Conversion, left: &Capacity, carried: &Load) -> Option<Opti
     let total = left
         .total
         .and_then(|limit| conversion.total.rate_within((limit - carried.total).watts()));
-    Some(lines.chain(total).map(Rate::value).min())
+    let alone = Phase::ALL.map(Phase::index).into_iter().filter_map(|line| {
+        let limit = left.unbalance?[line];
+        conversion.uneven[line].rate_within((limit - carried.uneven[line]).deciamps())
+    });
+    let between = PhasePair::ALL
+        .into_iter()
+        .filter_map(|pair| room_between(conversion, pair, left, carried));
+    Some(lines.chain(total).chain(alone).chain(between).map(Rate::value).min())
+}
+
+/// The room that the lines of `pair` have against each other, for cars that lie all between two lines or none.
+fn room_between(conversion: &Conversion, pair: PhasePair, left: &Capacity, carried: &Load) -> Option<Rate> {
+    let limit = left.difference?[pair.index()] - carried.line_differences()[pair.index()];
+    let star = pair.lines().map(|line| conversion.star[line.index()]);
+    // What lies between the two lines flows in both, in opposite directions.
+    let own = conversion.delta[pair.index()];
+    let counted: Vec<PerRate> = (star.into_iter().chain([own]).chain(conversion.delta))
+        .filter(|load| *load != PerRate::NONE)
+        .collect();
+    let each = -(-limit.deciamps()).div_euclid(counted.len().max(1) as i64);
+    counted.first()?.rate_within(each)
 }
 
 fn room_in_line(left: &Capacity, carried: &Load, line: Phase) -> Option<i64> {
-    let limit = left.line[line.index()]?;
-    Some((limit - carried.line_currents()[line.index()]).deciamps())
+    let line = line.index();
+    let in_line = left.line[line].map(|limit| limit - carried.line_currents()[line]);
+    let alone = left.unbalance.map(|limits| limits[line] - carried.uneven[line]);
+    in_line.into_iter().chain(alone).min().map(DeciAmps::deciamps)
 }
 
 #[cfg(test)]
