@@ -1,5 +1,8 @@
 //! Cases that an engineer in the field can read and check by hand: `golden/planner/*.json`.
 //!
+//! Each file is a class of problems with three cases: *feasible*, where there is room for all; *tight*, where there is exactly enough;
+//! *impossible*, where something must give, and the notes say what.
+//!
 //! Amperes are per phase, a wiring is "L1", "L1 L2 L3", "unknown 1", "L1-L2" or "DC". What `expect` does not mention is not
 //! judged, except that greedy and searched plan must both verify.
 
@@ -14,6 +17,14 @@ use laddplan::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, Volts, WattSecon
 use laddplan::{planner, verify};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Class {
+    feasible: Case,
+    tight: Case,
+    impossible: Case,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -387,18 +398,28 @@ fn plans_are_as_worked_by_hand() {
     let mut failures = Vec::new();
     for path in paths {
         let text = std::fs::read_to_string(&path).expect("a readable case");
-        let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let snapshot = case.snapshot();
-        let plan = planner::plan(&snapshot, Budget { iterations: 400 });
-        let mut wrong = differences(&case, &snapshot, &plan);
-        for plan in [&plan, &planner::greedy(&snapshot)] {
-            wrong.extend(verify::check(&snapshot, plan).iter().map(ToString::to_string));
+        let broken = |error: serde_json::Error| -> ! { panic!("{}: {error}", path.display()) };
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| broken(error));
+        let cases = if value.get("what").is_some() {
+            vec![("", serde_json::from_value(value).unwrap_or_else(|error| broken(error)))]
+        } else {
+            let class: Class = serde_json::from_value(value).unwrap_or_else(|error| broken(error));
+            vec![
+                ("feasible", class.feasible),
+                ("tight", class.tight),
+                ("impossible", class.impossible),
+            ]
+        };
+        for (name, case) in cases {
+            let snapshot = case.snapshot();
+            let plan = planner::plan(&snapshot, Budget { iterations: 400 });
+            let mut wrong = differences(&case, &snapshot, &plan);
+            for plan in [&plan, &planner::greedy(&snapshot)] {
+                wrong.extend(verify::check(&snapshot, plan).iter().map(ToString::to_string));
+            }
+            let file = path.file_stem().unwrap_or_default().display();
+            failures.extend(wrong.into_iter().map(|wrong| format!("{file}, {name}: {wrong}")));
         }
-        failures.extend(
-            wrong
-                .into_iter()
-                .map(|wrong| format!("{}: {wrong}", path.file_stem().unwrap_or_default().display())),
-        );
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
 use crate::domain::ids::*;
+use crate::domain::limits::FixedLimits;
 use crate::domain::site::*;
 use crate::units::Volts;
 

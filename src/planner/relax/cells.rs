@@ -373,7 +373,7 @@ mod tests {
     use super::super::super::greedy;
     use super::super::super::testing::*;
     use super::*;
-    use crate::domain::conversion::{Rate, Wiring, delta_line_current};
+    use crate::domain::conversion::{Rate, Wiring, delta_line_current, delta_line_difference};
     use crate::domain::snapshot::Snapshot;
     use crate::units::DeciAmps;
 
@@ -427,6 +427,63 @@ mod tests {
         assert!(rows_of(&snapshot).2);
         car(&mut snapshot, line_to_line(), 50);
         assert!(!rows_of(&snapshot).2);
+    }
+
+    #[test]
+    fn what_may_flow_alone_is_one_row_a_line() {
+        let mut snapshot = site(vec![Capacity {
+            unbalance: Some([DeciAmps::from_deciamps(200); 3]),
+            ..Capacity::UNLIMITED
+        }]);
+        car(&mut snapshot, three_phase(), 50);
+        car(&mut snapshot, on_l1(), 50);
+        // The two meet in L1; in L2 and L3 the first may be alone, which is a bound on its column: 20 A of 3 × 230 V.
+        let (rows, bounds, exact) = rows_of(&snapshot);
+        assert_eq!((rows, exact), (1, true));
+        assert!((bounds[0] - 13.8).abs() < 1e-9, "{bounds:?}");
+        snapshot.sessions[0].conversion = snapshot.sessions[0].conversion.clone().for_car(Some(3));
+        let (rows, bounds, _) = rows_of(&snapshot);
+        assert_eq!(rows, 0);
+        assert!(
+            (bounds[0] - 22.08).abs() < 1e-9 && (bounds[1] - 4.6).abs() < 1e-9,
+            "{bounds:?}"
+        );
+    }
+
+    #[test]
+    fn the_chords_of_differences_lie_inside_the_limit_and_touch_it_at_their_corners() {
+        let most = |[x, y, z]: [f64; 3]| {
+            let sums = DIFFERENCE_CHORDS.map(|chord| chord[0] * x + chord[1] * y + chord[2] * z);
+            sums.into_iter().fold(0.0, f64::max)
+        };
+        let exact = |currents: [i64; 3]| {
+            let [x, y, z] = currents.map(DeciAmps::from_deciamps);
+            delta_line_difference(x, y, z).deciamps() as f64
+        };
+        let mut worst: f64 = 1.0;
+        for x in (0..3_000_000_i64).step_by(210_000) {
+            for y in (0..3_000_000_i64).step_by(170_000) {
+                for z in (0..3_000_000_i64).step_by(190_000).filter(|z| x + y + z > 0) {
+                    let (sum, exact) = (most([x, y, z].map(|current| current as f64)), exact([x, y, z]));
+                    // Both may be off by a rounding.
+                    assert!(sum >= exact - 1.0, "{x}, {y}, {z}: {sum} of {exact}");
+                    worst = worst.max(sum / exact);
+                }
+            }
+        }
+        assert!((1.03..1.0354).contains(&worst), "{worst}");
+        for corner in [
+            [1_000, 0, 0],
+            [0, 1_000, 0],
+            [500, 500, 500],
+            [500, 1_000, 0],
+            [0, 0, 1_000],
+        ] {
+            assert!(
+                (most(corner.map(|current| current as f64)) - exact(corner)).abs() < 1.0,
+                "{corner:?}"
+            );
+        }
     }
 
     #[test]

@@ -544,6 +544,68 @@ mod tests {
         assert!(!is_flow(&site(vec![amperes(20)])), "there is nothing to search for");
     }
 
+    fn between_lines(unbalance: Option<i64>, difference: Option<i64>) -> Capacity {
+        let each = |limit: Option<i64>| limit.map(|amperes| [DeciAmps::from_deciamps(amperes * 10); 3]);
+        Capacity {
+            unbalance: each(unbalance),
+            difference: each(difference),
+            ..amperes(20)
+        }
+    }
+
+    /// What the flow serves of two cars under `limit` for an hour, in ampere-hours of one phase; `None` if that is no flow.
+    fn served(limit: Capacity, wirings: [Wiring; 2], car_phases: [Option<u8>; 2]) -> Option<i64> {
+        let mut snapshot = site(vec![limit]);
+        for (wiring, phases) in wirings.into_iter().zip(car_phases) {
+            let car = car(&mut snapshot, wiring, 96);
+            let session = &mut snapshot.sessions[car];
+            session.conversion = session.conversion.clone().for_car(phases);
+        }
+        let problem = Problem::new(&snapshot);
+        let greedy = greedy::fill(&problem);
+        let relaxed = Site::new(&problem, &greedy)?.relax(100);
+        Some(relaxed.delivered?.floor_watt_hours() / 230)
+    }
+
+    #[test]
+    fn what_lines_carry_against_each_other_is_one_number_for_cars_of_one_kind_only() {
+        let single = [Phase::L1, Phase::L1].map(on);
+        assert_eq!(
+            served(between_lines(Some(14), None), single.clone(), [None; 2]),
+            Some(14)
+        );
+        assert_eq!(served(between_lines(None, Some(13)), single, [None; 2]), Some(13));
+        let two_lines = [Phase::L1, Phase::L2].map(on);
+        assert_eq!(
+            served(between_lines(Some(14), None), two_lines.clone(), [None; 2]),
+            Some(28)
+        );
+        assert_eq!(
+            served(between_lines(None, Some(39)), two_lines.clone(), [None; 2]),
+            None
+        );
+        assert_eq!(served(between_lines(None, Some(64)), two_lines, [None; 2]), Some(40));
+        // Between two lines what a pair carries counts twice, between others once.
+        let pairs = [PhasePair::L2L3; 2].map(Wiring::Delta);
+        assert_eq!(
+            served(between_lines(None, Some(30)), pairs.clone(), [None; 2]),
+            Some(15)
+        );
+        assert_eq!(served(between_lines(Some(12), None), pairs, [None; 2]), Some(12));
+        let unlike = [PhasePair::L2L3, PhasePair::L1L2].map(Wiring::Delta);
+        assert_eq!(served(between_lines(None, Some(30)), unlike, [None; 2]), None);
+    }
+
+    #[test]
+    fn cars_of_which_less_is_known_are_another_kind_where_unbalance_can_bind() {
+        let three_phase = || [Phase::ALL.to_vec(), Phase::ALL.to_vec()].map(Wiring::Star);
+        let (binds, cannot) = (between_lines(Some(14), None), between_lines(Some(64), None));
+        assert_eq!(served(binds, three_phase(), [Some(3); 2]), Some(60));
+        assert_eq!(served(binds, three_phase(), [None; 2]), Some(42));
+        assert_eq!(served(binds, three_phase(), [Some(3), None]), None);
+        assert_eq!(served(cannot, three_phase(), [Some(3), None]), Some(60));
+    }
+
     #[test]
     fn all_lines_share_the_limit_of_the_grid_connection() {
         let mut snapshot = two_lines(None);
