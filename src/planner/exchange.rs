@@ -301,8 +301,9 @@ mod tests {
     use super::super::problem::Problem;
     use super::super::testing::*;
     use super::*;
+    use crate::domain::conversion::{Phase, Wiring};
     use crate::domain::snapshot::Snapshot;
-    use crate::units::{MicrosPerKwh, Watts};
+    use crate::units::MicrosPerKwh;
     use std::ops::Range;
 
     /// Serves `session` until nothing more is found.
@@ -403,22 +404,17 @@ mod tests {
 
     #[test]
     fn nothing_moves_that_would_cost_more() {
-        // Three ampere-hours less of the first, at half the price, are nine phase-ampere-hours more of the other.
-        let mut snapshot = shared(2, &[(20, 0..2)]);
-        let three_phase = car(
-            &mut snapshot,
-            crate::domain::conversion::Wiring::Star(crate::domain::conversion::Phase::ALL.to_vec()),
-            30,
-        );
-        snapshot.sessions[0].end_slot = 2;
-        snapshot.prices = [20, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
+        // To save a step in the first hour a car would have to put three times as much into the last one.
+        let mut snapshot = shared(3, &[(20, 0..2)]);
+        let three_phases = car(&mut snapshot, Wiring::Star(Phase::ALL.to_vec()), 48);
+        snapshot.prices = [20, 1, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
         let problem = Problem::new(&snapshot);
         let mut draft = Draft::new(&problem);
-        draft.set(0, 0, Rate::new(200));
-        draft.set(three_phase, 1, Rate::new(100));
-        draft.peak_allowed = Some(Watts::from_watts(100_000));
-        let before = draft.spent();
-        Chains::new(&mut draft).save(0, 0, Rate::new(190));
-        assert!(draft.spent() <= before);
+        for (car, slot, amperes) in [(0, 0, 10), (0, 1, 10), (three_phases, 1, 10), (three_phases, 2, 6)] {
+            draft.set(car, slot, Rate::new(amperes * 10));
+        }
+        assert!(!Chains::new(&mut draft).save(0, 0, Rate::new(90)));
+        let rates = [0, three_phases].map(|car| in_amperes(draft.rates(car)));
+        assert_eq!(rates, [[10, 10, 0], [0, 10, 6]]);
     }
 }

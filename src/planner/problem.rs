@@ -322,14 +322,11 @@ impl<'a> Problem<'a> {
         if session.energy(greatest, length) <= energy {
             return greatest;
         }
-        // A guess that is off by a unit at most, then exactly.
-        let guess = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
-        let mut enough = (guess as i64).clamp(1, greatest.value());
+        // Rounded down, so never above the least that is enough: forecasts round down too.
+        let exact = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
+        let mut enough = (exact as i64).clamp(1, greatest.value());
         while session.energy(Rate::new(enough), length) < energy {
             enough += 1;
-        }
-        while enough > 1 && session.energy(Rate::new(enough - 1), length) >= energy {
-            enough -= 1;
         }
         session.choice.above(Rate::new(enough - 1)).unwrap_or(greatest)
     }
