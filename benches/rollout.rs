@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
 use laddplan::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SessionId, SiteId, StationId, TenantId};
-use laddplan::domain::limits::{Capacity, NodeLimit};
+use laddplan::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use laddplan::domain::profile::Answer;
 use laddplan::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps};
 use laddplan::domain::timeline::Timeline;
@@ -26,6 +26,7 @@ fn site(evses: usize) -> Site {
             line: Some(DeciAmps::from_deciamps(DECIAMPS_PER_EVSE * evses as i64)),
             total: None,
         },
+        fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
     };

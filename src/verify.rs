@@ -451,7 +451,7 @@ mod tests {
             available: vec![
                 Capacity {
                     line: [Some(DeciAmps::from_deciamps(limit)); 3],
-                    total: None
+                    ..Capacity::UNLIMITED
                 };
                 3
             ],

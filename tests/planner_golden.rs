@@ -1,11 +1,14 @@
 //! Cases that an engineer in the field can read and check by hand: `golden/planner/*.json`.
 //!
+//! Each file is a class of problems with three cases: *feasible*, where there is room for all; *tight*, where there is exactly enough;
+//! *impossible*, where something must give, and the notes say what.
+//!
 //! Amperes are per phase, a wiring is "L1", "L1 L2 L3", "unknown 1", "L1-L2" or "DC". What `expect` does not mention is not
 //! judged, except that greedy and searched plan must both verify.
 
 use laddplan::domain::conversion::{Conversion, Load, Phase, PhasePair, Rate, Wiring};
 use laddplan::domain::ids::{EvseId, NodeId, SessionId};
-use laddplan::domain::limits::Capacity;
+use laddplan::domain::limits::{Capacity, FixedLimits, NodeLimit, PrimaryLimit};
 use laddplan::domain::plan::{Budget, Note, Plan};
 use laddplan::domain::session::Tier;
 use laddplan::domain::site::{Fairness, RateChoice, Steps};
@@ -14,6 +17,14 @@ use laddplan::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, Volts, WattSecon
 use laddplan::{planner, verify};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Class {
+    feasible: Case,
+    tight: Case,
+    impossible: Case,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +53,12 @@ struct CaseNode {
     parent: Option<String>,
     limit_a: Option<BySlot>,
     limit_w: Option<BySlot>,
+    /// How far apart two line currents may be.
+    unbalance_a: Option<i64>,
+    /// In each line of the primary of the transformer that the node hangs on.
+    primary_a: Option<i64>,
+    #[serde(default = "turns_ratio")]
+    turns_ratio: u32,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +93,8 @@ struct CaseSession {
     max_w: i64,
     #[serde(default)]
     default_a: i64,
+    /// On how many phases the car is said to charge.
+    car_phases: Option<u8>,
     need_wh: Option<i64>,
     #[serde(default)]
     guaranteed_wh: i64,
@@ -117,6 +136,9 @@ fn fairness() -> String {
 fn volts() -> i64 {
     230
 }
+fn turns_ratio() -> u32 {
+    4
+}
 fn efficiency_percent() -> u8 {
     100
 }
@@ -157,7 +179,7 @@ impl CaseSession {
 
     fn snapshot(&self, case: &Case) -> SnapshotSession {
         let is_dc = self.wiring == "DC";
-        let conversion = Conversion::new(&self.wiring(), Volts::from_volts(case.volts));
+        let conversion = Conversion::new(&self.wiring(), Volts::from_volts(case.volts)).for_car(self.car_phases);
         let (minimum, maximum, step) = if is_dc {
             (1, self.max_w, 1)
         } else {
@@ -167,7 +189,7 @@ impl CaseSession {
             id: SessionId::parse(&self.id).expect("a valid id"),
             evse: EvseId::parse(&format!("evse-{}", self.id)).expect("a valid id"),
             node: case.node(&self.node),
-            power: conversion.nominal_power(None),
+            power: conversion.nominal_power(self.car_phases),
             conversion,
             default: Rate::new(self.default_a * 10),
             choice: RateChoice {
@@ -195,12 +217,19 @@ impl Case {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let capacity = |node: &CaseNode, slot: usize| Capacity {
-            line: [node
-                .limit_a
-                .as_ref()
-                .map(|limit| DeciAmps::from_deciamps(limit.at(slot) * 10)); 3],
-            total: node.limit_w.as_ref().map(|limit| Watts::from_watts(limit.at(slot))),
+        let amperes = |amperes: i64| DeciAmps::from_deciamps(amperes * 10);
+        let capacity = |node: &CaseNode, slot: usize| {
+            let limit = NodeLimit {
+                line: node.limit_a.as_ref().map(|limit| amperes(limit.at(slot))),
+                total: node.limit_w.as_ref().map(|limit| Watts::from_watts(limit.at(slot))),
+            };
+            Capacity::from(limit).with_fixed(&FixedLimits {
+                unbalance: node.unbalance_a.map(amperes),
+                primary: node.primary_a.map(|line| PrimaryLimit {
+                    line: amperes(line),
+                    turns_ratio_permille: node.turns_ratio * 1000,
+                }),
+            })
         };
         let prices = self.prices_per_kwh.clone().unwrap_or_else(|| vec![0.1; self.slots]);
         Snapshot {
@@ -369,18 +398,28 @@ fn plans_are_as_worked_by_hand() {
     let mut failures = Vec::new();
     for path in paths {
         let text = std::fs::read_to_string(&path).expect("a readable case");
-        let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let snapshot = case.snapshot();
-        let plan = planner::plan(&snapshot, Budget { iterations: 400 });
-        let mut wrong = differences(&case, &snapshot, &plan);
-        for plan in [&plan, &planner::greedy(&snapshot)] {
-            wrong.extend(verify::check(&snapshot, plan).iter().map(ToString::to_string));
+        let broken = |error: serde_json::Error| -> ! { panic!("{}: {error}", path.display()) };
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| broken(error));
+        let cases = if value.get("what").is_some() {
+            vec![("", serde_json::from_value(value).unwrap_or_else(|error| broken(error)))]
+        } else {
+            let class: Class = serde_json::from_value(value).unwrap_or_else(|error| broken(error));
+            vec![
+                ("feasible", class.feasible),
+                ("tight", class.tight),
+                ("impossible", class.impossible),
+            ]
+        };
+        for (name, case) in cases {
+            let snapshot = case.snapshot();
+            let plan = planner::plan(&snapshot, Budget { iterations: 400 });
+            let mut wrong = differences(&case, &snapshot, &plan);
+            for plan in [&plan, &planner::greedy(&snapshot)] {
+                wrong.extend(verify::check(&snapshot, plan).iter().map(ToString::to_string));
+            }
+            let file = path.file_stem().unwrap_or_default().display();
+            failures.extend(wrong.into_iter().map(|wrong| format!("{file}, {name}: {wrong}")));
         }
-        failures.extend(
-            wrong
-                .into_iter()
-                .map(|wrong| format!("{}: {wrong}", path.file_stem().unwrap_or_default().display())),
-        );
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

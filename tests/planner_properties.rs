@@ -16,14 +16,21 @@ use proptest::test_runner::RngSeed;
 const SLOT: Seconds = Seconds::from_mins(15);
 const ENOUGH: Budget = Budget { iterations: 400 };
 
-/// Limits of some lines and of the total, tight, zero, below zero or none.
+/// Limits of some lines, of the total, of unbalance and of what lines carry against each other: tight, zero, below zero or none.
 fn capacity() -> impl Strategy<Value = Capacity> {
     let line = prop_oneof![2 => Just(None), 1 => Just(Some(-3)), 1 => Just(Some(0)), 6 => (0_i64..800).prop_map(Some)];
     let total = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 4 => (0_i64..40_000).prop_map(Some)];
-    ([line.clone(), line.clone(), line], total).prop_map(|(line, total)| Capacity {
-        line: line.map(|limit| limit.map(DeciAmps::from_deciamps)),
-        total: total.map(Watts::from_watts),
-    })
+    let unbalance = prop_oneof![3 => Just(None), 2 => (0_i64..500).prop_map(Some)];
+    let difference = prop_oneof![3 => Just(None), 1 => Just(Some(-7)), 3 => (0_i64..1_600).prop_map(Some)];
+    let each = |limit: Option<i64>| limit.map(|limit| [DeciAmps::from_deciamps(limit); 3]);
+    ([line.clone(), line.clone(), line], total, unbalance, difference).prop_map(
+        move |(line, total, unbalance, difference)| Capacity {
+            line: line.map(|limit| limit.map(DeciAmps::from_deciamps)),
+            total: total.map(Watts::from_watts),
+            unbalance: each(unbalance),
+            difference: each(difference),
+        },
+    )
 }
 
 fn wiring() -> impl Strategy<Value = Wiring> {
@@ -132,7 +139,7 @@ fn session_seed(slots: usize) -> impl Strategy<Value = SessionSeed> {
 }
 
 fn session(index: usize, seed: SessionSeed, nodes: usize, slots: usize) -> SnapshotSession {
-    let conversion = Conversion::new(&seed.wiring, Volts::from_volts(230));
+    let conversion = Conversion::new(&seed.wiring, Volts::from_volts(230)).for_car(seed.car_phases);
     let is_dc = matches!(seed.wiring, Wiring::Dc { .. });
     let (choice, default) = seed.choice;
     let choice = if is_dc { hundredfold(choice) } else { choice };
@@ -361,6 +368,40 @@ proptest! {
     }
 
     #[test]
+    fn no_car_that_draws_less_or_on_fewer_phases_breaks_what_lines_may_carry_against_each_other(
+        snapshot in snapshot(),
+        does in prop::collection::vec((0..=2_i64, 1..=3_u8, any::<prop::sample::Index>()), 9),
+    ) {
+        let plan = planner::plan(&snapshot, ENOUGH);
+        for node in 0..snapshot.nodes.len() {
+            let below: Vec<usize> = (0..snapshot.sessions.len())
+                .filter(|session| snapshot.path_to_root(snapshot.sessions[*session].node).any(|above| above == node))
+                .collect();
+            for slot in 0..snapshot.grid.count() {
+                let available = &snapshot.nodes[node].available[slot];
+                if !available.fits(&below.iter().map(|session| snapshot.sessions[*session].load(Rate::ZERO)).sum()) {
+                    continue;
+                }
+                let mut lines = [Phasor::default(); 3];
+                for session in &below {
+                    let rate = plan.schedules[*session].rates[slot].max(snapshot.sessions[*session].default);
+                    draw(&mut lines, &snapshot.sessions[*session].conversion, rate, &does[*session]);
+                }
+                for (first, second) in [(0, 1), (1, 2), (2, 0)] {
+                    let (one, other) = (lines[first], lines[second]);
+                    if let Some(limits) = available.difference {
+                        prop_assert!((one - other).length() <= limits[first].deciamps() as f64 + 1e-6);
+                    }
+                    if let Some(limits) = available.unbalance {
+                        let apart = (one.length() - other.length()).abs();
+                        prop_assert!(apart <= limits[first].deciamps() as f64 + 1e-6, "{apart} of {limits:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_rate_raised_where_it_is_tight_is_caught(snapshot in snapshot()) {
         let plan = planner::plan(&snapshot, ENOUGH);
         for (index, session) in snapshot.sessions.iter().enumerate() {
@@ -378,6 +419,69 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// A current as it is, in deciamperes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Phasor(f64, f64);
+
+impl Phasor {
+    fn at(length: f64, degrees: f64) -> Self {
+        Self(length * degrees.to_radians().cos(), length * degrees.to_radians().sin())
+    }
+
+    fn length(self) -> f64 {
+        self.0.hypot(self.1)
+    }
+}
+
+impl std::ops::Add for Phasor {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0, self.1 + other.1)
+    }
+}
+
+impl std::ops::Sub for Phasor {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0, self.1 - other.1)
+    }
+}
+
+/// Adds what a car draws that may take `rate` but takes `halves` of it, on so many phases as it has if nothing else is known.
+fn draw(
+    lines: &mut [Phasor; 3],
+    conversion: &Conversion,
+    rate: Rate,
+    (halves, phases, first): &(i64, u8, prop::sample::Index),
+) {
+    let current = |load: i64| (load * halves) as f64 / 2.0;
+    let load = conversion.load(rate);
+    let star: Vec<usize> = (0..3).filter(|line| load.star[*line] > DeciAmps::ZERO).collect();
+    if !star.is_empty() {
+        // What counts as balanced is on all its lines, and so is everything that has no choice.
+        let may_use_fewer = load.uneven != [DeciAmps::ZERO; 3];
+        let count = if may_use_fewer {
+            usize::from(*phases).min(star.len())
+        } else {
+            star.len()
+        };
+        for next in 0..count {
+            let line = star[(first.index(star.len()) + next) % star.len()];
+            lines[line] = lines[line] + Phasor::at(current(load.star[line].deciamps()), line as f64 * -120.0);
+        }
+    }
+    for pair in PhasePair::ALL {
+        // L1-L2 leads L1 by 30 degrees.
+        let between = Phasor::at(
+            current(load.delta[pair.index()].deciamps()),
+            30.0 - pair.index() as f64 * 120.0,
+        );
+        let [from, to] = pair.lines().map(Phase::index);
+        lines[from] = lines[from] + between;
+        lines[to] = lines[to] - between;
     }
 }
 

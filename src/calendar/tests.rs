@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
 use crate::domain::ids::*;
+use crate::domain::limits::FixedLimits;
 use crate::domain::site::*;
 use crate::units::Volts;
 
@@ -22,6 +23,7 @@ fn site() -> Site {
             line: Some(DeciAmps::from_deciamps(line)),
             total: None,
         },
+        fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
     };

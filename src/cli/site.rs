@@ -219,12 +219,14 @@ fn described(response: &proto::GetSiteResponse) -> String {
 }
 
 fn nodes_table(site: &proto::Site) -> String {
-    let rows: Vec<[String; 4]> = site
+    let rows: Vec<[String; 6]> = site
         .nodes
         .iter()
         .map(|node| {
             let (line, total) = node_limit(node.limit.as_ref());
-            [node.id.clone(), node.parent_id.clone(), line, total]
+            let (unbalance, primary) = (node.unbalance_deciampere, node.primary_line_deciampere);
+            let [id, parent] = [&node.id, &node.parent_id].map(String::clone);
+            [id, parent, line, total, amperes(unbalance), amperes(primary)]
         })
         .collect();
     let columns = [
@@ -232,6 +234,8 @@ fn nodes_table(site: &proto::Site) -> String {
         Column::Left("fed from"),
         Column::Right("A per phase"),
         Column::Right("kW in total"),
+        Column::Right("A of unbalance"),
+        Column::Right("A on the primary"),
     ];
     table(columns, &rows)
 }
@@ -265,9 +269,13 @@ fn evses_table(site: &proto::Site) -> String {
 pub fn node_limit(limit: Option<&proto::NodeLimit>) -> (String, String) {
     let line = limit.and_then(|limit| limit.line_deciampere);
     let total = limit.and_then(|limit| limit.total_watt);
-    let none = || "-".to_owned();
-    (
-        line.map_or_else(none, |deciamps| crate::ocpi::decimal::Tenths::new(deciamps).to_string()),
-        total.map_or_else(none, output::kw),
-    )
+    (amperes(line), total.map_or_else(none, output::kw))
+}
+
+fn amperes(limit: Option<i64>) -> String {
+    limit.map_or_else(none, |deciamps| crate::ocpi::decimal::Tenths::new(deciamps).to_string())
+}
+
+fn none() -> String {
+    "-".to_owned()
 }

@@ -8,6 +8,8 @@ use crate::units::Seconds;
 pub const MAX_POWER_WATTS: i64 = 100_000_000;
 /// A line current: 100 kA.
 pub const MAX_CURRENT_DECIAMPS: i64 = 1_000_000;
+/// Turns of a transformer: 1 000 to 1, above 110 kV to 400 V.
+pub const MAX_TURNS_RATIO_PERMILLE: i64 = 1_000_000;
 /// The rate of one AC connector: 500 A per phase.
 pub const MAX_CONNECTOR_DECIAMPS: i64 = 5_000;
 /// The rate of one DC connector: 4 MW, above MCS.

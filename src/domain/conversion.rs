@@ -2,18 +2,30 @@
 //!
 //! Used by planner, verify and roll-out alike, so that none of them can be laxer than the others. Every load rounds up.
 //!
-//! | drawn as | against a phase's amperes | against total watts |
-//! |---|---|---|
-//! | A per phase, star | the rate on every wired phase | rate × wired phases × nominal volt × 1.10 |
-//! | A per phase, rotation unknown | the rate on all three phases | the same, for the phases the connector has |
-//! | A, line-to-line | the rate in the pair's delta current | rate × nominal volt × 1.10 |
-//! | W (DC) | power ÷ efficiency ÷ (0.90 × nominal volt) ÷ 3 on every phase | power ÷ efficiency |
+//! | drawn as | against a phase's amperes | against unbalance | against total watts |
+//! |---|---|---|---|
+//! | A per phase, star | the rate on every wired phase | the same | rate × wired phases × nominal volt × 1.10 |
+//! | the same, by a car that uses all three phases | the same | nothing | the same |
+//! | A per phase, rotation unknown | the rate on all three phases | the same | the same, for the phases the connector has |
+//! | A, line-to-line | the rate in the pair's delta current | the rate in both lines | rate × nominal volt × 1.10 |
+//! | W (DC) | power ÷ efficiency ÷ (0.90 × nominal volt) ÷ 3 on every phase | nothing | power ÷ efficiency |
 //!
 //! A station's standby draw comes on top. Nominal volt is line-to-neutral for star and DC stations, line-to-line for delta.
 //! Currents of star loads add up. Delta currents add as phasors: with `x` and `y` the currents of the two pairs that meet in a
 //! line, the line carries √(x² + xy + y²), which grows with each of them, so the worst case is every car at its ceiling.
 //! Unity power factor is assumed, which IEC 61851 chargers keep above about 0.98 at full current. Star and delta currents in one
 //! line are added as magnitudes, which is never too little.
+//!
+//! **Two sums are not monotone**: what a car stops drawing can raise them. So they are taken at the worst that each car may do
+//! between nothing and its ceiling; both are convex, so the worst has every car at one of the two.
+//!
+//! * *Unbalance*, the greatest difference between two line currents. At worst all that need not be balanced runs in one line while
+//!   nothing does in another, so what counts is the sum, line by line, of the currents that may flow there alone
+//!   ([`Load::uneven`]). What draws the same from all three lines adds to both sides of the difference. That is known of DC
+//!   stations, and of a car at a three-phase connector if it was *said* to use three phases: a car of which nothing was said may
+//!   use one, as many do, and so may any that comes next to an EVSE that charges without a profile.
+//! * *Primary lines of a delta-wye transformer*. Each carries the difference of two secondary lines over the turns ratio; see
+//!   [`Load::line_differences`].
 
 use crate::units::{DeciAmps, Volts, Watts};
 use std::fmt;
@@ -54,6 +66,15 @@ impl PhasePair {
 
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// The two lines between which it lies.
+    pub const fn lines(self) -> [Phase; 2] {
+        match self {
+            Self::L1L2 => [Phase::L1, Phase::L2],
+            Self::L2L3 => [Phase::L2, Phase::L3],
+            Self::L3L1 => [Phase::L3, Phase::L1],
+        }
     }
 
     /// The two pairs that meet in `phase`.
@@ -192,6 +213,8 @@ pub struct Conversion {
     pub star: [PerRate; 3],
     /// Deciamperes in L1-L2, L2-L3, L3-L1 (delta currents).
     pub delta: [PerRate; 3],
+    /// Deciamperes on L1, L2, L3 that may flow there alone.
+    pub uneven: [PerRate; 3],
     /// Watts in total.
     pub total: PerRate,
     /// Drawn even at rate zero.
@@ -201,6 +224,7 @@ pub struct Conversion {
 }
 
 impl Conversion {
+    /// For whatever car may come.
     pub fn new(wiring: &Wiring, volt: Volts) -> Self {
         let volts = volt.volts();
         let watts_of_phases = |phases: usize| PerRate::new(phases as i64 * volts * OVERVOLTAGE_PERCENT, 100 * 10);
@@ -208,6 +232,7 @@ impl Conversion {
             unit: RateUnit::DeciAmpere,
             star: [PerRate::NONE; 3],
             delta: [PerRate::NONE; 3],
+            uneven: [PerRate::NONE; 3],
             total: PerRate::NONE,
             standby: Load::ZERO,
             volt,
@@ -228,6 +253,9 @@ impl Conversion {
             }
             Wiring::Delta(pair) => {
                 conversion.delta[pair.index()] = PerRate::ONE;
+                for phase in pair.lines() {
+                    conversion.uneven[phase.index()] = PerRate::ONE;
+                }
                 conversion.total = watts_of_phases(1);
             }
             Wiring::Dc {
@@ -243,13 +271,52 @@ impl Conversion {
                 conversion.total = PerRate::new(100, efficiency);
                 conversion.standby = Load {
                     star: [DeciAmps::from_deciamps(standby_per_phase.load(Rate::new(standby.watts()))); 3],
-                    delta: [DeciAmps::ZERO; 3],
                     total: *standby,
+                    ..Load::ZERO
                 };
                 conversion.phases = 3;
             }
         }
+        if matches!(wiring, Wiring::Star(_) | Wiring::StarUnknown { .. }) {
+            conversion.uneven = conversion.star;
+        }
         conversion
+    }
+
+    /// For a car that uses so many phases; `None` is any number of them.
+    pub fn for_car(mut self, phases: Option<u8>) -> Self {
+        if self.phases == 3 && phases == Some(3) {
+            self.uneven = [PerRate::NONE; 3];
+        }
+        self
+    }
+
+    /// What any car may load the supply with at `rate`, whichever this conversion is for.
+    pub fn load_of_any_car(&self, rate: Rate) -> Load {
+        Load {
+            uneven: (self.uneven_of_any_car()).map(|per_rate| DeciAmps::from_deciamps(per_rate.load(rate))),
+            ..self.load(rate)
+        }
+    }
+
+    /// [`Self::uneven`] for any car.
+    pub fn uneven_of_any_car(&self) -> [PerRate; 3] {
+        if self.unit == RateUnit::DeciAmpere && self.phases == 3 {
+            self.star
+        } else {
+            self.uneven
+        }
+    }
+
+    /// Whether it lies between two lines.
+    pub fn has_delta(&self) -> bool {
+        self.delta.iter().any(|pair| *pair != PerRate::NONE)
+    }
+
+    /// Whether a rate loads every line, pair and total just as it does by `other`; what may flow alone is another matter.
+    pub fn loads_like(&self, other: &Self) -> bool {
+        let uneven = other.uneven;
+        Self { uneven, ..self.clone() } == *other
     }
 
     /// The worst that a car at `rate` may load the supply with, standby included.
@@ -257,6 +324,7 @@ impl Conversion {
         let moving = Load {
             star: self.star.map(|per_rate| DeciAmps::from_deciamps(per_rate.load(rate))),
             delta: self.delta.map(|per_rate| DeciAmps::from_deciamps(per_rate.load(rate))),
+            uneven: self.uneven.map(|per_rate| DeciAmps::from_deciamps(per_rate.load(rate))),
             total: Watts::from_watts(self.total.load(rate)),
         };
         moving + self.standby
@@ -294,6 +362,8 @@ pub struct Load {
     pub star: [DeciAmps; 3],
     /// In L1-L2, L2-L3, L3-L1.
     pub delta: [DeciAmps; 3],
+    /// Of all that, on L1, L2, L3: what may flow there while nothing flows in the other lines.
+    pub uneven: [DeciAmps; 3],
     pub total: Watts,
 }
 
@@ -301,6 +371,7 @@ impl Load {
     pub const ZERO: Self = Self {
         star: [DeciAmps::ZERO; 3],
         delta: [DeciAmps::ZERO; 3],
+        uneven: [DeciAmps::ZERO; 3],
         total: Watts::ZERO,
     };
 
@@ -312,12 +383,26 @@ impl Load {
         })
     }
 
+    /// The greatest current, rounded up, that L1 and L2, L2 and L3, L3 and L1 may carry against each other while every car is
+    /// anywhere between nothing and its ceiling. Over the turns ratio it is what a line on the delta side of a delta-wye
+    /// transformer carries.
+    ///
+    /// Star currents count with the sum of both lines' magnitudes, which is never too little.
+    pub fn line_differences(&self) -> [DeciAmps; 3] {
+        PhasePair::ALL.map(|pair| {
+            let [first, second] = pair.lines().map(|phase| self.star[phase.index()]);
+            let [x, y, z] = [0, 1, 2].map(|next| self.delta[(pair.index() + next) % 3]);
+            first + second + delta_line_difference(x, y, z)
+        })
+    }
+
     /// Component by component the greater of both: an EVSE that may draw either draws at most this.
     pub fn max(self, other: Self) -> Self {
         let larger = |a: [DeciAmps; 3], b: [DeciAmps; 3]| [a[0].max(b[0]), a[1].max(b[1]), a[2].max(b[2])];
         Self {
             star: larger(self.star, other.star),
             delta: larger(self.delta, other.delta),
+            uneven: larger(self.uneven, other.uneven),
             total: self.total.max(other.total),
         }
     }
@@ -330,7 +415,23 @@ pub fn delta_line_current(x: DeciAmps, y: DeciAmps) -> DeciAmps {
         return x.max(y);
     }
     let (x, y) = (x.deciamps(), y.deciamps());
-    let square = x * x + x * y + y * y;
+    root_rounded_up(x * x + x * y + y * y)
+}
+
+/// The greatest difference, rounded up, of the currents in the two lines of a pair whose own delta current is `x` at most, and those
+/// of the other pairs `y` and `z` at most.
+///
+/// The difference is √(4x² + y² + z² + 2xy + 2xz − yz). It grows with `x`; `y` and `z` may cancel each other, so the lesser of
+/// them counts only where it does not help.
+pub fn delta_line_difference(x: DeciAmps, y: DeciAmps, z: DeciAmps) -> DeciAmps {
+    let (x, more, less) = (x.deciamps(), y.max(z).deciamps(), y.min(z).deciamps());
+    let without = 4 * x * x + more * more + 2 * x * more;
+    let with = without + less * less + 2 * x * less - more * less;
+    root_rounded_up(without.max(with))
+}
+
+/// Squares of currents that are within [`super::bounds`] for every EVSE of the largest site fit: ten times 5 MA squared.
+fn root_rounded_up(square: i64) -> DeciAmps {
     let root = square.isqrt();
     DeciAmps::from_deciamps(if root * root == square { root } else { root + 1 })
 }
@@ -348,6 +449,7 @@ impl AddAssign for Load {
         for index in 0..3 {
             self.star[index] += other.star[index];
             self.delta[index] += other.delta[index];
+            self.uneven[index] += other.uneven[index];
         }
         self.total += other.total;
     }
@@ -366,6 +468,7 @@ impl SubAssign for Load {
         for index in 0..3 {
             self.star[index] -= other.star[index];
             self.delta[index] -= other.delta[index];
+            self.uneven[index] -= other.uneven[index];
         }
         self.total -= other.total;
     }
@@ -451,5 +554,89 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn line_difference_of_delta_loads_agrees_with_phasors() {
+        // Unit currents of L1-L2, L2-L3, L3-L1; L1 carries the first less the third, L2 the second less the first.
+        let unit = [30.0_f64, -90.0, 150.0].map(|degrees| (degrees.to_radians().cos(), degrees.to_radians().sin()));
+        let difference = |[ab, bc, ca]: [i64; 3]| {
+            let line = |one: usize, other: usize, of: [i64; 3]| {
+                let [(ax, ay), (bx, by)] = [unit[one], unit[other]];
+                let (one, other) = (of[one] as f64, of[other] as f64);
+                (one * ax - other * bx, one * ay - other * by)
+            };
+            let ((ax, ay), (bx, by)) = (line(0, 2, [ab, bc, ca]), line(1, 0, [ab, bc, ca]));
+            (ax - bx).hypot(ay - by)
+        };
+        for x in (0..600).step_by(53) {
+            for y in (0..600).step_by(47) {
+                for z in (0..600).step_by(59) {
+                    let corners = (0..8).map(|corner| {
+                        let at = |bit: i64, current: i64| if corner & bit == 0 { 0 } else { current };
+                        difference([at(1, x), at(2, y), at(4, z)])
+                    });
+                    let exact = corners.fold(0.0, f64::max);
+                    let [x, y, z] = deciamps([x, y, z]);
+                    let rounded = delta_line_difference(x, y, z).deciamps() as f64;
+                    assert!(
+                        rounded >= exact - 1e-6 && rounded < exact + 1.0,
+                        "{x}, {y} and {z}: {rounded} against {exact}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_pair_has_its_line_on_the_primary() {
+        let load = Load {
+            star: deciamps([10, 20, 40]),
+            delta: deciamps([300, 0, 0]),
+            ..Load::ZERO
+        };
+        // 30 A from L1 to L2 are 60 A between these lines, and 30 A between either and L3; star currents add up.
+        assert_eq!(load.line_differences(), deciamps([630, 360, 350]));
+        let worst_without_the_third = Load {
+            delta: deciamps([100, 100, 100]),
+            ..Load::ZERO
+        };
+        // All three make 300 dA; a pair that stops does not raise that.
+        assert_eq!(worst_without_the_third.line_differences(), deciamps([300; 3]));
+        let cancelling = Load {
+            delta: deciamps([0, 400, 100]),
+            ..Load::ZERO
+        };
+        // Between L1 and L2: √(400² + 100² − 400 × 100) = 361 dA with both, 400 dA once L3-L1 stops.
+        assert_eq!(cancelling.line_differences()[0], DeciAmps::from_deciamps(400));
+    }
+
+    #[test]
+    fn only_what_surely_draws_from_all_three_lines_is_balanced() {
+        let uneven = |wiring: Wiring, car: Option<u8>| {
+            let conversion = Conversion::new(&wiring, Volts::from_volts(230)).for_car(car);
+            conversion.load(Rate::new(160)).uneven.map(DeciAmps::deciamps)
+        };
+        let three = || Wiring::Star(vec![Phase::L2, Phase::L3, Phase::L1]);
+        assert_eq!(uneven(three(), Some(3)), [0; 3]);
+        assert_eq!(uneven(Wiring::StarUnknown { phases: 3 }, Some(3)), [0; 3]);
+        for car in [None, Some(1), Some(2)] {
+            assert_eq!(uneven(three(), car), [160; 3], "{car:?}");
+        }
+        assert_eq!(uneven(Wiring::Star(vec![Phase::L3, Phase::L1]), Some(3)), [160, 0, 160]);
+        assert_eq!(uneven(Wiring::StarUnknown { phases: 1 }, Some(1)), [160; 3]);
+        assert_eq!(uneven(Wiring::Delta(PhasePair::L3L1), None), [160, 0, 160]);
+        let dc = Wiring::Dc {
+            efficiency_percent: 92,
+            standby: Watts::from_watts(150),
+        };
+        assert_eq!(uneven(dc, None), [0; 3]);
+    }
+
+    #[test]
+    fn the_next_car_may_use_fewer_phases_than_this_one() {
+        let conversion = Conversion::new(&Wiring::Star(Phase::ALL.to_vec()), Volts::from_volts(230)).for_car(Some(3));
+        let load = conversion.load_of_any_car(Rate::new(100));
+        assert_eq!((load.uneven, load.star), (deciamps([100; 3]), deciamps([100; 3])));
     }
 }

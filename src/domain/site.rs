@@ -6,7 +6,7 @@
 use super::bounds::*;
 use super::conversion::{Conversion, Load, Phase, Rate, RateUnit, Wiring};
 use super::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
-use super::limits::NodeLimit;
+use super::limits::{Capacity, FixedLimits, NodeLimit};
 use super::rejection::{Faults, Rejection};
 use crate::units::{DeciAmps, Seconds, Volts, Watts};
 use std::collections::HashMap;
@@ -77,6 +77,7 @@ pub struct Node {
     /// Absent for the grid connection, and only there.
     pub parent: Option<NodeId>,
     pub limit: NodeLimit,
+    pub fixed: FixedLimits,
     /// The most that everything else below this node, but below no node under it, can draw. Counts against this node and all above.
     pub base_load_line: DeciAmps,
     pub base_load_total: Watts,
@@ -229,8 +230,16 @@ pub struct Place {
     pub id: NodeId,
     pub parent: Option<usize>,
     pub limit: NodeLimit,
+    pub fixed: FixedLimits,
     pub base_load_line: DeciAmps,
     pub base_load_total: Watts,
+}
+
+impl Place {
+    /// What it may carry as built, base load included.
+    pub fn capacity(&self) -> Capacity {
+        Capacity::from(self.limit).with_fixed(&self.fixed)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +281,7 @@ impl Site {
                 id: node.id.clone(),
                 parent: node.parent.as_ref().map(|parent| place_of[parent]),
                 limit: node.limit,
+                fixed: node.fixed,
                 base_load_line: node.base_load_line,
                 base_load_total: node.base_load_total,
             })
@@ -283,6 +293,7 @@ impl Site {
                 id: NodeId::parse(station.id.as_str()).expect("a station's id is an id"),
                 parent: Some(place_of[&station.node]),
                 limit: station.limit,
+                fixed: FixedLimits::default(),
                 base_load_line: DeciAmps::ZERO,
                 base_load_total: Watts::ZERO,
             });
@@ -418,6 +429,7 @@ fn check_tree(spec: &SiteSpec, faults: &mut Faults) -> Vec<usize> {
             );
         }
         check_limit(&format!("nodes[{index}].limit"), &node.limit, faults);
+        check_fixed(&format!("nodes[{index}]"), &node.fixed, faults);
         faults.within(
             format!("nodes[{index}].base_load_line_deciampere"),
             "dA",
@@ -587,6 +599,29 @@ fn check_limit(field: &str, limit: &NodeLimit, faults: &mut Faults) {
     }
     if let Some(total) = limit.total {
         faults.within(format!("{field}.total_watt"), "W", total.watts(), 0..=MAX_POWER_WATTS);
+    }
+}
+
+fn check_fixed(field: &str, fixed: &FixedLimits, faults: &mut Faults) {
+    let mut current = |name: &str, value: DeciAmps| {
+        faults.within(
+            format!("{field}.{name}"),
+            "dA",
+            value.deciamps(),
+            0..=MAX_CURRENT_DECIAMPS,
+        );
+    };
+    if let Some(unbalance) = fixed.unbalance {
+        current("unbalance_deciampere", unbalance);
+    }
+    if let Some(primary) = fixed.primary {
+        current("primary_line_deciampere", primary.line);
+        faults.within(
+            format!("{field}.turns_ratio_permille"),
+            "‰",
+            i64::from(primary.turns_ratio_permille),
+            1..=MAX_TURNS_RATIO_PERMILLE,
+        );
     }
 }
 

@@ -78,6 +78,7 @@ pub struct SnapshotSession {
     pub evse: EvseId,
     /// Index of the place its EVSE hangs under.
     pub node: usize,
+    /// For the car that is there.
     pub conversion: Conversion,
     /// What the EVSE draws without a profile. It has been counted into nothing: a session loads its nodes with
     /// [`SnapshotSession::load`], which is never below it.
@@ -104,9 +105,13 @@ pub struct SnapshotSession {
 }
 
 impl SnapshotSession {
-    /// What the session counts for at `rate`: never less than its EVSE's default.
+    /// What the session counts for at `rate`: never less than its EVSE's default, for this car and for any that comes next.
     pub fn load(&self, rate: Rate) -> Load {
-        self.conversion.load(rate.max(self.default))
+        let load = self.conversion.load(rate.max(self.default));
+        if self.default.is_zero() {
+            return load;
+        }
+        load.max(self.conversion.load_of_any_car(self.default))
     }
 
     /// Energy expected from `rate` over `length`.

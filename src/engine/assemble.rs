@@ -150,7 +150,7 @@ impl<'a> Wish<'a> {
     fn new(facts: &'a Facts<'_>, candidate: &'a Candidate<'_>) -> Option<Self> {
         let session = candidate.session;
         let connector = facts.site.evse(&session.spec.evse)?.connector(&session.connector)?;
-        let conversion = connector.conversion();
+        let conversion = connector.conversion().for_car(session.spec.car.phases);
         let mut choice = choice_with_car(connector, session);
         let stopped = session.has_stopped();
         if stopped {

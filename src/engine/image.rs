@@ -84,6 +84,10 @@ impl SiteState {
             for (at, event) in &image.ledger {
                 super::state::apply_to_ledger(&mut ledger, event, *at);
             }
+            for session in &image.sessions {
+                let spec = &session.spec;
+                ledger.car_described(&spec.evse, &spec.id, spec.car.phases, image.last_at);
+            }
             Some(Described { site, zone, ledger })
         });
         let mut state = Self::empty(key);

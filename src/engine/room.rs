@@ -1,9 +1,13 @@
 //! What is left at each place of a site for EVSEs: the limit in force less the base-load bound and the reserve.
 //!
 //! Decides the capacity that planner, verify and roll-out share. Pure.
+//!
+//! The base load takes nothing of an unbalance limit: its own unbalance is not ours to make good, and what charging adds to it is
+//! what the limit is for. So no base load leaves less than nothing there. Between two lines, for a transformer's primary, it counts
+//! with its current in both.
 
 use crate::calendar::{self, Zone};
-use crate::domain::limits::{Capacity, GridLimit, NodeLimit};
+use crate::domain::limits::{Capacity, FixedLimits, GridLimit, NodeLimit};
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::units::{DeciAmps, Instant, Watts};
@@ -26,7 +30,8 @@ pub fn available(
             } else {
                 0
             };
-            limit.map(|limit| less(*limit, base_loads[place], reserve_permille))
+            let fixed = &site.places()[place].fixed;
+            limit.map(|limit| less(*limit, fixed, base_loads[place], reserve_permille))
         })
         .collect()
 }
@@ -48,14 +53,46 @@ fn base_loads(site: &Site) -> Vec<(DeciAmps, Watts)> {
     sums
 }
 
-fn less(limit: NodeLimit, (base_line, base_total): (DeciAmps, Watts), reserve_permille: i64) -> Capacity {
+fn less(
+    limit: NodeLimit,
+    fixed: &FixedLimits,
+    (base_line, base_total): (DeciAmps, Watts),
+    reserve_permille: i64,
+) -> Capacity {
     let usable = |limit: i64| limit - (limit * reserve_permille + 999) / 1000;
+    let current = |limit: DeciAmps| DeciAmps::from_deciamps(usable(limit.deciamps()));
+    let built = Capacity::from(limit).with_fixed(fixed);
     Capacity {
-        line: [limit
-            .line
-            .map(|line| DeciAmps::from_deciamps(usable(line.deciamps())) - base_line); 3],
-        total: limit
-            .total
-            .map(|total| Watts::from_watts(usable(total.watts())) - base_total),
+        line: built.line.map(|line| line.map(|limit| current(limit) - base_line)),
+        total: (built.total).map(|total| Watts::from_watts(usable(total.watts())) - base_total),
+        unbalance: built.unbalance.map(|limits| limits.map(current)),
+        difference: (built.difference).map(|limits| limits.map(|limit| current(limit) - base_line - base_line)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::limits::PrimaryLimit;
+
+    #[test]
+    fn the_base_load_takes_of_lines_and_primary_but_not_of_the_unbalance() {
+        let deciamps = DeciAmps::from_deciamps;
+        let limit = NodeLimit {
+            line: Some(deciamps(1_000)),
+            total: None,
+        };
+        let fixed = FixedLimits {
+            unbalance: Some(deciamps(200)),
+            primary: Some(PrimaryLimit {
+                line: deciamps(300),
+                turns_ratio_permille: 4_000,
+            }),
+        };
+        let left = less(limit, &fixed, (deciamps(700), Watts::ZERO), 30);
+        // 3 % of each are the reserve: 30, 6 and 36 dA.
+        assert_eq!(left.line, [Some(deciamps(270)); 3]);
+        assert_eq!(left.unbalance, Some([deciamps(194); 3]));
+        assert_eq!(left.difference, Some([deciamps(1_164 - 1_400); 3]));
     }
 }

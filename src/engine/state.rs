@@ -439,6 +439,9 @@ impl SiteState {
                     && let Ok(session) = Session::start((**spec).clone(), &described.site, now)
                 {
                     described.ledger.session_started(&spec.evse, &spec.id, now);
+                    described
+                        .ledger
+                        .car_described(&spec.evse, &spec.id, spec.car.phases, now);
                     self.sessions.insert(spec.id.clone(), session);
                 }
             }
@@ -448,6 +451,12 @@ impl SiteState {
                     .zip(self.sessions.get(&spec.id))
                     .and_then(|(site, session)| session.update((**spec).clone(), site, now).ok());
                 if let Some(updated) = updated {
+                    if let Some(described) = &mut self.described {
+                        let spec = &updated.spec;
+                        described
+                            .ledger
+                            .car_described(&spec.evse, &spec.id, spec.car.phases, now);
+                    }
                     self.sessions.insert(spec.id.clone(), updated);
                 }
             }
@@ -659,7 +668,10 @@ pub(super) fn apply_to_ledger(ledger: &mut Ledger, event: &Event, now: Instant) 
                 ledger.metered(sample, now);
             }
         }
-        Event::SessionStarted(spec) => ledger.session_started(&spec.evse, &spec.id, now),
+        Event::SessionStarted(spec) => {
+            ledger.session_started(&spec.evse, &spec.id, now);
+            ledger.car_described(&spec.evse, &spec.id, spec.car.phases, now);
+        }
         _ => {}
     }
 }

@@ -116,7 +116,7 @@ impl<'p> Draft<'p> {
         }
         let allowed = self.peak_allowed?;
         let drawn = self.drawn[slot] + change.watts + beside.map_or(Watts::ZERO, |(_, change)| change.watts);
-        (drawn > allowed && change.watts > Watts::ZERO).then_some(Hold::Peak)
+        (drawn > allowed).then_some(Hold::Peak)
     }
 
     /// What going to `rate` adds.
@@ -265,6 +265,53 @@ mod tests {
         draft.set(0, 1, Rate::ZERO);
         assert_eq!(draft.delivered(0), WattSeconds::ZERO);
         assert_eq!(draft.greatest_fitting(1, 1, Rate::new(320)), Rate::new(200));
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_everything_as_it_was() {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 100);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, 1, Rate::new(120));
+        let (spent, lateness) = (draft.spent(), draft.lateness());
+        assert_eq!([spent, lateness], [100_000, 1].map(|per_ws| per_ws * 12 * 230 * 3600));
+        draft.start_log();
+        draft.set(0, 1, Rate::new(200));
+        draft.set(0, 0, Rate::new(80));
+        draft.set(0, 1, Rate::ZERO);
+        draft.take_back(1);
+        assert_eq!(in_amperes(draft.rates(0)), [0, 20]);
+        draft.take_back(0);
+        assert_eq!(in_amperes(draft.rates(0)), [0, 12]);
+        assert_eq!((draft.spent(), draft.lateness()), (spent, lateness));
+    }
+
+    #[test]
+    fn what_holds_back_is_the_deepest_node_without_room() {
+        let mut snapshot = site(vec![amperes(20)]);
+        for limit in [16, 18] {
+            let car = car(&mut snapshot, on_l1(), 100);
+            snapshot.sessions[car].node = car + 1;
+            snapshot.nodes.push(crate::domain::snapshot::SnapshotNode {
+                id: crate::domain::ids::NodeId::parse(&format!("panel-{limit}")).unwrap(),
+                parent: Some(0),
+                available: vec![amperes(limit)],
+            });
+        }
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(1, 0, Rate::new(100));
+        let hold = |draft: &Draft, amperes: i64| draft.held_back(0, 0, Rate::new(amperes * 10));
+        assert_eq!(
+            [10, 11, 17].map(|rate| hold(&draft, rate)),
+            [None, Some(Hold::Node(0)), Some(Hold::Node(1))]
+        );
+        draft.peak_allowed = Some(Watts::from_watts(19 * 230));
+        assert_eq!(hold(&draft, 10), Some(Hold::Peak));
+        let less = draft.change(1, 0, Rate::new(60));
+        let more = draft.change(0, 0, Rate::new(130));
+        assert_eq!(draft.hold(0, 0, &more, Some((1, &less))), None);
     }
 
     #[test]

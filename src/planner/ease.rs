@@ -10,7 +10,7 @@
 use super::draft::Draft;
 use super::objective::promised_missing;
 use super::problem::Problem;
-use super::repair::{drop_excess, top_up_session};
+use super::serving::{drop_excess, top_up_session};
 use crate::domain::conversion::Rate;
 use crate::units::{Seconds, WattSeconds};
 
@@ -266,6 +266,8 @@ struct Before {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::domain::snapshot::SlotGrid;
+    use crate::units::Instant;
 
     /// Two cars share 20 A for four hours; a search gave the first all of the first hour. What the plan in force gives then is in
     /// `planned`.
@@ -326,6 +328,27 @@ mod tests {
         draft.set(1, 1, Rate::new(200));
         settle(&mut draft);
         assert_eq!(in_amperes(draft.rates(0)), [20, 0, 0, 0]);
+    }
+
+    #[test]
+    fn not_even_with_a_part_of_a_step() {
+        let mut snapshot = two_cars([14, 6]);
+        // What 6 A give in the 700 seconds that are left of this slot is no whole ampere in the next.
+        snapshot.grid = SlotGrid::new(Instant::from_unix_secs(2_900), Seconds::from_hours(1), 4);
+        snapshot.nodes[0].available[3] = amperes(0);
+        for (car, ampere_seconds) in [20 * 700 + 26 * 3_600, 14 * 3_600].into_iter().enumerate() {
+            snapshot.sessions[car].need = Some(WattSeconds::from_watt_seconds(230 * ampere_seconds));
+        }
+        let problem = Problem::new(&snapshot);
+        let best = [[20, 6, 20, 0], [0, 14, 0, 0]];
+        let mut draft = Draft::new(&problem);
+        for (car, rates) in best.iter().enumerate() {
+            for (slot, rate) in rates.iter().enumerate() {
+                draft.set(car, slot, Rate::new(rate * 10));
+            }
+        }
+        settle(&mut draft);
+        assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), best);
     }
 
     #[test]

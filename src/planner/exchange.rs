@@ -1,15 +1,15 @@
 //! Energy for one session by moving others: chains in which each gives way to the one before and makes up for it elsewhere.
 //!
 //! Decides who gives way in which slot. A chain is a shortest way from a session that lacks something to free room: in a network of
-//! equal steps, what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept. Where no
-//! room was found, none of those who were asked is asked again: a later chain opens a way for them only by chance.
+//! equal steps, what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept.
 
+use super::chain::{Full, GivesWay, Link, Purpose};
 use super::draft::{Draft, Hold};
-use super::problem::Problem;
-use super::repair::drop_excess;
+use super::marks::{Marks, Room};
+
+use super::serving::drop_excess;
 use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
-use std::ops::Range;
 
 /// Cells looked at in all, at least and by cells there are: for energy, which comes first, and for money. Work is bounded by these.
 const MIN_LOOKS: usize = 50_000;
@@ -17,58 +17,6 @@ const LOOKS_PER_CELL_TO_SERVE: usize = 8;
 const LOOKS_PER_CELL_TO_SAVE: usize = 2;
 /// Cells looked at for one step's worth of money; what lies deeper is left.
 const MAX_LOOKS_TO_SAVE: usize = 1_000;
-/// Conversions are told apart as long as there are no more of them than this.
-const MAX_KINDS: usize = 32;
-/// Marks what a search without success has seen.
-const EXHAUSTED: u32 = u32::MAX;
-
-/// A session of a chain.
-struct Link {
-    session: usize,
-    /// None for the first, which gives way to nobody.
-    gives_way: Option<GivesWay>,
-    /// Where it has no room, as a range of `Chains::full`.
-    full: Range<usize>,
-}
-
-#[derive(Clone, Copy)]
-struct GivesWay {
-    /// The link for which it does.
-    to: usize,
-    slot: usize,
-    /// To this rate.
-    lowered: Rate,
-    /// So that the other can have this one.
-    raised: Rate,
-}
-
-/// A slot in which a session cannot have its next step, and what has no room for it.
-#[derive(Clone, Copy)]
-struct Full {
-    slot: usize,
-    step: Rate,
-    hold: Hold,
-}
-
-/// What a chain is looked for.
-#[derive(Clone, Copy)]
-enum Purpose {
-    /// More energy, wherever there is room, and be it only a part.
-    Serve,
-    /// The same energy, in slots before this place of the order; before the second one where nobody has to give way.
-    Save { cheaper: usize, before: usize },
-}
-
-impl Purpose {
-    /// Only slots before this place of the order are of use.
-    fn end(self, is_first: bool) -> usize {
-        match self {
-            Self::Serve => usize::MAX,
-            Self::Save { before, .. } if is_first => before,
-            Self::Save { cheaper, .. } => cheaper,
-        }
-    }
-}
 
 pub(super) struct Chains<'d, 'p> {
     draft: &'d mut Draft<'p>,
@@ -76,29 +24,16 @@ pub(super) struct Chains<'d, 'p> {
     /// By slot: its place in the order of slots, and how many slots are cheaper.
     places: Vec<usize>,
     cheaper: Vec<usize>,
-    /// By session: equal where conversions are.
-    kinds: Vec<usize>,
+    marks: Marks,
     links: Vec<Link>,
     full: Vec<Full>,
     /// Slots and rates by which the last link makes up for what it lost.
     gains: Vec<(usize, Rate)>,
-    /// The number of this search, and by session the number of the last one that saw it.
-    search: u32,
-    seen: Vec<u32>,
-    asked: Asked,
     looks_to_serve: usize,
     looks_to_save: usize,
     /// In this search.
     looks_left: usize,
     peak_held_back: bool,
-}
-
-/// By hold, then slot: the last search that asked all who use that room, for whom, and how much he needed.
-struct Asked {
-    searches: Vec<u32>,
-    needs: Vec<(usize, i64)>,
-    /// Rooms of this search.
-    now: Vec<usize>,
 }
 
 impl Drop for Chains<'_, '_> {
@@ -116,22 +51,14 @@ impl<'d, 'p> Chains<'d, 'p> {
         let cheaper = prices
             .iter()
             .map(|price| order.partition_point(|slot| prices[*slot] < *price));
-        let rooms = (problem.watched_count() + 1) * problem.slots;
         let mut chains = Self {
             purpose: Purpose::Serve,
             places,
             cheaper: cheaper.collect(),
-            kinds: kinds(problem),
+            marks: Marks::new(problem),
             links: Vec::new(),
             full: Vec::new(),
             gains: Vec::new(),
-            search: 0,
-            seen: vec![0; problem.session_count()],
-            asked: Asked {
-                searches: vec![0; rooms],
-                needs: vec![(0, 0); rooms],
-                now: Vec::new(),
-            },
             peak_held_back: false,
             looks_to_serve: 0,
             looks_to_save: 0,
@@ -149,15 +76,13 @@ impl<'d, 'p> Chains<'d, 'p> {
     /// Forgets where no room was found.
     pub(super) fn forget(&mut self) {
         self.peak_held_back = false;
-        self.search = 0;
-        self.seen.fill(0);
-        self.asked.searches.fill(0);
+        self.marks.forget();
     }
 
     /// Allows as much work as at first.
     pub(super) fn renew(&mut self) {
         let problem = self.draft.problem;
-        let cells: usize = (0..problem.slots).map(|slot| problem.present(slot).len()).sum();
+        let cells = problem.cell_count();
         self.looks_to_serve = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE);
         self.looks_to_save = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE);
     }
@@ -176,7 +101,7 @@ impl<'d, 'p> Chains<'d, 'p> {
     /// Lowers `session` to `rate` in `slot` and gives it the same energy in cheaper slots, or in equally cheap earlier ones of its
     /// own. Tells whether that was done.
     pub(super) fn save(&mut self, session: usize, slot: usize, rate: Rate) -> bool {
-        if self.seen[session] == EXHAUSTED {
+        if self.marks.is_exhausted(session) {
             return false;
         }
         let spent = self.draft.spent();
@@ -201,22 +126,17 @@ impl<'d, 'p> Chains<'d, 'p> {
             Purpose::Serve => self.looks_to_serve,
             Purpose::Save { .. } => self.looks_to_save.min(MAX_LOOKS_TO_SAVE),
         };
-        if self.seen[session] == EXHAUSTED || allowed == 0 {
+        if self.marks.is_exhausted(session) || allowed == 0 {
             return false;
         }
         self.looks_left = allowed;
-        self.search += 1;
+        self.marks.begin();
         self.purpose = purpose;
         self.links.clear();
         self.full.clear();
-        self.asked.now.clear();
         let found = self.make_up(session, None, energy) || self.widen();
         if !found {
-            self.links.iter().for_each(|link| self.seen[link.session] = EXHAUSTED);
-            self.asked
-                .now
-                .iter()
-                .for_each(|room| self.asked.searches[*room] = EXHAUSTED);
+            self.marks.exhaust();
         }
         match purpose {
             Purpose::Serve => self.looks_to_serve -= allowed - self.looks_left,
@@ -250,7 +170,7 @@ impl<'d, 'p> Chains<'d, 'p> {
         let end = self.purpose.end(gives_way.is_none());
         let takes_parts = gives_way.is_none() && matches!(self.purpose, Purpose::Serve);
         let full_before = self.full.len();
-        self.seen[session] = self.search;
+        self.marks.see(session);
         self.gains.clear();
         let mut left = lost;
         for slot in problem.ordered_slots(session).iter().copied() {
@@ -287,24 +207,14 @@ impl<'d, 'p> Chains<'d, 'p> {
         (left <= WattSeconds::ZERO || takes_parts && !self.gains.is_empty()) && self.complete()
     }
 
-    /// Whether everyone who charges in `slot` has been asked for room for as much as `needed`, and for a session of that kind.
+    /// Whether everyone who charges in `slot` has been asked for what would do for `session` to rise by `needed`.
     fn all_asked(&self, session: usize, slot: usize, needed: i64) -> bool {
         let problem = self.draft.problem;
         let root = problem.path(session).last().copied();
         let root = root.filter(|watched| problem.is_root(*watched));
-        [root, Some(problem.watched_count())]
-            .into_iter()
-            .flatten()
-            .any(|place| {
-                let room = place * problem.slots + slot;
-                let (asker, enough) = self.asked.needs[room];
-                self.is_over(self.asked.searches[room]) && needed >= enough && self.kinds[asker] == self.kinds[session]
-            })
-    }
-
-    /// Whether a mark is of this search or of one without success.
-    fn is_over(&self, mark: u32) -> bool {
-        mark == self.search || mark == EXHAUSTED
+        let places = [root, Some(problem.watched_count())].into_iter().flatten();
+        let mut rooms = places.map(|place| Room { place, slot });
+        rooms.any(|room| self.marks.is_asked(room, session, needed))
     }
 
     /// Asks everyone who uses the room that holds the session of `link` back to give way. Tells whether one could.
@@ -315,19 +225,15 @@ impl<'d, 'p> Chains<'d, 'p> {
             Hold::Node(watched) => (watched, problem.below(watched, slot)),
             Hold::Peak => (problem.watched_count(), problem.present(slot)),
         };
-        let room = place * problem.slots + slot;
-        if self.is_over(self.asked.searches[room]) {
-            return false;
-        }
         let session = self.links[link].session;
         let needed = step.value() - self.draft.rate(session, slot).value();
-        self.asked.searches[room] = self.search;
-        self.asked.needs[room] = (session, needed);
-        self.asked.now.push(room);
+        if !self.marks.ask(Room { place, slot }, session, needed) {
+            return false;
+        }
         let change = self.draft.change(session, slot, step);
         for user in users.iter().copied() {
             let could_give = !self.draft.rate(user, slot).is_zero() && problem.session(user).interruptible;
-            if self.is_over(self.seen[user]) || !could_give {
+            if self.marks.is_seen(user) || !could_give {
                 continue;
             }
             self.looks_left = self.looks_left.saturating_sub(1);
@@ -390,30 +296,15 @@ impl<'d, 'p> Chains<'d, 'p> {
     }
 }
 
-/// Numbers that are equal for sessions whose conversions are. Beyond the first kinds each session is one of its own.
-fn kinds(problem: &Problem) -> Vec<usize> {
-    let mut known: Vec<usize> = Vec::new();
-    (0..problem.session_count())
-        .map(|index| {
-            let conversion = &problem.session(index).conversion;
-            let kind = (known.iter()).position(|example| problem.session(*example).conversion == *conversion);
-            kind.unwrap_or_else(|| {
-                if known.len() == MAX_KINDS {
-                    return MAX_KINDS + index;
-                }
-                known.push(index);
-                known.len() - 1
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::problem::Problem;
     use super::super::testing::*;
     use super::*;
+    use crate::domain::conversion::{Phase, Wiring};
     use crate::domain::snapshot::Snapshot;
-    use crate::units::{MicrosPerKwh, Watts};
+    use crate::units::MicrosPerKwh;
+    use std::ops::Range;
 
     /// Serves `session` until nothing more is found.
     fn serve(draft: &mut Draft, session: usize) {
@@ -513,22 +404,17 @@ mod tests {
 
     #[test]
     fn nothing_moves_that_would_cost_more() {
-        // Three ampere-hours less of the first, at half the price, are nine phase-ampere-hours more of the other.
-        let mut snapshot = shared(2, &[(20, 0..2)]);
-        let three_phase = car(
-            &mut snapshot,
-            crate::domain::conversion::Wiring::Star(crate::domain::conversion::Phase::ALL.to_vec()),
-            30,
-        );
-        snapshot.sessions[0].end_slot = 2;
-        snapshot.prices = [20, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
+        // To save a step in the first hour a car would have to put three times as much into the last one.
+        let mut snapshot = shared(3, &[(20, 0..2)]);
+        let three_phases = car(&mut snapshot, Wiring::Star(Phase::ALL.to_vec()), 48);
+        snapshot.prices = [20, 1, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
         let problem = Problem::new(&snapshot);
         let mut draft = Draft::new(&problem);
-        draft.set(0, 0, Rate::new(200));
-        draft.set(three_phase, 1, Rate::new(100));
-        draft.peak_allowed = Some(Watts::from_watts(100_000));
-        let before = draft.spent();
-        Chains::new(&mut draft).save(0, 0, Rate::new(190));
-        assert!(draft.spent() <= before);
+        for (car, slot, amperes) in [(0, 0, 10), (0, 1, 10), (three_phases, 1, 10), (three_phases, 2, 6)] {
+            draft.set(car, slot, Rate::new(amperes * 10));
+        }
+        assert!(!Chains::new(&mut draft).save(0, 0, Rate::new(90)));
+        let rates = [0, three_phases].map(|car| in_amperes(draft.rates(car)));
+        assert_eq!(rates, [[10, 10, 0], [0, 10, 6]]);
     }
 }

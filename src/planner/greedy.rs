@@ -258,6 +258,15 @@ mod tests {
     }
 
     #[test]
+    fn everyone_charges_at_the_pace_of_what_is_left_of_his_stay() {
+        let mut snapshot = site(vec![amperes(20); 3]);
+        let cars = [30, 30].map(|need| car(&mut snapshot, on_l1(), need));
+        let problem = Problem::new(&snapshot);
+        let draft = fill(&problem);
+        assert_eq!(cars.map(|car| in_amperes(draft.rates(car))), [[10, 10, 10]; 2]);
+    }
+
+    #[test]
     fn a_run_begins_where_it_can_be_finished_without_a_pause() {
         let mut snapshot = site([20, 0, 20, 20].map(amperes).to_vec());
         let car = car(&mut snapshot, on_l1(), 24);

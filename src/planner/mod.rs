@@ -6,14 +6,17 @@
 //! repaired plan, brought back to the plan in force where that costs nothing, is the answer. Pure: the same snapshot and budget give
 //! the same plan, bit for bit. Never fails, never exceeds a limit that could be kept; what had to give way is in the notes.
 
+mod chain;
 mod draft;
 mod ease;
 mod exchange;
 mod greedy;
+mod marks;
 mod objective;
 mod problem;
 mod relax;
 mod repair;
+mod serving;
 mod spare;
 #[cfg(test)]
 mod testing;

@@ -207,3 +207,28 @@ pub(super) fn plan_of(draft: &Draft) -> Plan {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::units::MicrosPerKwh;
+
+    /// Charges at 10 A in one of two hours, of which the second costs this much more or less.
+    fn figures(slot: usize, dearer: i64) -> Figures {
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 10);
+        snapshot.prices[1] += MicrosPerKwh::from_micros_per_kwh(dearer);
+        let problem = Problem::new(&snapshot);
+        let mut draft = Draft::new(&problem);
+        draft.set(0, slot, Rate::new(100));
+        Figures::of(&draft)
+    }
+
+    #[test]
+    fn early_is_better_than_late_where_it_costs_the_same() {
+        assert!(figures(0, 0) < figures(1, 0));
+        assert!(figures(0, 1) < figures(1, 1));
+        assert!(figures(1, -1) < figures(0, -1));
+    }
+}

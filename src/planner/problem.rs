@@ -43,6 +43,8 @@ pub(super) struct Problem<'a> {
     least_loads: Vec<Load>,
     /// By watched node, then slot.
     capacities: Vec<Capacity>,
+    unbalance_can_bind: bool,
+    difference_can_bind: bool,
     /// By session, then slot: whether power may be given there.
     live: Vec<bool>,
     /// Nodes that are overloaded even with every session at rate zero, and since when.
@@ -67,6 +69,18 @@ impl<'a> Problem<'a> {
         let watched: Vec<usize> = (0..snapshot.nodes.len())
             .filter(|node| (0..slots).any(|slot| !fits(*node, slot, &most[*node])))
             .collect();
+        let can_bind = |part: fn(&Capacity) -> Capacity| {
+            let binds = |node: &usize, slot: usize| !part(&snapshot.nodes[*node].available[slot]).fits(&most[*node]);
+            watched.iter().any(|node| (0..slots).any(|slot| binds(node, slot)))
+        };
+        let unbalance_can_bind = can_bind(|capacity| Capacity {
+            unbalance: capacity.unbalance,
+            ..Capacity::UNLIMITED
+        });
+        let difference_can_bind = can_bind(|capacity| Capacity {
+            difference: capacity.difference,
+            ..Capacity::UNLIMITED
+        });
         let mut position = vec![None; snapshot.nodes.len()];
         for (index, node) in watched.iter().enumerate() {
             position[*node] = Some(index);
@@ -145,6 +159,8 @@ impl<'a> Problem<'a> {
                 .collect(),
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
+            unbalance_can_bind,
+            difference_can_bind,
             live,
             overloaded,
         }
@@ -204,9 +220,19 @@ impl<'a> Problem<'a> {
         if below.len() <= present.len() { below } else { present }
     }
 
+    /// How many slots of sessions may be given power.
+    pub(super) fn cell_count(&self) -> usize {
+        self.present.iter().map(Vec::len).sum()
+    }
+
     /// The sessions that may be given power in `slot`.
     pub(super) fn present(&self, slot: usize) -> &[usize] {
         &self.present[slot]
+    }
+
+    /// All sessions below `watched`.
+    pub(super) fn all_below(&self, watched: usize) -> &[usize] {
+        &self.below[watched]
     }
 
     /// Whether `watched` is the grid connection, which everyone is below.
@@ -234,12 +260,17 @@ impl<'a> Problem<'a> {
 
     /// Whether `watched` may carry `load` in `slot`.
     pub(super) fn fits(&self, watched: usize, slot: usize, load: &Load) -> bool {
-        let capacity = self.capacity(watched, slot);
-        if capacity.line == [None; 3] {
-            // No need to know the current in each line.
-            return capacity.total.is_none_or(|limit| load.total <= limit);
-        }
-        capacity.fits(load)
+        self.capacity(watched, slot).fits(load)
+    }
+
+    /// Whether the limit on unbalance of any watched node can bind.
+    pub(super) fn unbalance_can_bind(&self) -> bool {
+        self.unbalance_can_bind
+    }
+
+    /// Whether the limit on differences of lines of any watched node can bind.
+    pub(super) fn difference_can_bind(&self) -> bool {
+        self.difference_can_bind
     }
 
     /// From the beginning of one slot to that of another.
@@ -291,14 +322,11 @@ impl<'a> Problem<'a> {
         if session.energy(greatest, length) <= energy {
             return greatest;
         }
-        // A guess that is off by a unit at most, then exactly.
-        let guess = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
-        let mut enough = (guess as i64).clamp(1, greatest.value());
+        // Rounded down, so never above the least that is enough: forecasts round down too.
+        let exact = energy.watt_seconds() as f64 / (session.power.as_f64() * length.secs() as f64);
+        let mut enough = (exact as i64).clamp(1, greatest.value());
         while session.energy(Rate::new(enough), length) < energy {
             enough += 1;
-        }
-        while enough > 1 && session.energy(Rate::new(enough - 1), length) >= energy {
-            enough -= 1;
         }
         session.choice.above(Rate::new(enough - 1)).unwrap_or(greatest)
     }

@@ -11,7 +11,7 @@ use crate::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, Volts, WattSeconds}
 pub(super) fn amperes(limit: i64) -> Capacity {
     Capacity {
         line: [Some(DeciAmps::from_deciamps(limit * 10)); 3],
-        total: None,
+        ..Capacity::UNLIMITED
     }
 }
 

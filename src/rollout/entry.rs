@@ -81,6 +81,8 @@ pub(super) struct Entry {
     pub command: ProfileCommand,
     /// The most it can make the EVSE draw at each instant, clocks being wrong by as much as they may.
     pub load: Timeline<Load>,
+    /// On how many phases its session's car charges, as far as that was known when it was sent and still is.
+    pub car_phases: Option<u8>,
     pub transmissions: Vec<Transmission>,
     /// When the station was seen following it: as good as an acceptance.
     pub seen_active: Option<(Order, Instant)>,
@@ -89,10 +91,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(command: &ProfileCommand, load: Timeline<Load>) -> Self {
+    pub fn new(command: &ProfileCommand, car_phases: Option<u8>, load: Timeline<Load>) -> Self {
         Self {
             command: command.clone(),
             load,
+            car_phases,
             transmissions: Vec::new(),
             seen_active: None,
             accepted_at: None,

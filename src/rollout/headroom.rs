@@ -4,7 +4,7 @@
 //! may be following anyway always fits.
 
 use super::invariants;
-use crate::domain::conversion::{Conversion, Load, Rate};
+use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::site::RateChoice;
 use crate::domain::timeline::Timeline;
@@ -123,7 +123,7 @@ struct Span {
 impl Span {
     /// What it may draw once it is told `rate` as well.
     fn load(&self, asking: &Asking<'_>, rate: Rate) -> Load {
-        self.told.max(asking.conversion.load(rate))
+        self.told.max((asking.load)(rate))
     }
 }
 
@@ -135,7 +135,8 @@ pub(super) struct Asking<'a> {
     pub reserved: &'a Timeline<Load>,
     /// What it was told it may draw: that much always fits.
     pub told: &'a Timeline<Load>,
-    pub conversion: &'a Conversion,
+    /// The most it may draw once it is told a rate.
+    pub load: &'a dyn Fn(Rate) -> Load,
     pub choice: &'a RateChoice,
     /// Nothing may be added to what it was told.
     pub frozen: bool,

@@ -1,7 +1,7 @@
 //! A ledger written as the shortest list of events that makes it again.
 //!
 //! Decides what of the past a ledger still needs, so that a site's journal can be cut there. What is made from it is never laxer than
-//! the ledger was; it may have to be shown obedience once more.
+//! the ledger was; it may have to be shown obedience once more, and what was sent counts as any car's until it is sent again.
 
 use super::entry::{Entry, Order, Reply};
 use super::ledger::{Ledger, Link};

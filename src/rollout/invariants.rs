@@ -10,7 +10,7 @@ use crate::domain::limits::Capacity;
 use crate::domain::profile::{Cause, Instruction, ProfileCommand, Revision};
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
-use crate::units::Instant;
+use crate::units::{DeciAmps, Instant};
 use std::fmt;
 
 /// A promise that was broken. Never seen outside tests that break the rule on purpose.
@@ -29,9 +29,12 @@ impl fmt::Display for Breach {
 /// What a place may carry after an act of ours: what is available, or what it may be carrying already.
 pub fn allowed(before: &Load, available: &Capacity) -> Capacity {
     let were = before.line_currents();
+    let each = |limits: [DeciAmps; 3], were: [DeciAmps; 3]| [0, 1, 2].map(|index| limits[index].max(were[index]));
     Capacity {
         line: [0, 1, 2].map(|index| available.line[index].map(|limit| limit.max(were[index]))),
         total: available.total.map(|limit| limit.max(before.total)),
+        unbalance: (available.unbalance).map(|limits| each(limits, before.uneven)),
+        difference: (available.difference).map(|limits| each(limits, before.line_differences())),
     }
 }
 

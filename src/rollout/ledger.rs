@@ -171,11 +171,12 @@ impl Ledger {
         let Some(record) = self.record_mut(&command.evse) else {
             return;
         };
-        let Some(load) = record.load_of(command, &terms) else {
+        let car_phases = record.car_phases(&command.session);
+        let Some(load) = record.load_of(command, car_phases, &terms) else {
             return;
         };
         if record.entry_mut(command.revision).is_none() {
-            record.insert(Entry::new(command, load));
+            record.insert(Entry::new(command, car_phases, load));
         }
         if let Some(entry) = record.entry_mut(command.revision) {
             entry.transmitted(command, terms.gateway_fences, order);
@@ -301,6 +302,14 @@ impl Ledger {
         }
     }
 
+    /// Someone said on how many phases the car of `session` charges; `None` is that nobody knows.
+    pub fn car_described(&mut self, evse: &EvseId, session: &SessionId, phases: Option<u8>, now: Instant) {
+        let terms = self.terms;
+        if let Some(record) = self.record_mut(evse) {
+            record.car_described(session, phases, &terms, now);
+        }
+    }
+
     /// What was sent for the session stays until it is resolved.
     pub fn session_ended(&mut self, evse: &EvseId, session: &SessionId, now: Instant) {
         let _ = now;
@@ -335,7 +344,7 @@ impl Ledger {
         let mut then: HashMap<&EvseId, Timeline<Load>> = HashMap::new();
         for command in commands {
             if let Some(record) = self.record(&command.evse)
-                && let Some(load) = record.load_of(command, &self.terms)
+                && let Some(load) = record.load_of(command, record.car_phases(&command.session), &self.terms)
             {
                 let follows = then.entry(&command.evse).or_insert_with(|| record.worst().clone());
                 *follows = follows.zip(&load, |a, b| a.max(*b));

@@ -89,6 +89,8 @@ pub(super) struct MayFollow {
     /// A revision beyond any of ours that a station was seen following.
     pub foreign_revision: Option<(Revision, Order, Instant)>,
     pub session: Option<SessionId>,
+    /// The session whose car was described last, and on how many phases it charges.
+    car: Option<(SessionId, Option<u8>)>,
     pub trust: Trust,
     /// The reading that showed it disobeying.
     pub disobeyed: Option<(Order, MeterSample)>,
@@ -120,6 +122,7 @@ impl MayFollow {
             entries: Vec::new(),
             foreign_revision: None,
             session: None,
+            car: None,
             trust: Trust::Unknown,
             disobeyed: None,
             obeys_since: None,
@@ -144,8 +147,33 @@ impl MayFollow {
         self.in_site = true;
         self.maximum = Timeline::constant(evse.maximum_load());
         for index in 0..self.entries.len() {
-            if let Some(load) = self.load_of(&self.entries[index].command, terms) {
-                self.entries[index].load = load;
+            self.count_anew(index, terms);
+        }
+        self.recount(terms, now);
+    }
+
+    fn count_anew(&mut self, index: usize, terms: &Terms) {
+        let entry = &self.entries[index];
+        if let Some(load) = self.load_of(&entry.command, entry.car_phases, terms) {
+            self.entries[index].load = load;
+        }
+    }
+
+    /// On how many phases the car of `session` charges, as far as that is known.
+    pub fn car_phases(&self, session: &SessionId) -> Option<u8> {
+        let (of, phases) = self.car.as_ref()?;
+        if of == session { *phases } else { None }
+    }
+
+    /// It was said on how many phases the car of `session` charges. What was sent before counts as this car's only where that is
+    /// worse: it holds for what is sent from here on.
+    pub fn car_described(&mut self, session: &SessionId, phases: Option<u8>, terms: &Terms, now: Instant) {
+        self.car = Some((session.clone(), phases));
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            if entry.command.session == *session && entry.car_phases != phases {
+                entry.car_phases = None;
+                self.count_anew(index, terms);
             }
         }
         self.recount(terms, now);
@@ -155,12 +183,13 @@ impl MayFollow {
         &self.entries
     }
 
-    /// The most that `command` can make it draw over time; `None` if it names a connector that is not there.
-    pub fn load_of(&self, command: &ProfileCommand, terms: &Terms) -> Option<Timeline<Load>> {
+    /// The most that `command` can make a car of so many phases draw over time; `None` if it names a connector that is not there.
+    pub fn load_of(&self, command: &ProfileCommand, car_phases: Option<u8>, terms: &Terms) -> Option<Timeline<Load>> {
         match &command.instruction {
             Instruction::Clear => Some(Timeline::constant(self.evse.maximum_load())),
             Instruction::Set(profile) => {
-                let conversion = self.evse.connector(&command.connector)?.conversion();
+                let connector = self.evse.connector(&command.connector)?;
+                let conversion = connector.conversion().for_car(car_phases);
                 Some(profile.limits().widen(terms.reach()).map(|rate| conversion.load(*rate)))
             }
         }
@@ -389,7 +418,9 @@ impl MayFollow {
         let mut command = newer.command.clone();
         command.instruction = self.covering(&older.command, &newer.command);
         let exact = older.load.zip(&newer.load, |a, b| a.max(*b));
-        let load = self.load_of(&command, terms).unwrap_or(exact);
+        let car_phases = newer.car_phases.filter(|_| older.car_phases == newer.car_phases);
+        let load = self.load_of(&command, car_phases, terms).unwrap_or(exact);
+        self.entries[0].car_phases = car_phases;
         self.entries[0].absorb(&older, command, load);
     }
 

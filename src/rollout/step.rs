@@ -114,7 +114,7 @@ impl<'a> Step<'a> {
             target,
             record,
             connector,
-            conversion: connector.conversion(),
+            conversion: connector.conversion().for_car(record.car_phases(&target.session)),
             choice: connector.choice(),
             path: self.room.site.path_to_root(record.place).collect(),
             current: record.current(&target.session),
@@ -137,7 +137,16 @@ impl<'a> Step<'a> {
         }
         let anything = Timeline::constant(case.record.evse.maximum_load());
         let maximum = Timeline::constant(case.connector.maximum);
-        if let Some(clip) = self.clips(case, &maximum).first() {
+        // By any connector and with any car: nothing that we know of the session binds an EVSE that is handed back.
+        let whole = *anything.last();
+        let load = |rate: Rate| {
+            if rate < case.connector.maximum {
+                case.conversion.load(rate)
+            } else {
+                whole
+            }
+        };
+        if let Some(clip) = self.clips(case, &maximum, &load).first() {
             let what = format!(
                 "handing back needs its maximum, which does not fit at {} yet",
                 self.place_name(clip.place)
@@ -233,7 +242,7 @@ impl<'a> Step<'a> {
         };
         let wanted = cut(rates, wanted_tail);
         let skew = self.skew();
-        let clips = self.clips(case, &wanted.limits().widen(skew));
+        let clips = self.clips(case, &wanted.limits().widen(skew), &|rate| case.conversion.load(rate));
         let tail_fits = clips
             .iter()
             .all(|clip| clip.until + skew <= lease_end || clip.rate >= wanted_tail);
@@ -271,7 +280,8 @@ impl<'a> Step<'a> {
         raised_before(last - reach) || (self.now < last && raised_throughout())
     }
 
-    fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
+    /// Where the rates of `wanted`, drawing `load` each, are more than what fits.
+    fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>, load: &dyn Fn(Rate) -> Load) -> Vec<Clip> {
         let (ledger, room, now) = (self.ledger, self.room, self.now);
         let headroom = self
             .headroom
@@ -280,7 +290,7 @@ impl<'a> Step<'a> {
             path: &case.path,
             reserved: case.record.worst(),
             told: case.record.told(),
-            conversion: &case.conversion,
+            load,
             choice: &case.choice,
             frozen: case.record.is_full(),
         };

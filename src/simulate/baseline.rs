@@ -10,7 +10,7 @@ use super::yard::Yard;
 use crate::domain::bounds::MAX_POWER_WATTS;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
-use crate::domain::site::{Connector, RateChoice};
+use crate::domain::site::{Connector, Place, RateChoice};
 use crate::units::{DeciAmps, Instant, Seconds, Watts};
 
 /// Nobody holds anyone back, whatever the limits are.
@@ -110,7 +110,7 @@ fn share(day: &Day, limit: Watts, charging: &[usize]) -> Vec<DeciAmps> {
 
 /// What every place of the site may carry: its limit, less the reserve at the grid connection.
 fn capacities(day: &Day, limit: Watts) -> Vec<Capacity> {
-    let mut capacities: Vec<Capacity> = day.site.places().iter().map(|place| place.limit.into()).collect();
+    let mut capacities: Vec<Capacity> = day.site.places().iter().map(Place::capacity).collect();
     let reserve = limit.watts() * i64::from(day.site.spec().reserve_permille) / 1000;
     capacities[0].total = Some(limit - Watts::from_watts(reserve));
     capacities

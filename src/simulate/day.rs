@@ -268,15 +268,17 @@ mod tests {
     #[test]
     fn a_transformer_is_held_on_both_sides() {
         let day = Day::carried().unwrap();
-        let limit = |id: &str| {
+        let limits = |id: &str| {
             let place = day.site.place_of_node(&NodeId::parse(id).unwrap()).unwrap();
-            day.site.places()[place].limit.line.map(DeciAmps::deciamps)
+            let capacity = day.site.places()[place].capacity();
+            let secondary = capacity.line[0].map(DeciAmps::deciamps);
+            (secondary, capacity.difference.map(|[first, ..]| first.deciamps()))
         };
-        // 54.15 A × 4 / 2 is less than the 125 A of the secondary; 180.51 A × 4 / 2 less than its 416.67 A.
-        assert_eq!(limit("t_floor1"), Some(1083));
-        assert_eq!(limit("t_floor34"), Some(3610));
-        assert_eq!(limit("sp1"), Some(1000));
-        assert_eq!(limit(GRID_CONNECTION), None);
+        // 54.1 A and 180.5 A, times 4.
+        assert_eq!(limits("t_floor1"), (Some(1250), Some(2164)));
+        assert_eq!(limits("t_floor34"), (Some(4166), Some(7220)));
+        assert_eq!(limits("sp1"), (Some(1000), None));
+        assert_eq!(limits(GRID_CONNECTION), (None, None));
     }
 
     const LINES: &str = "session_id,evse_id,arrival,departure,energy_kwh,max_power_kw,requested_kwh,requested_departure\n\

@@ -99,7 +99,7 @@ pub struct Tally<'day> {
 impl<'day> Tally<'day> {
     pub fn new(day: &'day Day) -> Self {
         let places = day.site.places();
-        let is_limited = |place: usize| places[place].limit.line.is_some() || places[place].limit.total.is_some();
+        let is_limited = |place: usize| places[place].capacity() != Capacity::UNLIMITED;
         let limited: Vec<usize> = (0..places.len()).filter(|place| is_limited(*place)).collect();
         let above_of = |place: usize| {
             day.site
@@ -112,7 +112,7 @@ impl<'day> Tally<'day> {
         Self {
             day,
             above: day.evses.iter().map(|evse| above_of(evse.place)).collect(),
-            limited: limited.iter().map(|place| places[*place].limit.into()).collect(),
+            limited: limited.iter().map(|place| places[*place].capacity()).collect(),
             complying: false,
             periods: vec![period(day.start, day.grid_limit)],
             bins: vec![vec![WattSeconds::ZERO; day.evses.len()]; count_of(BIN)],

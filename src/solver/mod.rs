@@ -17,6 +17,13 @@
 //! cheapest to the dearest, each as far as moving others allows. [`flow`] does so in integers, without tolerance, and in about
 //! linear time; the price at which a search for more has to give up is the dual solution, so the proof costs nothing.
 //!
+//! # Several kinds of load: nearly flows
+//!
+//! Where single-phase and three-phase cars share conductors, one decision uses up capacity in several trees and the program is no flow. But
+//! with a price on every limit each car is by itself, and with all kinds of cars but one held still the rest is a flow again.
+//! [`phases`] searches the prices by a first-order method from the prices of three flows, makes integer plans of what it finds, and
+//! stops when plan and bound are as close as asked.
+//!
 //! # What is proven
 //!
 //! Every answer comes with a lower bound that holds for every plan. It is the value of the dual program at some prices, computed in

@@ -6,7 +6,7 @@ use crate::domain::ids::{
     ConnectorId, EvseId, GatewayId, GridLimitId, GroupId, NodeId, PersonRef, RequestId, SessionId, SiteId, StationId,
     TenantId,
 };
-use crate::domain::limits::{GridLimit, LimitSource, LimitWindow, NodeLimit};
+use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit, PrimaryLimit};
 use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
 use crate::domain::profile::{Answer, Cause, ChargingProfile, Instruction, ProfileCommand, Revision};
 use crate::domain::session::{Car, Ended, MeterSample, OcpiSession, Override, Session, SessionSpec, Stated, Tier};
@@ -55,6 +55,13 @@ pub fn site() -> SiteSpec {
                     line: Some(DeciAmps::from_deciamps(4_000)),
                     total: Some(Watts::from_watts(250_000)),
                 },
+                fixed: FixedLimits {
+                    unbalance: Some(DeciAmps::from_deciamps(200)),
+                    primary: Some(PrimaryLimit {
+                        line: DeciAmps::from_deciamps(1_805),
+                        turns_ratio_permille: 4_000,
+                    }),
+                },
                 base_load_line: DeciAmps::from_deciamps(300),
                 base_load_total: Watts::from_watts(19_000),
             },
@@ -64,6 +71,10 @@ pub fn site() -> SiteSpec {
                 limit: NodeLimit {
                     line: Some(DeciAmps::from_deciamps(0)),
                     total: None,
+                },
+                fixed: FixedLimits {
+                    unbalance: Some(DeciAmps::from_deciamps(0)),
+                    primary: None,
                 },
                 base_load_line: DeciAmps::from_deciamps(1),
                 base_load_total: Watts::from_watts(2),

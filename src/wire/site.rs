@@ -8,11 +8,13 @@ use super::common::{
     required_timestamp, timestamp, timestamp_message,
 };
 use super::proto;
-use crate::domain::bounds::{MAX_FORECAST_POINTS, MAX_MICROS_PER_KWH, MAX_POWER_WATTS, MAX_PRICE_POINTS};
+use crate::domain::bounds::{
+    MAX_FORECAST_POINTS, MAX_MICROS_PER_KWH, MAX_POWER_WATTS, MAX_PRICE_POINTS, MAX_TURNS_RATIO_PERMILLE,
+};
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
 use crate::domain::event::ForecastKind;
 use crate::domain::ids::{ConnectorId, EvseId, GatewayId, GridLimitId, NodeId, SiteId, StationId, TenantId};
-use crate::domain::limits::{GridLimit, LimitSource, LimitWindow};
+use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, PrimaryLimit};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps, check_node_limit};
 use crate::domain::timeline::Timeline;
@@ -159,14 +161,45 @@ fn node(message: &proto::Node) -> Result<Node, Rejection> {
     read(|faults| {
         let id = faults.field("id", NodeId::parse(&message.id));
         let parent = optional_id(faults, "parent_id", &message.parent_id, NodeId::parse);
+        let fixed = FixedLimits {
+            unbalance: message.unbalance_deciampere.map(DeciAmps::from_deciamps),
+            primary: primary(faults, message),
+        };
         Some(Node {
             id: id?,
             parent,
             limit: node_limit(message.limit.as_ref()),
+            fixed,
             base_load_line: DeciAmps::from_deciamps(message.base_load_line_deciampere),
             base_load_total: Watts::from_watts(message.base_load_total_watt),
         })
     })
+}
+
+/// Its values are checked with the site; here only that both or neither are there.
+fn primary(faults: &mut Faults, message: &proto::Node) -> Option<PrimaryLimit> {
+    const RATIO: &str = "turns_ratio_permille";
+    match (message.primary_line_deciampere, message.turns_ratio_permille) {
+        (Some(line), Some(ratio)) => Some(PrimaryLimit {
+            line: DeciAmps::from_deciamps(line),
+            turns_ratio_permille: narrow(faults, RATIO, "‰", ratio, 1..=MAX_TURNS_RATIO_PERMILLE)?,
+        }),
+        (Some(_), None) => {
+            faults.add(RATIO, "is required with primary_line_deciampere", "", "1 to 1000000 ‰");
+            None
+        }
+        (None, Some(ratio)) => {
+            let got = format!("{ratio} ‰");
+            faults.add(
+                RATIO,
+                "stands alone",
+                got,
+                "primary_line_deciampere with it, or neither",
+            );
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 fn node_message(node: &Node) -> proto::Node {
@@ -176,6 +209,9 @@ fn node_message(node: &Node) -> proto::Node {
         limit: Some(node_limit_message(&node.limit)),
         base_load_line_deciampere: node.base_load_line.deciamps(),
         base_load_total_watt: node.base_load_total.watts(),
+        unbalance_deciampere: node.fixed.unbalance.map(DeciAmps::deciamps),
+        primary_line_deciampere: node.fixed.primary.map(|primary| primary.line.deciamps()),
+        turns_ratio_permille: node.fixed.primary.map(|primary| primary.turns_ratio_permille as i32),
     }
 }
 

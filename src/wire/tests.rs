@@ -91,6 +91,8 @@ fn every_fault_of_a_site_is_told_by_its_place_in_the_message() {
     message.fairness = 9;
     message.nodes[1].id = String::new();
     message.nodes[1].parent_id = "å".to_owned();
+    message.nodes[0].turns_ratio_permille = None;
+    message.nodes[1].turns_ratio_permille = Some(4_000);
     message.stations[0].node_id = String::new();
     let connectors = &mut message.stations[0].evses[0].connectors;
     connectors[0].wiring = None;
@@ -108,8 +110,10 @@ fn every_fault_of_a_site_is_told_by_its_place_in_the_message() {
             "mode",
             "reserve_permille",
             "fairness",
+            "nodes[0].turns_ratio_permille",
             "nodes[1].id",
             "nodes[1].parent_id",
+            "nodes[1].turns_ratio_permille",
             "stations[0].node_id",
             "stations[0].evses[0].connectors[0].wiring",
             "stations[0].evses[0].connectors[1].max_profile_periods",

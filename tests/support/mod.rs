@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
 use laddplan::domain::event::{Event, Recorded, RequestStamp};
 use laddplan::domain::ids::*;
-use laddplan::domain::limits::{GridLimit, LimitSource, LimitWindow, NodeLimit};
+use laddplan::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit};
 use laddplan::domain::plan::Budget;
 use laddplan::domain::session::{Car, Session, SessionSpec, Stated, Tier};
 use laddplan::domain::site::*;
@@ -78,6 +78,7 @@ pub fn site_spec(fuse_amps: i64, evses: usize) -> SiteSpec {
                 line: Some(DeciAmps::from_deciamps(fuse_amps * 10)),
                 total: None,
             },
+            fixed: FixedLimits::default(),
             base_load_line: DeciAmps::ZERO,
             base_load_total: Watts::ZERO,
         }],

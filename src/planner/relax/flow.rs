@@ -2,8 +2,8 @@
 //!
 //! Decides whether a site is one of these, and in which units its flow is counted. Cars are alike where the same rate means the same load
 //! and the same energy: all single-phase on one line, all three-phase, all DC. Single-phase cars on different lines are alike too
-//! as long as only the grid connection has a limit in total watts: then each line has a tree of its own. Limits are rounded so that every
-//! plan that keeps them is a flow here: bounds hold for the plan that comes of it.
+//! as long as only the grid connection has a limit in total watts, and no transformer's primary binds: then each line has a tree of its
+//! own. Limits are rounded so that every plan that keeps them is a flow here: bounds hold for the plan that comes of it.
 
 use super::super::draft::Draft;
 use super::super::problem::Problem;
@@ -15,7 +15,7 @@ use crate::domain::site::Fairness;
 use crate::solver::flow::peak::{PeakBudget, PeakCharge};
 use crate::solver::flow::ranks::{Claim, Division, Shares};
 use crate::solver::flow::{Flow, Network, Session, Task};
-use crate::units::{MoneyMicros, WattSeconds, Watts};
+use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
 
 /// Watt-seconds in a kilowatt-hour.
 const KWH: i128 = 3_600_000;
@@ -309,12 +309,16 @@ fn most_rate(problem: &Problem, index: usize) -> i64 {
 fn lanes(problem: &Problem, searched: &[usize]) -> Option<Vec<Lane>> {
     let conversion = |session: &usize| &problem.session(*session).conversion;
     let first = conversion(searched.first()?);
-    if searched.iter().all(|session| conversion(session) == first) {
+    let is_like_first = |session: &usize| {
+        let conversion = conversion(session);
+        conversion == first || !problem.unbalance_can_bind() && conversion.loads_like(first)
+    };
+    if searched.iter().all(is_like_first) {
         return Some(vec![Lane::Only]);
     }
     let are_lines = searched.iter().all(|session| only_line(conversion(session)).is_some());
     let same_total = searched.iter().all(|session| conversion(session).total == first.total);
-    (are_lines && same_total).then(|| Phase::ALL.map(Lane::Line).to_vec())
+    (are_lines && same_total && !problem.difference_can_bind()).then(|| Phase::ALL.map(Lane::Line).to_vec())
 }
 
 /// The line of a car that loads just one, an ampere for an ampere.
@@ -324,8 +328,7 @@ fn only_line(conversion: &Conversion) -> Option<Phase> {
     let line = lines
         .next()
         .filter(|line| conversion.star[line.index()] == PerRate::ONE)?;
-    let has_delta = conversion.delta.iter().any(|pair| *pair != PerRate::NONE);
-    (lines.next().is_none() && !has_delta).then_some(line)
+    (lines.next().is_none() && !conversion.has_delta()).then_some(line)
 }
 
 /// A tree for each lane, under one place that stands for the grid connection.
@@ -363,7 +366,10 @@ impl Forest {
                     .parents
                     .push(Some(problem.watched_parent(node).map_or(0, |parent| base + parent)));
                 for slot in 0..slots {
-                    let left = problem.capacity(node, slot);
+                    let left = &Capacity {
+                        unbalance: (problem.capacity(node, slot).unbalance).filter(|_| problem.unbalance_can_bind()),
+                        ..*problem.capacity(node, slot)
+                    };
                     let carried = &carried[node * slots + slot];
                     let rates = match lane {
                         Lane::Only => room(conversion, left, carried)?,
@@ -446,12 +452,34 @@ fn room(conversion: &Conversion, left: &Capacity, carried: &Load) -> Option<Opti
     let total = left
         .total
         .and_then(|limit| conversion.total.rate_within((limit - carried.total).watts()));
-    Some(lines.chain(total).map(Rate::value).min())
+    let alone = Phase::ALL.map(Phase::index).into_iter().filter_map(|line| {
+        let limit = left.unbalance?[line];
+        conversion.uneven[line].rate_within((limit - carried.uneven[line]).deciamps())
+    });
+    let between = PhasePair::ALL
+        .into_iter()
+        .filter_map(|pair| room_between(conversion, pair, left, carried));
+    Some(lines.chain(total).chain(alone).chain(between).map(Rate::value).min())
+}
+
+/// The room that the lines of `pair` have against each other, for cars that lie all between two lines or none.
+fn room_between(conversion: &Conversion, pair: PhasePair, left: &Capacity, carried: &Load) -> Option<Rate> {
+    let limit = left.difference?[pair.index()] - carried.line_differences()[pair.index()];
+    let star = pair.lines().map(|line| conversion.star[line.index()]);
+    // What lies between the two lines flows in both, in opposite directions.
+    let own = conversion.delta[pair.index()];
+    let counted: Vec<PerRate> = (star.into_iter().chain([own]).chain(conversion.delta))
+        .filter(|load| *load != PerRate::NONE)
+        .collect();
+    let each = -(-limit.deciamps()).div_euclid(counted.len().max(1) as i64);
+    counted.first()?.rate_within(each)
 }
 
 fn room_in_line(left: &Capacity, carried: &Load, line: Phase) -> Option<i64> {
-    let limit = left.line[line.index()]?;
-    Some((limit - carried.line_currents()[line.index()]).deciamps())
+    let line = line.index();
+    let in_line = left.line[line].map(|limit| limit - carried.line_currents()[line]);
+    let alone = left.unbalance.map(|limits| limits[line] - carried.uneven[line]);
+    in_line.into_iter().chain(alone).min().map(DeciAmps::deciamps)
 }
 
 #[cfg(test)]
@@ -514,6 +542,68 @@ mod tests {
         with_default.sessions[1].default = Rate::new(60);
         assert!(!is_flow(&with_default));
         assert!(!is_flow(&site(vec![amperes(20)])), "there is nothing to search for");
+    }
+
+    fn between_lines(unbalance: Option<i64>, difference: Option<i64>) -> Capacity {
+        let each = |limit: Option<i64>| limit.map(|amperes| [DeciAmps::from_deciamps(amperes * 10); 3]);
+        Capacity {
+            unbalance: each(unbalance),
+            difference: each(difference),
+            ..amperes(20)
+        }
+    }
+
+    /// What the flow serves of two cars under `limit` for an hour, in ampere-hours of one phase; `None` if that is no flow.
+    fn served(limit: Capacity, wirings: [Wiring; 2], car_phases: [Option<u8>; 2]) -> Option<i64> {
+        let mut snapshot = site(vec![limit]);
+        for (wiring, phases) in wirings.into_iter().zip(car_phases) {
+            let car = car(&mut snapshot, wiring, 96);
+            let session = &mut snapshot.sessions[car];
+            session.conversion = session.conversion.clone().for_car(phases);
+        }
+        let problem = Problem::new(&snapshot);
+        let greedy = greedy::fill(&problem);
+        let relaxed = Site::new(&problem, &greedy)?.relax(100);
+        Some(relaxed.delivered?.floor_watt_hours() / 230)
+    }
+
+    #[test]
+    fn what_lines_carry_against_each_other_is_one_number_for_cars_of_one_kind_only() {
+        let single = [Phase::L1, Phase::L1].map(on);
+        assert_eq!(
+            served(between_lines(Some(14), None), single.clone(), [None; 2]),
+            Some(14)
+        );
+        assert_eq!(served(between_lines(None, Some(13)), single, [None; 2]), Some(13));
+        let two_lines = [Phase::L1, Phase::L2].map(on);
+        assert_eq!(
+            served(between_lines(Some(14), None), two_lines.clone(), [None; 2]),
+            Some(28)
+        );
+        assert_eq!(
+            served(between_lines(None, Some(39)), two_lines.clone(), [None; 2]),
+            None
+        );
+        assert_eq!(served(between_lines(None, Some(64)), two_lines, [None; 2]), Some(40));
+        // Between two lines what a pair carries counts twice, between others once.
+        let pairs = [PhasePair::L2L3; 2].map(Wiring::Delta);
+        assert_eq!(
+            served(between_lines(None, Some(30)), pairs.clone(), [None; 2]),
+            Some(15)
+        );
+        assert_eq!(served(between_lines(Some(12), None), pairs, [None; 2]), Some(12));
+        let unlike = [PhasePair::L2L3, PhasePair::L1L2].map(Wiring::Delta);
+        assert_eq!(served(between_lines(None, Some(30)), unlike, [None; 2]), None);
+    }
+
+    #[test]
+    fn cars_of_which_less_is_known_are_another_kind_where_unbalance_can_bind() {
+        let three_phase = || [Phase::ALL.to_vec(), Phase::ALL.to_vec()].map(Wiring::Star);
+        let (binds, cannot) = (between_lines(Some(14), None), between_lines(Some(64), None));
+        assert_eq!(served(binds, three_phase(), [Some(3); 2]), Some(60));
+        assert_eq!(served(binds, three_phase(), [None; 2]), Some(42));
+        assert_eq!(served(binds, three_phase(), [Some(3), None]), None);
+        assert_eq!(served(cannot, three_phase(), [Some(3), None]), Some(60));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) struct Site<'p> {
 }
 
 impl<'p> Site<'p> {
-    /// `None` where cars lie between two lines, or draw without a profile.
+    /// `None` where cars lie between two lines, or draw without a profile, or where what lines carry against each other can bind.
     pub(super) fn new(problem: &'p Problem<'p>, settled: Settled<'p>) -> Option<Self> {
         let searched: Vec<usize> = (0..problem.session_count())
             .filter(|session| is_searched(problem, *session))
@@ -46,7 +46,7 @@ impl<'p> Site<'p> {
             let session = problem.session(*session);
             session.default == Rate::ZERO && session.conversion.delta == [PerRate::NONE; 3]
         });
-        if !can_be_expressed {
+        if !can_be_expressed || problem.unbalance_can_bind() || problem.difference_can_bind() {
             return None;
         }
         let limits = phases::Problem {

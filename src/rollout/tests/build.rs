@@ -2,7 +2,7 @@
 
 use crate::domain::conversion::{Load, Phase, Rate, RateUnit, Wiring};
 use crate::domain::ids::*;
-use crate::domain::limits::{Capacity, NodeLimit};
+use crate::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use crate::domain::profile::*;
 use crate::domain::session::MeterSample;
 use crate::domain::site::*;
@@ -77,6 +77,7 @@ pub fn spec(evses: Vec<Evse>) -> SiteSpec {
             id: node,
             parent: None,
             limit: NodeLimit::default(),
+            fixed: FixedLimits::default(),
             base_load_line: DeciAmps::ZERO,
             base_load_total: Watts::ZERO,
         }],
@@ -97,7 +98,7 @@ pub fn room_of(site: &Site, deciamps: i64) -> Vec<Timeline<Capacity>> {
 pub fn amperes(deciamps: i64) -> Capacity {
     Capacity {
         line: [Some(DeciAmps::from_deciamps(deciamps)); 3],
-        total: None,
+        ..Capacity::UNLIMITED
     }
 }
 

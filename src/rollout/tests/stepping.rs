@@ -2,14 +2,15 @@
 
 use super::build::*;
 use super::world::World;
-use crate::domain::conversion::Rate;
-use crate::domain::limits::Capacity;
+use crate::domain::conversion::{Phase, Rate, Wiring};
+use crate::domain::ids::ConnectorId;
+use crate::domain::limits::{Capacity, FixedLimits};
 use crate::domain::plan::Note;
 use crate::domain::profile::{Answer, Attempt, Cause, Instruction, ProfileCommand, Revision};
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::rollout::{Decision, Ledger, MAX_OPEN_ENTRIES, Room, TailWish, Target, Wish, step};
-use crate::units::{Instant, Seconds};
+use crate::units::{DeciAmps, Instant, Seconds};
 
 /// A service whose gateway answers when the test says so.
 struct Desk {
@@ -68,6 +69,58 @@ impl Desk {
             .answered(&command.evse, command.revision, command.attempt, &rejected(), at(now))
             .unwrap();
     }
+}
+
+#[test]
+fn a_car_at_a_three_phase_connector_is_balanced_only_if_it_is_said_to_be() {
+    let mut three_phase = evse(0);
+    three_phase.connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
+    let mut desk = Desk::of(spec(vec![three_phase]), 400);
+    let unbalance = FixedLimits {
+        unbalance: Some(DeciAmps::from_deciamps(100)),
+        primary: None,
+    };
+    desk.available[0] = Timeline::constant(amperes(400).with_fixed(&unbalance));
+    let car = |desk: &mut Desk, phases: Option<u8>, now: i64| {
+        desk.ledger.car_described(&evse_id(0), &session_id(0), phases, at(now));
+    };
+    let uneven = |desk: &Desk, now: i64| desk.ledger.worst_case(0, at(now)).at(at(now)).uneven[0].deciamps();
+    let wish = [target(0, &[(0, 160)])];
+    let sent = desk.send(0, &wish);
+    assert_eq!(first_rates(&sent), [("e0".to_owned(), 100)]);
+    desk.accept(&sent, 1);
+    car(&mut desk, Some(3), 10);
+    // What was sent while nobody knew counts as it did.
+    assert_eq!(uneven(&desk, 10), 100);
+    let sent = desk.send(10, &wish);
+    assert_eq!(first_rates(&sent), [("e0".to_owned(), 160)]);
+    assert_eq!(uneven(&desk, 10), 100);
+    // Someone was wrong: from now on it counts. What it was told stands until the plan says less.
+    car(&mut desk, Some(1), 20);
+    assert_eq!(uneven(&desk, 20), 160);
+    assert_eq!(desk.send(20, &wish), []);
+    let less = desk.send(21, &[target(0, &[(0, 100)])]);
+    assert_eq!(first_rates(&less), [("e0".to_owned(), 100)]);
+}
+
+#[test]
+fn an_evse_is_handed_back_only_if_any_of_its_connectors_may_run_at_its_maximum() {
+    let mut two_plugs = evse(0);
+    let mut other = two_plugs.connectors[0].clone();
+    other.id = ConnectorId::parse("2").unwrap();
+    other.wiring = Wiring::Star(vec![Phase::L2]);
+    two_plugs.connectors.push(other);
+    let mut desk = Desk::of(spec(vec![two_plugs]), 400);
+    let handed_back = Target {
+        wish: Wish::HandBack,
+        ..target(0, &[(0, 0)])
+    };
+    let mut only_line_1 = amperes(400);
+    only_line_1.line[1] = Some(DeciAmps::from_deciamps(100));
+    desk.available[0] = Timeline::constant(only_line_1);
+    assert_eq!(desk.send(0, std::slice::from_ref(&handed_back)), []);
+    desk.available[0] = Timeline::constant(amperes(320));
+    assert_eq!(desk.send(1, &[handed_back]).len(), 1);
 }
 
 /// The first rate of each command, by EVSE.

@@ -8,10 +8,10 @@ use super::build::*;
 use crate::domain::conversion::{Load, Phase, PhasePair, Rate, Wiring};
 use crate::domain::event::Event;
 use crate::domain::ids::{NodeId, SessionId};
-use crate::domain::limits::{Capacity, NodeLimit};
+use crate::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use crate::domain::profile::*;
 use crate::domain::session::MeterSample;
-use crate::domain::site::{Node, Site};
+use crate::domain::site::{Connector, Node, Site};
 use crate::domain::timeline::Timeline;
 use crate::rollout::invariants;
 use crate::rollout::may_follow::WrongRule;
@@ -121,8 +121,17 @@ struct Station {
     follows: Option<(Revision, Instruction)>,
     /// For gateways that fence: the highest revision applied.
     fence: Revision,
-    /// What it allowed in each of the last seconds, newest last.
-    recent: Vec<Rate>,
+    /// On how many phases its car charges, and whether anyone says so.
+    car: (u8, bool),
+    /// What it allowed in each of the last seconds to a car of so many phases, newest last.
+    recent: Vec<(Rate, u8)>,
+}
+
+impl Station {
+    fn said_phases(&self) -> Option<u8> {
+        let (phases, said) = self.car;
+        said.then_some(phases)
+    }
 }
 
 enum Message {
@@ -143,11 +152,13 @@ enum Message {
     },
 }
 
-/// A limit in each of the three lines, and in total.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A limit in each of the three lines, in total, of what may flow in a line alone and of two lines against each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Bound {
     line: [i64; 3],
     total: i64,
+    unbalance: [i64; 3],
+    difference: [i64; 3],
 }
 
 impl Bound {
@@ -155,6 +166,8 @@ impl Bound {
         Self {
             line: load.line_currents().map(DeciAmps::deciamps),
             total: load.total.watts(),
+            unbalance: load.uneven.map(DeciAmps::deciamps),
+            difference: load.line_differences().map(DeciAmps::deciamps),
         }
     }
 
@@ -162,13 +175,18 @@ impl Bound {
         Self {
             line: capacity.line.map(|line| line.map_or(i64::MAX, DeciAmps::deciamps)),
             total: capacity.total.map_or(i64::MAX, Watts::watts),
+            unbalance: (capacity.unbalance).map_or([i64::MAX; 3], |limits| limits.map(DeciAmps::deciamps)),
+            difference: (capacity.difference).map_or([i64::MAX; 3], |limits| limits.map(DeciAmps::deciamps)),
         }
     }
 
     fn join(self, other: Self, choose: fn(i64, i64) -> i64) -> Self {
+        let each = |one: [i64; 3], other: [i64; 3]| [0, 1, 2].map(|index| choose(one[index], other[index]));
         Self {
-            line: [0, 1, 2].map(|index| choose(self.line[index], other.line[index])),
+            line: each(self.line, other.line),
             total: choose(self.total, other.total),
+            unbalance: each(self.unbalance, other.unbalance),
+            difference: each(self.difference, other.difference),
         }
     }
 }
@@ -206,7 +224,7 @@ pub struct World {
 #[derive(Clone)]
 enum Told {
     Event(Event, Instant),
-    SessionStarted(usize, SessionId, Instant),
+    SessionStarted(usize, SessionId, Option<u8>, Instant),
     SessionEnded(usize, SessionId, Instant),
 }
 
@@ -238,6 +256,7 @@ impl World {
                     running: session_id(number),
                     follows: None,
                     fence: Revision::NONE,
+                    car: random_car(&mut dice),
                     recent: Vec::new(),
                 }
             })
@@ -287,7 +306,8 @@ impl World {
             at(0),
         ));
         for number in 0..count {
-            world.tell(Told::SessionStarted(number, session_id(number), at(0)));
+            let phases = world.stations[number].said_phases();
+            world.tell(Told::SessionStarted(number, session_id(number), phases, at(0)));
         }
         world
     }
@@ -487,7 +507,8 @@ impl World {
                 Message::SessionStarted { evse, session } if self.stations[evse].running != session => {}
                 Message::SessionStarted { evse, session } => {
                     self.known[evse] = Some(session.clone());
-                    self.tell(Told::SessionStarted(evse, session, at(self.now)));
+                    let phases = self.stations[evse].said_phases();
+                    self.tell(Told::SessionStarted(evse, session, phases, at(self.now)));
                 }
             }
         }
@@ -582,9 +603,11 @@ impl World {
         self.faults.swaps += 1;
         let next = session_id(self.sessions);
         self.sessions += 1;
+        let car = random_car(&mut self.dice);
         let station = &mut self.stations[number];
         let ended = std::mem::replace(&mut station.running, next.clone());
         station.follows = None;
+        station.car = car;
         let (first, second) = (self.dice.roll(0, 20), self.dice.roll(21, 40));
         self.network.push((
             self.now + first,
@@ -621,7 +644,7 @@ impl World {
     pub fn give_room_for_all(&mut self) {
         let most = Capacity {
             line: [Some(DeciAmps::from_deciamps(10_000)); 3],
-            total: None,
+            ..Capacity::UNLIMITED
         };
         self.available = vec![Timeline::constant(most); self.available.len()];
         self.excused = self.available.iter().map(|room| room.map(Bound::of_capacity)).collect();
@@ -642,8 +665,11 @@ impl World {
         {
             let told = history.into_iter().map(|(at, event)| Told::Event(event, at)).collect();
             let sessions = self.known.iter().enumerate();
-            let started = sessions
-                .filter_map(|(number, session)| Some(Told::SessionStarted(number, session.clone()?, at(self.now))));
+            let started = sessions.filter_map(|(number, session)| {
+                let session = session.clone()?;
+                let phases = self.ledger.record(&evse_id(number))?.car_phases(&session);
+                Some(Told::SessionStarted(number, session, phases, at(self.now)))
+            });
             self.told = told;
             self.told.extend(started.collect::<Vec<_>>());
         }
@@ -730,6 +756,16 @@ impl World {
                 total: dice
                     .happens(500)
                     .then(|| Watts::from_watts(least.total + dice.roll(0, 6_000 * below))),
+                unbalance: dice.happens(400).then(|| {
+                    least
+                        .unbalance
+                        .map(|line| DeciAmps::from_deciamps(line + dice.roll(0, 150 * below)))
+                }),
+                difference: dice.happens(400).then(|| {
+                    least
+                        .difference
+                        .map(|pair| DeciAmps::from_deciamps(pair + dice.roll(0, 300 * below)))
+                }),
             };
             let mut points = vec![(at(self.now), capacity(&mut self.dice))];
             if self.dice.happens(400) {
@@ -777,7 +813,7 @@ impl World {
         for number in 0..self.stations.len() {
             let allowed = self.allows(number);
             let station = &mut self.stations[number];
-            station.recent.push(allowed);
+            station.recent.push((allowed, station.car.0));
             let keep = station.lag as usize + 1;
             let excess = station.recent.len().saturating_sub(keep);
             station.recent.drain(..excess);
@@ -797,13 +833,24 @@ impl World {
 
     /// The car takes all that it may, and goes on for a while when it may less.
     fn drawn(&self, number: usize) -> Rate {
-        *self.stations[number].recent.iter().max().unwrap()
+        self.stations[number]
+            .recent
+            .iter()
+            .map(|(rate, _)| *rate)
+            .max()
+            .unwrap()
+    }
+
+    /// What its car, or the one before that has not quite stopped, loads the supply with.
+    fn load_of(&self, number: usize, connector: &Connector) -> Load {
+        let of = |(rate, phases): &(Rate, u8)| connector.conversion().for_car(Some(*phases)).load(*rate);
+        self.stations[number].recent.iter().map(of).fold(Load::ZERO, Load::max)
     }
 
     fn look(&mut self) {
         let mut loads = vec![Load::ZERO; self.site.places().len()];
         for (number, (place, evse)) in self.site.evses().enumerate() {
-            let load = evse.connectors[0].conversion().load(self.drawn(number));
+            let load = self.load_of(number, &evse.connectors[0]);
             self.energy += load.total.watts();
             for above in self.site.path_to_root(place) {
                 loads[above] += load;
@@ -813,10 +860,7 @@ impl World {
             let excused = self.excused[place].at(at(self.now));
             let drawn = Bound::of_load(load);
             if drawn.join(*excused, i64::max) != *excused {
-                self.overload = Some(format!(
-                    "second {}, place {place}: {:?} of {:?}",
-                    self.now, drawn.line, excused.line
-                ));
+                self.overload = Some(format!("second {}, place {place}: {drawn:?} of {excused:?}", self.now));
             }
         }
     }
@@ -824,7 +868,10 @@ impl World {
 
 fn tell(ledger: &mut Ledger, told: &Told) {
     match told {
-        Told::SessionStarted(number, session, at) => ledger.session_started(&evse_id(*number), session, *at),
+        Told::SessionStarted(number, session, phases, at) => {
+            ledger.session_started(&evse_id(*number), session, *at);
+            ledger.car_described(&evse_id(*number), session, *phases, *at);
+        }
         Told::SessionEnded(number, session, at) => ledger.session_ended(&evse_id(*number), session, *at),
         Told::Event(event, at) => tell_event(ledger, event, *at),
     }
@@ -849,6 +896,12 @@ pub fn tell_event(ledger: &mut Ledger, event: &Event, at: Instant) {
         Event::GatewayDisconnected { .. } => ledger.gateway_disconnected(at),
         _ => unreachable!("no other event is told in this world"),
     }
+}
+
+/// Half of them use three phases, and of three in four it is said how many they use.
+fn random_car(dice: &mut Dice) -> (u8, bool) {
+    let phases = if dice.happens(500) { 3 } else { dice.roll(1, 2) as u8 };
+    (phases, dice.happens(750))
 }
 
 fn random_site(dice: &mut Dice) -> Site {
@@ -885,6 +938,7 @@ fn random_site(dice: &mut Dice) -> Site {
         id: NodeId::parse("feeder").unwrap(),
         parent: Some(NodeId::parse("grid").unwrap()),
         limit: NodeLimit::default(),
+        fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
     });

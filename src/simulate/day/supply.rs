@@ -8,7 +8,7 @@ use super::{DayEvse, SupplySource};
 use crate::domain::bounds::MAX_CONNECTOR_DECIAMPS;
 use crate::domain::conversion::{Phase, PhasePair, Rate, Wiring};
 use crate::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
-use crate::domain::limits::NodeLimit;
+use crate::domain::limits::{FixedLimits, NodeLimit, PrimaryLimit};
 use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps};
 use crate::units::{DeciAmps, Seconds, Volts, Watts};
 use anyhow::{Context, bail, ensure};
@@ -244,6 +244,7 @@ fn node(id: &str, parent: Option<&str>, limit: NodeLimit) -> anyhow::Result<Node
         id: NodeId::parse(id)?,
         parent: parent.map(NodeId::parse).transpose()?,
         limit,
+        fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
     })
@@ -325,13 +326,20 @@ impl NetworkFile {
 }
 
 impl TransformerRow {
-    /// What each secondary line may carry so that neither winding is overloaded. A primary line carries the difference of two
-    /// secondary lines over the turns ratio: for currents that add to zero that is twice the larger one at most.
-    fn line_limit(&self) -> DeciAmps {
-        floor_deciamps(
-            self.secondary_line_limit_a
-                .min(self.primary_line_limit_a * self.turns_ratio / 2.0),
-        )
+    /// Both sides are limits of the node: EVSEs hang on the secondary, and load the delta primary by the difference of two lines.
+    fn node(&self) -> anyhow::Result<Node> {
+        let secondary = line_limit(floor_deciamps(self.secondary_line_limit_a));
+        let primary = PrimaryLimit {
+            line: floor_deciamps(self.primary_line_limit_a),
+            turns_ratio_permille: (self.turns_ratio * 1000.0).floor() as u32,
+        };
+        Ok(Node {
+            fixed: FixedLimits {
+                unbalance: None,
+                primary: Some(primary),
+            },
+            ..node(&self.id, Some(GRID_CONNECTION), secondary)?
+        })
     }
 }
 
@@ -340,11 +348,7 @@ impl SiteRow {
     fn nodes(&self, grid_limit: Watts) -> anyhow::Result<Vec<Node>> {
         let mut nodes = vec![grid_connection(grid_limit)?];
         for transformer in &self.transformers {
-            nodes.push(node(
-                &transformer.id,
-                Some(GRID_CONNECTION),
-                line_limit(transformer.line_limit()),
-            )?);
+            nodes.push(transformer.node()?);
         }
         for panel in &self.line_limits {
             let transformer = self.transformer_of(&panel.group)?;

@@ -8,6 +8,9 @@
 use super::network::Network;
 use super::{Flow, Task};
 
+/// The first step from the guess goes at most this part of it.
+const FIRST_STEP_PART: i64 = 8;
+
 /// What a new peak costs.
 #[derive(Clone, Copy, Debug)]
 pub struct PeakCharge<'a> {
@@ -61,6 +64,7 @@ impl Flow {
         let mut capacities = task.capacities.to_vec();
         let mut cuts: Vec<Cut> = Vec::new();
         let mut peak = guess.unwrap_or_else(|| root.guess(task)).clamp(root.least, root.most);
+        let mut step = peak.abs() / FIRST_STEP_PART + 1;
         let mut best = PeakOutcome {
             allowed: peak,
             value: i128::MAX,
@@ -82,7 +86,11 @@ impl Flow {
             if is_enough || next == peak || best.solves >= budget.solves {
                 break;
             }
-            peak = next;
+            // A single line says in which direction to go, and little about how far.
+            peak = next.clamp(peak - step, peak + step);
+            if peak != next {
+                step = step.saturating_mul(2);
+            }
         }
         if peak != best.allowed {
             self.solve_under(network, task, &root, best.allowed, &mut capacities);

@@ -1,0 +1,83 @@
+//! An instance with any limits as the solver's search for mixed phases takes it.
+//!
+//! Decides how limits and money become its integers; both are exact.
+#![allow(dead_code, reason = "each test, bench and example uses its part of it")]
+
+use super::instances::{Amounts, Instance, Unit};
+use laddplan::solver::phases::{DemandCharge, Limit, Plan, Problem, Session, TOTAL};
+
+pub struct PhasesForm {
+    pub problem: Problem,
+    /// What one unit of the problem's money is worth.
+    money: f64,
+}
+
+impl PhasesForm {
+    pub fn new(instance: &Instance, demand_charge: bool) -> Self {
+        let by_length = greatest_common_divisor(instance.slot_seconds, 3_600);
+        let (price_times, peak_times) = (instance.slot_seconds / by_length, 3_600 / by_length);
+        let sessions = instance.sessions.iter().map(|session| {
+            let power = instance.milliwatts(session);
+            let mut line = [0; 3];
+            if instance.unit != Unit::Watt {
+                session.lines.iter().for_each(|index| line[*index] = 1);
+            }
+            Session {
+                node: session.node,
+                first_slot: session.arrival,
+                end_slot: session.departure,
+                most: session.most,
+                wanted: session.energy,
+                line,
+                total: i64::from(instance.unit == Unit::Watt),
+                power,
+                penalty: instance.penalty * price_times * power,
+            }
+        });
+        let problem = Problem {
+            lengths: instance.lengths.clone(),
+            prices: instance.prices.iter().map(|price| price * price_times).collect(),
+            parents: instance.nodes.iter().map(|node| node.parent).collect(),
+            limits: limits(instance),
+            sessions: sessions.collect(),
+            demand_charge: demand_charge.then(|| DemandCharge {
+                price: instance.demand_charge * peak_times,
+                peak_so_far: 0,
+                base_load: vec![0; instance.slots()],
+            }),
+        };
+        Self {
+            problem,
+            money: by_length as f64 / instance.parts as f64 / (1e6 * 1e6 * 3_600.0),
+        }
+    }
+
+    pub fn money(&self, counted: i128) -> f64 {
+        counted as f64 * self.money
+    }
+
+    pub fn amounts(&self, plan: &Plan) -> Amounts {
+        (0..self.problem.sessions.len())
+            .map(|session| plan.of(session).to_vec())
+            .collect()
+    }
+}
+
+fn limits(instance: &Instance) -> Vec<Limit> {
+    let nodes = instance.nodes.iter().enumerate();
+    let by_node = nodes.flat_map(|(node, limited)| {
+        limited.limits.iter().enumerate().map(move |(line, limit)| Limit {
+            node,
+            kind: match instance.unit {
+                Unit::Watt => TOTAL,
+                Unit::MilliampPerPhase { .. } => line,
+            },
+            by_slot: (0..instance.slots()).map(|slot| limit.at(slot)).collect(),
+        })
+    });
+    by_node.collect()
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
