@@ -58,14 +58,12 @@ impl Cone {
     pub(super) fn phasors(&self) -> [[f64; 3]; 2] {
         let scale = self.scale as f64;
         let half = self.products.map(|product| product as f64 / (2.0 * scale));
+        let squares = self.squares.map(|square| square as f64 / scale);
         let mut form = [
-            [0.0, half[0], half[1]],
-            [half[0], 0.0, half[2]],
-            [half[1], half[2], 0.0],
+            [squares[0], half[0], half[1]],
+            [half[0], squares[1], half[2]],
+            [half[1], half[2], squares[2]],
         ];
-        for k in 0..3 {
-            form[k][k] = self.squares[k] as f64 / scale;
-        }
         let mut rows = [[0.0; 3]; 2];
         for row in &mut rows {
             // The largest square is split off as one row; what remains has one rank less.
@@ -73,9 +71,9 @@ impl Cone {
             if form[pivot][pivot] > 1e-9 {
                 let root = form[pivot][pivot].sqrt();
                 *row = form[pivot].map(|entry| entry / root);
-                for j in 0..3 {
-                    for k in 0..3 {
-                        form[j][k] -= row[j] * row[k];
+                for (entries, along) in form.iter_mut().zip(*row) {
+                    for (entry, across) in entries.iter_mut().zip(*row) {
+                        *entry -= along * across;
                     }
                 }
             }
