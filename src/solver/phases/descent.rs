@@ -1,21 +1,22 @@
 //! The search: restarted Halpern iterations of the primal-dual hybrid gradient method, in `f32`.
 //!
 //! The rows are priced by multipliers. Each step moves every session down its prices and projects it onto what it may take
-//! ([`project`](super::project)), then raises the multipliers where the extrapolated load exceeds the row. Halpern's average with the
+//! ([`project`](super::project)), then raises the multipliers where the extrapolated load exceeds the row ([`ascent`](super::ascent)). Halpern's average with the
 //! point of the last restart makes the residual fall like 1/k; restarts make it fall geometrically (Lu and Yang 2024). The **weight**
 //! between amounts and multipliers is set anew at each restart.
 //!
 //! Whatever comes out is only a proposal: plans are made whole in integers by [`polish`](super::polish), and
 //! [`bound`](super::bound) proves in integers whatever the multipliers are.
 
-use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
+use fearless_simd::{Level, Simd, dispatch};
 
+use super::ascent::{Halpern, Rows, Triple};
 use super::layout::Layout;
 use super::polish::Proposal;
-use super::project::{Need, Strips, project, sum};
+use super::project::{Need, Strips, project};
 use super::rows::LANES;
 use super::scaled::Scaled;
-use super::sweep::{chunks, chunks_mut, sum_loads, sum_prices};
+use super::sweep::{sum_loads, sum_prices};
 
 /// Steps between two looks at the residual.
 const LOOK_EVERY: usize = 8;
@@ -27,14 +28,6 @@ const SOME: f64 = 0.8;
 const LONG: (f64, f64) = (0.36, 40.0);
 /// The weight stays between this and its inverse.
 const LEAST_WEIGHT: f64 = 1e-3;
-
-/// The last iterate, the anchor of the average, and the last projected point.
-#[derive(Debug, Clone, Default)]
-struct Triple {
-    current: Vec<f32>,
-    anchor: Vec<f32>,
-    projected: Vec<f32>,
-}
 
 #[derive(Debug)]
 pub(super) struct Descent<'a> {
@@ -66,34 +59,6 @@ pub(super) struct Descent<'a> {
 struct Moves {
     primal: f64,
     dual: f64,
-}
-
-/// Weights of the extrapolated point and of the anchor in the average.
-#[derive(Debug, Clone, Copy)]
-struct Halpern {
-    forth: f32,
-    back: f32,
-}
-
-impl Triple {
-    fn new(length: usize) -> Triple {
-        let zero = vec![0.0; length];
-        Triple {
-            current: zero.clone(),
-            anchor: zero.clone(),
-            projected: zero,
-        }
-    }
-
-    fn set(&mut self, point: &[f32]) {
-        self.projected.copy_from_slice(point);
-        self.restart();
-    }
-
-    fn restart(&mut self) {
-        self.current.copy_from_slice(&self.projected);
-        self.anchor.copy_from_slice(&self.projected);
-    }
 }
 
 impl<'a> Descent<'a> {
@@ -185,7 +150,13 @@ impl<'a> Descent<'a> {
         if !layout.rows.peak.is_empty() {
             primal += self.move_peak(halpern);
         }
-        let dual = self.raise_multipliers(simd, halpern) + self.turn_multipliers(simd, halpern);
+        let rows = Rows {
+            layout,
+            scaled: &self.scaled,
+            loads: &self.row_loads,
+            weight: self.weight as f32,
+        };
+        let dual = rows.raise(simd, &mut self.multipliers, halpern) + rows.turn(simd, &mut self.multipliers, halpern);
         self.iterations += 1;
         self.since_restart += 1;
         Moves { primal, dual }
@@ -254,70 +225,6 @@ impl<'a> Descent<'a> {
             *load -= beyond * length;
         }
         f64::from((projected - before) * (projected - before) / scale.step)
-    }
-
-    #[inline(always)]
-    fn raise_multipliers<S: Simd>(&mut self, simd: S, halpern: Halpern) -> f64 {
-        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
-        let splat = |number: f32| f32x8::splat(simd, number);
-        let (weight, zero, one) = (splat(self.weight as f32), splat(0.0), splat(1.0));
-        let (forth, back) = (splat(halpern.forth), splat(halpern.back));
-        let mut squares = zero;
-        let Triple {
-            current,
-            anchor,
-            projected,
-        } = &mut self.multipliers;
-        let linear = self.layout.rows.first_cone();
-        let points = chunks_mut(current)[..linear]
-            .iter_mut()
-            .zip(chunks(anchor))
-            .zip(chunks_mut(projected));
-        let (steps, capacities) = (chunks(&self.scaled.row_steps), chunks(&self.scaled.capacities));
-        let rows = steps.iter().zip(chunks(&self.row_loads)).zip(capacities);
-        for (((current, anchor), projected), ((step, row_load), capacity)) in points.zip(rows) {
-            let (before, step) = (load(current), load(step));
-            let point = (before + weight * step * (load(row_load) - load(capacity))).max(zero);
-            let moved = point - before;
-            // A step of zero moves nothing: the quotient is taken of one instead.
-            squares += moved * moved / step.simd_gt(zero).select(step, one);
-            point.store_slice(projected);
-            (forth * (point + moved) + back * load(anchor)).store_slice(current);
-        }
-        f64::from(sum(squares))
-    }
-
-    /// The cones' multipliers are pairs: they turn towards the load and are shortened by the limit.
-    #[inline(always)]
-    fn turn_multipliers<S: Simd>(&mut self, simd: S, halpern: Halpern) -> f64 {
-        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
-        let splat = |number: f32| f32x8::splat(simd, number);
-        let (weight, zero, one) = (splat(self.weight as f32), splat(0.0), splat(1.0));
-        let (forth, back) = (splat(halpern.forth), splat(halpern.back));
-        let Triple {
-            current,
-            anchor,
-            projected,
-        } = &mut self.multipliers;
-        let (current, anchor, projected) = (chunks_mut(current), chunks(anchor), chunks_mut(projected));
-        let (steps, loads) = (chunks(&self.scaled.row_steps), chunks(&self.row_loads));
-        let mut squares = zero;
-        for (cone, limit) in self.layout.rows.cones.iter().zip(chunks(&self.scaled.cone_limits)) {
-            let pair = [cone.chunk, cone.chunk + 1];
-            let step = load(&steps[cone.chunk]);
-            let turned = pair.map(|chunk| load(&current[chunk]) + weight * step * load(&loads[chunk]));
-            let length = (turned[0] * turned[0] + turned[1] * turned[1]).sqrt();
-            let is_long = length.simd_gt(zero);
-            let share = (one - weight * step * load(limit) / is_long.select(length, one)).max(zero);
-            for (chunk, turned) in pair.into_iter().zip(turned) {
-                let point = share * turned;
-                let moved = point - load(&current[chunk]);
-                squares += moved * moved / step.simd_gt(zero).select(step, one);
-                point.store_slice(&mut projected[chunk]);
-                (forth * (point + moved) + back * load(&anchor[chunk])).store_slice(&mut current[chunk]);
-            }
-        }
-        f64::from(sum(squares))
     }
 
     /// Restarts where the residual has fallen enough, has fallen some and rises, or the average has become long.

@@ -20,7 +20,7 @@
 //!
 //! 1. `rows` leaves out every limit that can never bind, `layout` gathers the cars that see the same rows.
 //! 2. `start`: one exact flow for each conductor gives prices, and with them a bound within about 0.2 %.
-//! 3. `descent`: restarted Halpern steps of the primal-dual hybrid gradient method (`project`, `sweep`, `scaled`) improve both.
+//! 3. `descent`: restarted Halpern steps of the primal-dual hybrid gradient method (`project`, `ascent`, `sweep`, `scaled`) improve both.
 //! 4. `polish`: the proposal becomes an integer plan: `fit`, `reroute`, `settle`, and where energy is scarce the exact flows of
 //!    `parts`. Every step keeps every limit.
 //! 5. `bound`: the prices, rounded to integers, prove how good any plan can be at most.
@@ -38,6 +38,7 @@
 //! The outcome depends on nothing but the input: work is counted, not timed, and vectors are added up in one order without fused
 //! multiplication, so machines with and without wide vectors agree bit for bit.
 
+mod ascent;
 mod bound;
 mod cone;
 mod cone_fit;

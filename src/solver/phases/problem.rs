@@ -12,7 +12,7 @@
 //! Coefficients, lengths (>= 1), rates, needs, powers and penalties are not negative; a negative limit counts as zero. Prices may be
 //! negative. For every node and kind the worst load, the sum of `coefficient * most * length`, and every limit times its length, must
 //! stay below 2^60; `penalty` and `price * power` below 2^40; the coefficients of a kind within a factor of 2^10, the tree less
-//! than 64 deep. Money is summed in `i128`.
+//! than 64 deep; loads under a cone below 2^50. Money is summed in `i128`.
 
 use super::cone::Cone;
 
