@@ -40,6 +40,7 @@ impl PhasesForm {
             parents: instance.nodes.iter().map(|node| node.parent).collect(),
             limits: limits(instance),
             sessions: sessions.collect(),
+            cones: Vec::new(),
             demand_charge: demand_charge.then(|| DemandCharge {
                 price: instance.demand_charge * peak_times,
                 peak_so_far: 0,

@@ -56,6 +56,7 @@ impl<'p> Site<'p> {
             limits: limits(&settled),
             sessions: searched.iter().map(|session| session_of(problem, *session)).collect(),
             demand_charge: None,
+            cones: Vec::new(),
         };
         Some(Self {
             problem,

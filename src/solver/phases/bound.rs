@@ -8,9 +8,13 @@
 //! The allowed peak is a variable too: its rows' multipliers, each times its slot's length, may not sum to more than the charge. If
 //! they do, they are scaled down.
 
+use super::cone_price::ConePrices;
 use super::layout::Layout;
+use super::problem::TOTAL;
 use super::rows::{LANES, ROW_KINDS, UNLIMITED};
 
+/// A cone's price on a load is at most so many times what any unit is worth.
+const CONE_PRICES: i64 = 16;
 /// Bits that a session's price, with its fraction, may fill.
 const PRICE_BITS: u32 = 62;
 /// Most bits of the fraction.
@@ -20,6 +24,7 @@ const FRACTION_BITS: u32 = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Multipliers {
     by_row: Vec<i64>,
+    cones: ConePrices,
     shift: u32,
 }
 
@@ -40,9 +45,14 @@ impl Multipliers {
         for (kind, unit) in unit.iter_mut().enumerate() {
             *unit = layout.scale.multiplier(kind) * (1u64 << shift) as f64;
         }
-        Self::rounded(layout, shift, |row| {
-            f64::from(multipliers[row]) * unit[layout.rows.chunks[row / LANES].kind]
-        })
+        // Cones pull against each other: one alone may price a load higher than it is worth.
+        let most = (largest_price(layout) << shift) * CONE_PRICES;
+        Multipliers {
+            cones: ConePrices::from_search(layout, multipliers, shift, most),
+            ..Self::rounded(layout, shift, |row| {
+                f64::from(multipliers[row]) * unit[layout.rows.chunks[row / LANES].kind]
+            })
+        }
     }
 
     /// Rounds multipliers in money per load.
@@ -65,12 +75,14 @@ impl Multipliers {
             }
         };
         let by_row = layout.rows.capacity.iter().enumerate().map(rounded).collect();
-        Multipliers { by_row, shift }
+        let cones = ConePrices::default();
+        Multipliers { by_row, cones, shift }
     }
 
     /// No plan for the layout's problem is worth less.
     pub fn bound(&self, layout: &Layout, objective: Objective) -> i128 {
         let (by_row, mut bound) = self.with_peak(layout, objective);
+        bound -= self.cones.worth;
         for (row, &multiplier) in by_row.iter().enumerate() {
             if multiplier > 0 {
                 bound -= i128::from(multiplier) * i128::from(layout.rows.capacity[row]);
@@ -140,6 +152,12 @@ impl Multipliers {
                     *price += crossing.coefficient * row;
                 }
             }
+            for (price, slot) in chunk
+                .iter_mut()
+                .zip(group.first_slot + column * LANES..layout.problem.slots())
+            {
+                *price += self.cones.of(layout, group, slot);
+            }
             prices.extend(chunk);
         }
     }
@@ -204,7 +222,7 @@ fn fraction_bits(layout: &Layout) -> u32 {
         .iter()
         .map(|range| range.end() / range.start())
         .fold(1, i64::max);
-    let crossed = (layout.rows.depth * ROW_KINDS) as i64;
+    let crossed = (layout.rows.depth * ROW_KINDS + layout.problem.cones.len() * TOTAL * CONE_PRICES as usize) as i64;
     PRICE_BITS
         .saturating_sub(bits(largest_price(layout)) + bits(spread) + bits(crossed))
         .min(FRACTION_BITS)

@@ -1,20 +1,22 @@
 //! The search: restarted Halpern iterations of the primal-dual hybrid gradient method, in `f32`.
 //!
 //! The rows are priced by multipliers. Each step moves every session down its prices and projects it onto what it may take
-//! ([`project`](super::project)), then raises the multipliers where the extrapolated load exceeds the row. Halpern's average with the
+//! ([`project`](super::project)), then raises the multipliers where the extrapolated load exceeds the row ([`ascent`](super::ascent)). Halpern's average with the
 //! point of the last restart makes the residual fall like 1/k; restarts make it fall geometrically (Lu and Yang 2024). The **weight**
 //! between amounts and multipliers is set anew at each restart.
 //!
 //! Whatever comes out is only a proposal: plans are made whole in integers by [`polish`](super::polish), and
 //! [`bound`](super::bound) proves in integers whatever the multipliers are.
 
-use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
+use fearless_simd::{Level, Simd, dispatch};
 
+use super::ascent::{Halpern, Rows, Triple};
 use super::layout::Layout;
-use super::project::{Need, Strips, project, sum};
+use super::polish::Proposal;
+use super::project::{Need, Strips, project};
 use super::rows::LANES;
 use super::scaled::Scaled;
-use super::sweep::{chunks, chunks_mut, sum_loads, sum_prices};
+use super::sweep::{sum_loads, sum_prices};
 
 /// Steps between two looks at the residual.
 const LOOK_EVERY: usize = 8;
@@ -26,14 +28,6 @@ const SOME: f64 = 0.8;
 const LONG: (f64, f64) = (0.36, 40.0);
 /// The weight stays between this and its inverse.
 const LEAST_WEIGHT: f64 = 1e-3;
-
-/// The last iterate, the anchor of the average, and the last projected point.
-#[derive(Debug, Clone, Default)]
-struct Triple {
-    current: Vec<f32>,
-    anchor: Vec<f32>,
-    projected: Vec<f32>,
-}
 
 #[derive(Debug)]
 pub(super) struct Descent<'a> {
@@ -67,34 +61,6 @@ struct Moves {
     dual: f64,
 }
 
-/// Weights of the extrapolated point and of the anchor in the average.
-#[derive(Debug, Clone, Copy)]
-struct Halpern {
-    forth: f32,
-    back: f32,
-}
-
-impl Triple {
-    fn new(length: usize) -> Triple {
-        let zero = vec![0.0; length];
-        Triple {
-            current: zero.clone(),
-            anchor: zero.clone(),
-            projected: zero,
-        }
-    }
-
-    fn set(&mut self, point: &[f32]) {
-        self.projected.copy_from_slice(point);
-        self.restart();
-    }
-
-    fn restart(&mut self) {
-        self.current.copy_from_slice(&self.projected);
-        self.anchor.copy_from_slice(&self.projected);
-    }
-}
-
 impl<'a> Descent<'a> {
     pub fn new(layout: &'a Layout<'a>) -> Descent<'a> {
         let (rows, level) = (layout.rows.capacity.len(), Level::new());
@@ -126,6 +92,7 @@ impl<'a> Descent<'a> {
             self.peak.set(&[scaled.max(self.scaled.peak.least)]);
         }
         self.weight = weight.clamp(LEAST_WEIGHT, 1.0 / LEAST_WEIGHT);
+        dispatch!(self.level, simd => self.sum_prices(simd));
     }
 
     pub fn weight(&self) -> f64 {
@@ -136,12 +103,15 @@ impl<'a> Descent<'a> {
         self.iterations
     }
 
-    /// The proposal: amounts by cell.
-    pub fn amounts(&self) -> &[f32] {
-        &self.amounts.projected
+    /// The last point: amounts by cell, and the prices that led there.
+    pub fn proposal(&self) -> Proposal<'_> {
+        Proposal {
+            amounts: &self.amounts.projected,
+            prices: &self.prices,
+        }
     }
 
-    /// Multipliers by row; not negative.
+    /// Multipliers by row; those of cones are pairs, all others not negative.
     pub fn multipliers(&self) -> &[f32] {
         &self.multipliers.projected
     }
@@ -168,29 +138,42 @@ impl<'a> Descent<'a> {
 
     #[inline(always)]
     fn step<S: Simd>(&mut self, simd: S) -> Moves {
-        let (layout, multipliers) = (self.layout, &self.multipliers.current);
-        sum_prices(
-            simd,
-            layout,
-            multipliers,
-            &mut self.row_prices,
-            &self.scaled.costs,
-            &mut self.prices,
-        );
+        let layout = self.layout;
+        self.sum_prices(simd);
         let count = self.since_restart as f32;
         let halpern = Halpern {
             forth: (count + 1.0) / (count + 2.0),
             back: 1.0 / (count + 2.0),
         };
         let mut primal = self.move_sessions(simd, halpern);
-        sum_loads(simd, layout, &self.taken, &mut self.row_loads);
+        sum_loads(simd, (layout, &layout.crossings), &self.taken, &mut self.row_loads);
         if !layout.rows.peak.is_empty() {
             primal += self.move_peak(halpern);
         }
-        let dual = self.raise_multipliers(simd, halpern);
+        let rows = Rows {
+            layout,
+            scaled: &self.scaled,
+            loads: &self.row_loads,
+            weight: self.weight as f32,
+        };
+        let dual = rows.raise(simd, &mut self.multipliers, halpern) + rows.turn(simd, &mut self.multipliers, halpern);
         self.iterations += 1;
         self.since_restart += 1;
         Moves { primal, dual }
+    }
+
+    #[inline(always)]
+    fn sum_prices<S: Simd>(&mut self, simd: S) {
+        let crossed = (self.layout, &self.layout.crossings[..]);
+        let (multipliers, costs) = (&self.multipliers.current, &self.scaled.costs);
+        sum_prices(
+            simd,
+            crossed,
+            multipliers,
+            &mut self.row_prices,
+            costs,
+            &mut self.prices,
+        );
     }
 
     #[inline(always)]
@@ -242,36 +225,6 @@ impl<'a> Descent<'a> {
             *load -= beyond * length;
         }
         f64::from((projected - before) * (projected - before) / scale.step)
-    }
-
-    #[inline(always)]
-    fn raise_multipliers<S: Simd>(&mut self, simd: S, halpern: Halpern) -> f64 {
-        let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
-        let splat = |number: f32| f32x8::splat(simd, number);
-        let (weight, zero, one) = (splat(self.weight as f32), splat(0.0), splat(1.0));
-        let (forth, back) = (splat(halpern.forth), splat(halpern.back));
-        let mut squares = zero;
-        let Triple {
-            current,
-            anchor,
-            projected,
-        } = &mut self.multipliers;
-        let points = chunks_mut(current)
-            .iter_mut()
-            .zip(chunks(anchor))
-            .zip(chunks_mut(projected));
-        let (steps, capacities) = (chunks(&self.scaled.row_steps), chunks(&self.scaled.capacities));
-        let rows = steps.iter().zip(chunks(&self.row_loads)).zip(capacities);
-        for (((current, anchor), projected), ((step, row_load), capacity)) in points.zip(rows) {
-            let (before, step) = (load(current), load(step));
-            let point = (before + weight * step * (load(row_load) - load(capacity))).max(zero);
-            let moved = point - before;
-            // A step of zero moves nothing: the quotient is taken of one instead.
-            squares += moved * moved / step.simd_gt(zero).select(step, one);
-            point.store_slice(projected);
-            (forth * (point + moved) + back * load(anchor)).store_slice(current);
-        }
-        f64::from(sum(squares))
     }
 
     /// Restarts where the residual has fallen enough, has fallen some and rises, or the average has become long.
@@ -355,7 +308,7 @@ mod tests {
         let (mut at_once, mut by_and_by) = (Descent::new(&layout), Descent::new(&layout));
         at_once.advance(200);
         (0..40).for_each(|_| by_and_by.advance(5));
-        assert_eq!(at_once.amounts(), by_and_by.amounts());
+        assert_eq!(at_once.proposal().amounts, by_and_by.proposal().amounts);
         assert_eq!(at_once.multipliers(), by_and_by.multipliers());
     }
 
@@ -367,7 +320,7 @@ mod tests {
         narrow.level = Level::baseline();
         wide.advance(300);
         narrow.advance(300);
-        assert_eq!(wide.amounts(), narrow.amounts());
+        assert_eq!(wide.proposal().amounts, narrow.proposal().amounts);
         assert_eq!(wide.multipliers(), narrow.multipliers());
     }
 }

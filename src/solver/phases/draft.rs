@@ -17,6 +17,8 @@ pub(super) struct Draft<'a> {
     /// By row.
     pub loads: Vec<i64>,
     pub capacities: Vec<i64>,
+    /// By cone and slot: the loads on the conductors.
+    cone_loads: Vec<[i64; 3]>,
 }
 
 impl<'a> Draft<'a> {
@@ -33,6 +35,7 @@ impl<'a> Draft<'a> {
             left,
             loads: vec![0; layout.rows.capacity.len()],
             capacities: layout.rows.capacity.clone(),
+            cone_loads: vec![[0; 3]; layout.problem.cones.len() * layout.problem.slots()],
         }
     }
 
@@ -65,10 +68,12 @@ impl<'a> Draft<'a> {
     /// Sums all loads anew, of the groups that are chosen.
     pub fn sum_loads(&mut self, chosen: impl Fn(usize) -> bool) {
         self.loads.fill(0);
+        self.cone_loads.fill([0; 3]);
         let mut taken = Vec::new();
         for (index, group) in self.layout.groups.iter().enumerate() {
             if chosen(index) {
                 self.sum_group(group, &mut taken);
+                self.add_to_cones(group, &taken);
                 for (column, taken) in taken.chunks_exact(LANES).enumerate() {
                     for crossing in self.layout.crossed(group, column) {
                         for (load, taken) in self.loads[crossing.chunk * LANES..].iter_mut().zip(taken) {
@@ -82,6 +87,20 @@ impl<'a> Draft<'a> {
             let (above, own) = self.loads.split_at_mut(index * LANES);
             for (above, own) in above[chunk.parent * LANES..].iter_mut().zip(&own[..LANES]) {
                 *above += own;
+            }
+        }
+    }
+
+    fn add_to_cones(&mut self, group: &Group, taken: &[i64]) {
+        let slots = self.layout.problem.slots();
+        for &cone in &group.cones {
+            for (loads, taken) in self.cone_loads[cone * slots + group.first_slot..(cone + 1) * slots]
+                .iter_mut()
+                .zip(taken)
+            {
+                for (load, coefficient) in loads.iter_mut().zip(&group.coefficients) {
+                    *load += coefficient * taken;
+                }
             }
         }
     }
@@ -125,7 +144,29 @@ impl<'a> Draft<'a> {
                 room = slack.max(0) / coefficient;
             }
         }
-        room
+        self.within_cones(position, slot, room, 1)
+    }
+
+    /// How much of its amount a cell can be lowered by: loads of phasors that point apart may have to stay together.
+    pub fn removable(&self, position: usize, slot: usize) -> i64 {
+        self.within_cones(position, slot, self.amount(position, slot), -1)
+    }
+
+    /// How far a cell can go in a direction, up to `most`, by the cones.
+    fn within_cones(&self, position: usize, slot: usize, mut most: i64, sign: i64) -> i64 {
+        let problem = self.layout.problem;
+        let group = &self.layout.groups[self.layout.cells[position].group];
+        for &cone in &group.cones {
+            let loads = self.cone_loads[cone * problem.slots() + slot];
+            let direction = std::array::from_fn(|kind| sign * group.coefficients[kind]);
+            most = problem.cones[cone].furthest(loads, direction, most, slot, problem.lengths[slot]);
+        }
+        most
+    }
+
+    /// The loads under a cone.
+    pub fn cone_loads(&self, cone: usize, slot: usize) -> [i64; 3] {
+        self.cone_loads[cone * self.layout.problem.slots() + slot]
     }
 
     /// How much a cell can be raised by the session's highest rate alone.
@@ -146,6 +187,13 @@ impl<'a> Draft<'a> {
         let cells = &self.layout.cells[position];
         self.amounts[cells.offset + slot - cells.first_slot] += amount;
         self.left[position] -= amount;
+        let group = &self.layout.groups[cells.group];
+        for &cone in &group.cones {
+            let loads = &mut self.cone_loads[cone * self.layout.problem.slots() + slot];
+            for (load, coefficient) in loads.iter_mut().zip(&group.coefficients) {
+                *load += coefficient * amount;
+            }
+        }
         for (row, coefficient) in self.rows_of(position, slot) {
             self.loads[row] += coefficient * amount;
         }

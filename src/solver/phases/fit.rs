@@ -1,5 +1,8 @@
 //! From the search's proposal to an integer draft that keeps every limit: scale down what is too much, round down, trim the rest.
 
+use std::borrow::Cow;
+
+use super::cone_fit::{clear_beyond_cones, shrink_to_cones, within_needs};
 use super::draft::Draft;
 use super::layout::{Group, Layout};
 use super::rows::{LANES, UNLIMITED};
@@ -7,6 +10,12 @@ use super::rows::{LANES, UNLIMITED};
 /// Replaces a draft by the proposal, made to fit.
 pub(super) fn fit(draft: &mut Draft, proposal: &[f32]) {
     let layout = draft.layout;
+    // Cutting a session short in its last slots would disturb what balances under a cone.
+    let proposal = match layout.problem.cones.is_empty() {
+        true => Cow::Borrowed(proposal),
+        false => Cow::Owned(within_needs(layout, proposal)),
+    };
+    let proposal = &proposal[..];
     let shares = shares(draft, proposal);
     for (position, cells) in layout.cells.iter().enumerate() {
         let session = &layout.problem.sessions[cells.session];
@@ -25,6 +34,7 @@ pub(super) fn fit(draft: &mut Draft, proposal: &[f32]) {
     }
     draft.sum_loads(|_| true);
     trim(draft);
+    clear_beyond_cones(draft);
 }
 
 /// By slot of the groups' rows: the share of the proposal that every row can carry.
@@ -54,8 +64,11 @@ fn shares(draft: &Draft, proposal: &[f32]) -> Vec<f64> {
             };
         }
     }
-    taken.fill(1.0);
+    let proposed = std::mem::replace(&mut taken, vec![1.0; layout.group_length]);
     for_each_crossing(layout, |at, row, _| taken[at] = f64::min(taken[at], rows[row]));
+    if !layout.problem.cones.is_empty() {
+        shrink_to_cones(layout, &proposed, &mut taken);
+    }
     taken
 }
 

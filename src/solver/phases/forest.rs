@@ -280,6 +280,7 @@ mod tests {
             limits,
             sessions,
             demand_charge: None,
+            cones: Vec::new(),
         }
     }
 

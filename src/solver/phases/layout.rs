@@ -7,8 +7,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::problem::{Problem, Session};
-use super::rows::{LANES, PEAK, ROW_KINDS, Rows};
+use super::problem::{Problem, Session, TOTAL};
+use super::rows::{CONE, LANES, PEAK, ROW_KINDS, Rows};
 
 /// Sessions with the same rows and coefficients.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(super) struct Group {
     pub offset: usize,
     /// Where the list of what its chunks load begins; see [`Layout::crossed`].
     first_crossing: usize,
+    /// The cones that its sessions load.
+    pub cones: Vec<usize>,
     /// Its sessions, as positions in [`Layout::cells`].
     pub members: Vec<usize>,
 }
@@ -124,7 +126,8 @@ impl<'a> Layout<'a> {
         // The lowest node at or above which holds any row: nodes below it do not tell sessions apart.
         let mut limiting = vec![0; problem.parents.len()];
         for (node, parent) in problem.parents.iter().enumerate() {
-            let holds = (0..PEAK).any(|kind| self.rows.holds(node, kind));
+            let cone = problem.cones.iter().any(|cone| cone.node == node);
+            let holds = cone || (0..PEAK).any(|kind| self.rows.holds(node, kind));
             limiting[node] = if holds {
                 node
             } else {
@@ -155,13 +158,14 @@ impl<'a> Layout<'a> {
                     0
                 };
                 self.groups.push(Group {
-                    coefficients: [first, second, third, session.total, in_peak],
+                    coefficients: [first, second, third, session.total, in_peak, 0],
                     power: session.power,
                     penalty: session.penalty,
                     first_slot: session.first_slot / LANES * LANES,
                     columns: 0,
                     offset: 0,
                     first_crossing: 0,
+                    cones: cones_above(problem, session.node),
                     members: Vec::new(),
                 });
             }
@@ -197,9 +201,9 @@ impl<'a> Layout<'a> {
 
     fn list_crossings(&mut self, index: usize) {
         self.groups[index].first_crossing = self.crossing_ends.len();
-        let group = &self.groups[index];
-        let node = self.problem.sessions[self.cells[group.members[0]].session].node;
-        for column in 0..group.columns {
+        let node = self.problem.sessions[self.cells[self.groups[index].members[0]].session].node;
+        for column in 0..self.groups[index].columns {
+            let group = &self.groups[index];
             for kind in 0..ROW_KINDS {
                 let coefficient = group.coefficients[kind];
                 let chunk = self.rows.lowest(node, kind, group.first_slot / LANES + column);
@@ -214,14 +218,44 @@ impl<'a> Layout<'a> {
                     });
                 }
             }
+            self.list_cones(index, column);
             self.crossing_ends.push(self.crossings.len());
+        }
+    }
+
+    /// The phasors' rows: their coefficients are only for the search.
+    fn list_cones(&mut self, index: usize, column: usize) {
+        let group = &self.groups[index];
+        let in_row = group.first_slot / LANES + column;
+        for cone in &self.rows.cones {
+            if group.cones.contains(&cone.cone) && self.rows.chunks[cone.chunk].column == in_row {
+                for (phasor, row) in self.problem.cones[cone.cone].phasors().iter().enumerate() {
+                    let load: f64 = (0..TOTAL).map(|kind| row[kind] * group.coefficients[kind] as f64).sum();
+                    self.crossings.push(Crossing {
+                        column: group.offset / LANES + column,
+                        chunk: cone.chunk + phasor,
+                        coefficient: 0,
+                        scaled: (load / self.scale.load[CONE]) as f32,
+                    });
+                }
+            }
         }
     }
 }
 
+/// The cones at a node or above it.
+fn cones_above(problem: &Problem, node: usize) -> Vec<usize> {
+    let path: Vec<usize> = std::iter::successors(Some(node), |&node| problem.parents[node]).collect();
+    (0..problem.cones.len())
+        .filter(|&cone| path.contains(&problem.cones[cone].node))
+        .collect()
+}
+
 fn coefficients(problem: &Problem, kind: usize) -> RangeInclusive<i64> {
     let of = |session: &Session| {
-        if kind == PEAK {
+        if kind == CONE {
+            0
+        } else if kind == PEAK {
             session.power
         } else {
             session.coefficient(kind)
@@ -229,6 +263,23 @@ fn coefficients(problem: &Problem, kind: usize) -> RangeInclusive<i64> {
     };
     let positive = || problem.sessions.iter().map(of).filter(|coefficient| *coefficient > 0);
     positive().min().unwrap_or(1)..=positive().max().unwrap_or(1)
+}
+
+/// The longest phasor of one unit of rate.
+fn largest_phasor(problem: &Problem) -> f64 {
+    let phasors = problem
+        .cones
+        .iter()
+        .flat_map(|cone| cone.phasors())
+        .flatten()
+        .map(f64::abs)
+        .fold(0.0, f64::max);
+    let line = problem
+        .sessions
+        .iter()
+        .flat_map(|session| session.line)
+        .fold(1, i64::max);
+    if phasors > 0.0 { phasors * line as f64 } else { 1.0 }
 }
 
 fn never_served(problem: &Problem) -> i128 {
@@ -249,6 +300,7 @@ impl Scale {
         for (kind, load) in load.iter_mut().enumerate() {
             *load = *coefficients(problem, kind).end() as f64;
         }
+        load[CONE] = largest_phasor(problem);
         // What an amount costs on average: prices count as they are written, sessions as they are many.
         let slots = problem.slots().max(1) as f64;
         let sessions = problem.sessions.len().max(1) as f64;

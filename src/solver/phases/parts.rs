@@ -35,6 +35,10 @@ impl Parts {
             parts: Vec::new(),
             part_of: vec![None; layout.groups.len()],
         };
+        if !layout.problem.cones.is_empty() {
+            // The flow core knows no cones.
+            return parts;
+        }
         for (top, branches) in partition(layout).into_iter().take(MOST_PARTS) {
             let groups: Vec<usize> = branches
                 .iter()

@@ -18,6 +18,13 @@ use super::settle::settle;
 /// Cells that may be looked at to serve the last units, for each session.
 const WORK_PER_SESSION: usize = 40;
 
+/// What the search proposes: amounts by cell, and prices by slot of the groups' rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proposal<'p> {
+    pub amounts: &'p [f32],
+    pub prices: &'p [f32],
+}
+
 #[derive(Debug)]
 pub(super) struct Polish<'a> {
     layout: &'a Layout<'a>,
@@ -38,23 +45,23 @@ impl<'a> Polish<'a> {
     }
 
     /// A plan from a proposal, under a peak. Returns what it is worth.
-    pub fn quick(&mut self, proposal: &[f32], peak: i64) -> Value {
+    pub fn quick(&mut self, proposal: Proposal, peak: i64) -> Value {
         self.draft.allow_peak(peak);
-        fit(&mut self.draft, proposal);
-        self.serve();
+        fit(&mut self.draft, proposal.amounts);
+        self.serve(proposal);
         settle(&mut self.draft);
         self.draft.value()
     }
 
     /// The same, with each part solved exactly given the rest.
-    pub fn exact(&mut self, proposal: &[f32], peak: i64) -> Value {
+    pub fn exact(&mut self, proposal: Proposal, peak: i64) -> Value {
         self.draft.allow_peak(peak);
-        fit(&mut self.draft, proposal);
+        fit(&mut self.draft, proposal.amounts);
         let parts = self.parts.get_or_insert_with(|| Parts::new(self.layout));
         parts.solve(&mut self.draft, self.backwards);
         // The part that comes first has the choice: take turns.
         self.backwards = !self.backwards;
-        self.serve();
+        self.serve(proposal);
         settle(&mut self.draft);
         self.draft.value()
     }
@@ -64,7 +71,11 @@ impl<'a> Polish<'a> {
         self.draft.plan()
     }
 
-    fn serve(&mut self) {
-        serve_what_is_left(&mut self.draft, WORK_PER_SESSION * self.layout.cells.len());
+    fn serve(&mut self, proposal: Proposal) {
+        serve_what_is_left(
+            &mut self.draft,
+            proposal.prices,
+            WORK_PER_SESSION * self.layout.cells.len(),
+        );
     }
 }

@@ -12,7 +12,9 @@
 //! Coefficients, lengths (>= 1), rates, needs, powers and penalties are not negative; a negative limit counts as zero. Prices may be
 //! negative. For every node and kind the worst load, the sum of `coefficient * most * length`, and every limit times its length, must
 //! stay below 2^60; `penalty` and `price * power` below 2^40; the coefficients of a kind within a factor of 2^10, the tree less
-//! than 64 deep. Money is summed in `i128`.
+//! than 64 deep; loads under a cone below 2^50. Money is summed in `i128`.
+
+use super::cone::Cone;
 
 /// Kinds of limit that a node may have: the three line conductors and the total power.
 pub const KINDS: usize = 4;
@@ -31,6 +33,7 @@ pub struct Problem {
     pub limits: Vec<Limit>,
     pub sessions: Vec<Session>,
     pub demand_charge: Option<DemandCharge>,
+    pub cones: Vec<Cone>,
 }
 
 /// A limit on one kind of load in the subtree of a node.
@@ -101,6 +104,8 @@ pub enum Fault {
     Surplus { session: usize },
     /// A limit is exceeded.
     Excess { node: usize, kind: usize, slot: usize },
+    /// A cone is exceeded.
+    Beyond { cone: usize, slot: usize },
 }
 
 impl Session {
@@ -180,10 +185,44 @@ impl Problem {
         for kind in 0..KINDS {
             self.check_kind(plan, kind)?;
         }
+        self.check_cones(plan)?;
         Ok(self.value(plan))
     }
 
+    fn check_cones(&self, plan: &Plan) -> Result<(), Fault> {
+        if self.cones.is_empty() {
+            return Ok(());
+        }
+        let loads = [0, 1, 2].map(|kind| self.loads(plan, kind));
+        for (index, cone) in self.cones.iter().enumerate() {
+            for slot in 0..self.slots() {
+                let at = cone.node * self.slots() + slot;
+                if !cone.holds([loads[0][at], loads[1][at], loads[2][at]], slot, self.lengths[slot]) {
+                    return Err(Fault::Beyond { cone: index, slot });
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn check_kind(&self, plan: &Plan, kind: usize) -> Result<(), Fault> {
+        let (slots, load) = (self.slots(), self.loads(plan, kind));
+        for limit in self.limits.iter().filter(|limit| limit.kind == kind) {
+            for slot in 0..slots {
+                if load[limit.node * slots + slot] > limit.by_slot[slot].max(0).saturating_mul(self.lengths[slot]) {
+                    return Err(Fault::Excess {
+                        node: limit.node,
+                        kind,
+                        slot,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads of one kind by node and slot.
+    fn loads(&self, plan: &Plan, kind: usize) -> Vec<i64> {
         let slots = self.slots();
         let mut load = vec![0i64; self.parents.len() * slots];
         for (index, session) in self.sessions.iter().enumerate() {
@@ -198,18 +237,7 @@ impl Problem {
                 }
             }
         }
-        for limit in self.limits.iter().filter(|limit| limit.kind == kind) {
-            for slot in 0..slots {
-                if load[limit.node * slots + slot] > limit.by_slot[slot].max(0).saturating_mul(self.lengths[slot]) {
-                    return Err(Fault::Excess {
-                        node: limit.node,
-                        kind,
-                        slot,
-                    });
-                }
-            }
-        }
-        Ok(())
+        load
     }
 
     /// What a plan of the right shape is worth.
@@ -274,6 +302,7 @@ mod tests {
                 by_slot: vec![100, 10],
             }],
             sessions: vec![session],
+            cones: Vec::new(),
             demand_charge: Some(DemandCharge {
                 price: 11,
                 peak_so_far: 4,

@@ -9,10 +9,12 @@ use super::draft::Draft;
 /// Moves in a row: a car aside, and one more for its sake.
 const DEPTH: usize = 2;
 
-/// Serves what can be served of what is left. `work` is the number of cells that may be looked at.
-pub(super) fn serve_what_is_left(draft: &mut Draft, work: usize) {
+/// Serves what can be served of what is left, where the search's `prices`, by slot of the groups' rows, are lowest: there a unit takes
+/// the least from others. `work` is the number of cells that may be looked at.
+pub(super) fn serve_what_is_left(draft: &mut Draft, prices: &[f32], work: usize) {
     let mut search = Search {
         draft,
+        prices,
         work,
         undo: Vec::new(),
     };
@@ -24,7 +26,13 @@ pub(super) fn serve_what_is_left(draft: &mut Draft, work: usize) {
         (std::cmp::Reverse(group.penalty), draft.left[position], position)
     };
     wanting.sort_by_key(|&position| worth(search.draft, position));
-    for depth in 0..=DEPTH {
+    // What is removable beside cones holds only until another moves in the same slot.
+    let deepest = if search.draft.layout.problem.cones.is_empty() {
+        DEPTH
+    } else {
+        1
+    };
+    for depth in 0..=deepest {
         for &position in &wanting {
             search.serve(position, depth);
         }
@@ -33,6 +41,7 @@ pub(super) fn serve_what_is_left(draft: &mut Draft, work: usize) {
 
 struct Search<'d, 'a> {
     draft: &'d mut Draft<'a>,
+    prices: &'d [f32],
     work: usize,
     /// Changes since the last success.
     undo: Vec<(usize, usize, i64)>,
@@ -54,8 +63,10 @@ impl Search<'_, '_> {
 
     fn slots_by_price(&self, position: usize) -> Vec<usize> {
         let cells = &self.draft.layout.cells[position];
+        let group = &self.draft.layout.groups[cells.group];
         let mut slots: Vec<usize> = (cells.first_slot..cells.first_slot + cells.slots).collect();
-        slots.sort_by_key(|&slot| self.draft.layout.problem.prices[slot]);
+        let price = |slot: usize| self.prices[group.offset + slot - group.first_slot];
+        slots.sort_by(|&a, &b| price(a).total_cmp(&price(b)));
         slots
     }
 
@@ -134,7 +145,7 @@ impl Search<'_, '_> {
         let cells = self.draft.layout.cells[member];
         let mut moved = 0;
         for other in cells.first_slot..cells.first_slot + cells.slots {
-            let amount = (most - moved).min(self.draft.amount(member, slot));
+            let amount = (most - moved).min(self.draft.removable(member, slot));
             if amount == 0 || self.work == 0 {
                 break;
             }
@@ -195,6 +206,7 @@ mod tests {
                 .collect(),
             sessions,
             demand_charge: None,
+            cones: Vec::new(),
         };
         let layout = Layout::new(&problem);
         let mut draft = Draft::new(&layout);
@@ -209,7 +221,7 @@ mod tests {
             draft.shift(at(session), slot, 10);
         }
         assert_eq!(draft.room(at(3), 0), 0);
-        serve_what_is_left(&mut draft, 1_000);
+        serve_what_is_left(&mut draft, &vec![1.0; layout.group_length], 1_000);
         let plan = draft.plan();
         assert!(keeps_all_limits(&problem, &plan));
         assert_eq!(draft.value().unserved, 0);
@@ -227,7 +239,7 @@ mod tests {
             let mut draft = Draft::new(&layout);
             let mut left: i64 = draft.left.iter().sum();
             for work in [1, 10, 100, 1_000] {
-                serve_what_is_left(&mut draft, work);
+                serve_what_is_left(&mut draft, &vec![1.0; layout.group_length], work);
                 let now: i64 = draft.left.iter().sum();
                 assert!(now <= left && draft.left.iter().all(|&left| left >= 0), "seed {seed}");
                 left = now;

@@ -12,8 +12,10 @@ use super::problem::{KINDS, Problem};
 pub(super) const LANES: usize = 8;
 /// The kind of the demand charge's rows: expected power, at the root alone.
 pub(super) const PEAK: usize = KINDS;
+/// The kind of a cone's rows, which come in pairs and have no capacity of their own.
+pub(super) const CONE: usize = KINDS + 1;
 /// Kinds of row.
-pub(super) const ROW_KINDS: usize = KINDS + 1;
+pub(super) const ROW_KINDS: usize = KINDS + 2;
 /// Capacity of a row that cannot bind.
 pub(super) const UNLIMITED: i64 = 1 << 60;
 
@@ -28,6 +30,13 @@ pub(super) struct Chunk {
     pub parent: usize,
 }
 
+/// A cone over one chunk of slots: the chunk of its first phasor's rows; the second's is the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConeChunks {
+    pub cone: usize,
+    pub chunk: usize,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
     pub chunks: Vec<Chunk>,
@@ -39,6 +48,8 @@ pub(super) struct Rows {
     lowest: Vec<usize>,
     /// Nodes on the longest way to the root.
     pub depth: usize,
+    /// The cones' chunks, in pairs; all after those of other rows.
+    pub cones: Vec<ConeChunks>,
     /// Chunks of the peak's rows, by column; empty without a demand charge.
     pub peak: std::ops::Range<usize>,
 }
@@ -58,6 +69,7 @@ impl Rows {
             columns,
             lowest: vec![0; problem.parents.len() * KINDS * columns],
             depth: depth(problem),
+            cones: Vec::new(),
             peak: 1..1,
         };
         rows.add_peak(problem);
@@ -67,11 +79,15 @@ impl Rows {
                 rows.add_kind(problem, kind, limits);
             }
         }
+        rows.add_cones(problem);
         rows
     }
 
     /// The lowest chunk of a kind at or above a node; 0 if nothing limits it.
     pub fn lowest(&self, node: usize, kind: usize, column: usize) -> usize {
+        if kind == CONE {
+            return 0;
+        }
         if kind == PEAK {
             return if self.peak.is_empty() {
                 0
@@ -88,6 +104,31 @@ impl Rows {
             let chunk = &self.chunks[self.lowest(node, kind, column)];
             chunk.kind == kind && chunk.node == node
         })
+    }
+
+    /// The first chunk of the cones' rows.
+    pub fn first_cone(&self) -> usize {
+        self.cones.first().map_or(self.chunks.len(), |cone| cone.chunk)
+    }
+
+    fn add_cones(&mut self, problem: &Problem) {
+        for (index, cone) in problem.cones.iter().enumerate() {
+            for column in 0..self.columns {
+                self.cones.push(ConeChunks {
+                    cone: index,
+                    chunk: self.chunks.len(),
+                });
+                for _ in 0..2 {
+                    self.chunks.push(Chunk {
+                        kind: CONE,
+                        node: cone.node,
+                        column,
+                        parent: 0,
+                    });
+                    self.capacity.extend([UNLIMITED; LANES]);
+                }
+            }
+        }
     }
 
     fn add_peak(&mut self, problem: &Problem) {
@@ -236,6 +277,7 @@ mod tests {
             limits: limits.iter().enumerate().map(limit).collect(),
             sessions: vec![session],
             demand_charge: None,
+            cones: Vec::new(),
         })
     }
 

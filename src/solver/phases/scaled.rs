@@ -5,8 +5,8 @@
 
 use fearless_simd::{Level, dispatch};
 
-use super::layout::{Cells, Layout};
-use super::rows::{LANES, PEAK, UNLIMITED};
+use super::layout::{Cells, Crossing, Layout};
+use super::rows::{CONE, LANES, PEAK, UNLIMITED};
 use super::sweep::{sum_loads, sum_prices};
 
 /// Share of the mean row in the scale of the peak's step: about what a tenth of the cars in a slot sum to.
@@ -23,6 +23,8 @@ pub(super) struct Scaled {
     /// By row: the capacity, and the length of a step at weight 1 (0 where there is no row).
     pub capacities: Vec<f32>,
     pub row_steps: Vec<f32>,
+    /// By slot of the cones' chunks: the limit.
+    pub cone_limits: Vec<f32>,
     pub peak: PeakScale,
 }
 
@@ -70,6 +72,7 @@ impl Scaled {
             costs: vec![0.0; layout.group_length],
             capacities: vec![f32::MAX; rows],
             row_steps: vec![0.0; rows],
+            cone_limits: vec![0.0; layout.rows.cones.len() * LANES],
             peak: PeakScale::new(layout),
         };
         scaled.lay_cells(layout);
@@ -103,6 +106,19 @@ impl Scaled {
                 self.capacities[row] = (capacity as f64 / unit) as f32;
             }
         }
+        let limits = layout
+            .rows
+            .cones
+            .iter()
+            .zip(self.cone_limits.as_chunks_mut::<LANES>().0);
+        for (cone, limits) in limits {
+            let column = layout.rows.chunks[cone.chunk].column;
+            for (limit, slot) in limits.iter_mut().zip(column * LANES..layout.problem.slots()) {
+                let most = layout.problem.cones[cone.cone].by_slot[slot].max(0) as f64;
+                let unit = layout.scale.load[CONE] * layout.scale.amount;
+                *limit = (most * layout.problem.lengths[slot] as f64 / unit) as f32;
+            }
+        }
     }
 
     fn set_steps(&mut self, layout: &Layout, level: Level) {
@@ -114,7 +130,14 @@ impl Scaled {
                 .for_each(|count| *count += 1.0);
         }
         let mut sums = vec![0.0; self.row_steps.len()];
-        dispatch!(level, simd => sum_loads(simd, layout, &taken, &mut sums));
+        // Phasors have either sign.
+        let lengths = |crossing: &Crossing| Crossing {
+            scaled: crossing.scaled.abs(),
+            ..*crossing
+        };
+        let crossings: Vec<Crossing> = layout.crossings.iter().map(lengths).collect();
+        dispatch!(level, simd => sum_loads(simd, (layout, &crossings), &taken, &mut sums));
+        join_phasors(layout, &mut sums);
         let of_peak = layout.rows.peak.start * LANES..layout.rows.peak.end * LANES;
         for (row, step) in self.row_steps.iter_mut().enumerate() {
             // The peak counts in its rows even where nobody is present.
@@ -124,7 +147,8 @@ impl Scaled {
                 } else {
                     0.0
                 };
-            if self.capacities[row] < f32::MAX && sum > 0.0 {
+            let is_row = self.capacities[row] < f32::MAX || row >= layout.rows.first_cone() * LANES;
+            if is_row && sum > 0.0 {
                 *step = 1.0 / sum;
             }
         }
@@ -135,10 +159,20 @@ impl Scaled {
             .map(|&step| if step > 0.0 { 1.0 } else { 0.0 })
             .collect();
         let (free, mut prices) = (vec![0.0; taken.len()], taken);
-        dispatch!(level, simd => sum_prices(simd, layout, &ones, &mut sums, &free, &mut prices));
+        dispatch!(level, simd => sum_prices(simd, (layout, &crossings), &ones, &mut sums, &free, &mut prices));
         for (cells, strip) in layout.cells.iter().zip(&mut self.sessions) {
             let sum = prices[strip.row()][..cells.slots].iter().copied().fold(0.0, f32::max);
             strip.step = if sum > 0.0 { 1.0 / sum } else { 1.0 };
+        }
+    }
+}
+
+/// Both phasors of a cone move at one pace: that of the more crowded.
+fn join_phasors(layout: &Layout, sums: &mut [f32]) {
+    for cone in &layout.rows.cones {
+        for row in cone.chunk * LANES..(cone.chunk + 1) * LANES {
+            let sum = sums[row].max(sums[row + LANES]);
+            (sums[row], sums[row + LANES]) = (sum, sum);
         }
     }
 }

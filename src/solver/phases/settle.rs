@@ -36,7 +36,10 @@ fn settle_session(draft: &mut Draft, position: usize, order: &[usize]) {
                 break;
             }
             let from = order[dear - 1];
-            let amount = room.min(draft.amount(position, from));
+            let amount = room.min(draft.removable(position, from));
+            if amount == 0 {
+                break;
+            }
             draft.shift(position, from, -amount);
             draft.shift(position, to, amount);
             room -= amount;
@@ -58,7 +61,7 @@ mod tests {
             let mut problem = random(seed, Shape::General, false);
             let layout = Layout::new(&problem);
             let mut draft = Draft::new(&layout);
-            serve_what_is_left(&mut draft, 1_000);
+            serve_what_is_left(&mut draft, &vec![1.0; layout.group_length], 1_000);
             let (before, left, plan) = (draft.value(), draft.left.clone(), draft.plan());
             // The same plan when the prices have turned round.
             problem.prices.reverse();

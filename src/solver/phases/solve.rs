@@ -5,9 +5,9 @@
 use super::bound::{Multipliers, Objective};
 use super::descent::Descent;
 use super::layout::Layout;
-use super::polish::Polish;
-use super::problem::{Plan, Problem, Value};
-use super::rows::{LANES, ROW_KINDS};
+use super::polish::{Polish, Proposal};
+use super::problem::{Plan, Problem, Session, Value};
+use super::rows::{CONE, ConeChunks, LANES};
 use super::start::Start;
 
 /// Iterations before the first polish.
@@ -35,7 +35,7 @@ pub struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowPrice {
     pub node: usize,
-    /// Of a limit, or [`KINDS`](super::KINDS) for the demand charge's peak, which is at node 0.
+    /// Of a limit, or [`KINDS`](super::KINDS) for the demand charge's peak, which is at node 0. After it come two for each cone.
     pub kind: usize,
     pub slot: usize,
     /// Money for one unit of load.
@@ -109,7 +109,7 @@ pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Out
     let weight = known_weight.unwrap_or_else(|| run.first_weight());
     descent.begin(&start.amounts, &start.multipliers, start.peak, weight);
     if warm.is_some() || budget.iterations == 0 {
-        run.check(&start.amounts, start.peak, start.highest_power);
+        run.check(descent.proposal(), start.peak, start.highest_power);
     }
     let first_check = match warm {
         Some(_) => FIRST_CHECK_WARM,
@@ -123,7 +123,7 @@ pub fn solve(problem: &Problem, warm: Option<&WarmStart>, budget: Budget) -> Out
         descent.advance(next - descent.iterations());
         run.learn_bound(descent.multipliers());
         if !run.is_done() && (run.may_be_close() || descent.iterations() == budget.iterations) {
-            run.check(descent.amounts(), descent.peak(), start.highest_power);
+            run.check(descent.proposal(), descent.peak(), start.highest_power);
         }
     }
     run.finish(&descent)
@@ -173,6 +173,10 @@ impl<'a> Run<'a> {
 
     /// Where energy is scarce, prices are as large as what is lost by not serving, and the multipliers have further to go.
     fn first_weight(&self) -> f64 {
+        if !self.layout.problem.cones.is_empty() {
+            // Nothing is known of it beside cones: take it for scarce.
+            return 4.5;
+        }
         let scarcity = share(self.least_unserved, self.bound);
         let scarce = scarcity / (scarcity + 0.1);
         if self.layout.rows.peak.is_empty() {
@@ -214,7 +218,7 @@ impl<'a> Run<'a> {
     }
 
     /// Makes plans from a proposal. `highest`: no peak above it is of use.
-    fn check(&mut self, proposal: &[f32], peak: i64, highest: i64) {
+    fn check(&mut self, proposal: Proposal, peak: i64, highest: i64) {
         self.checks += 1;
         let mut best = (self.quick(proposal, peak), peak);
         if !self.layout.rows.peak.is_empty() && self.wastes(best.0) {
@@ -231,7 +235,8 @@ impl<'a> Run<'a> {
             self.known_peak = Some(best.1);
         }
         // What quick plans leave unserved the exact flows may serve. They cost more, so what did not help is not done again soon.
-        if !self.is_done() && (self.wastes(best.0) || self.checks.is_multiple_of(4)) && self.checks >= self.next_exact {
+        let is_due = self.checks >= self.next_exact && self.layout.problem.cones.is_empty();
+        if is_due && !self.is_done() && (self.wastes(best.0) || self.checks.is_multiple_of(4)) {
             let value = self.polish.exact(proposal, best.1);
             self.accept(value);
             self.exacts += 1;
@@ -244,7 +249,7 @@ impl<'a> Run<'a> {
         !self.is_close(2 * (value.unserved - self.least_unserved))
     }
 
-    fn quick(&mut self, proposal: &[f32], peak: i64) -> Value {
+    fn quick(&mut self, proposal: Proposal, peak: i64) -> Value {
         let value = self.polish.quick(proposal, peak);
         self.accept(value);
         value
@@ -269,9 +274,12 @@ impl<'a> Run<'a> {
         // The draft keeps the limits by construction; the judge has the last word all the same.
         let best = self.best.filter(proven).unwrap_or_else(idle);
         let prices = row_prices(layout, descent.multipliers());
+        let unserved_bound = self
+            .least_unserved
+            .max(self.bound.saturating_sub(most_cost(layout.problem)));
         Outcome {
             bound: self.bound.min(best.value.total()),
-            unserved_bound: self.least_unserved.min(best.value.unserved),
+            unserved_bound: unserved_bound.min(best.value.unserved),
             iterations: descent.iterations(),
             warm_start: WarmStart {
                 prices,
@@ -287,19 +295,38 @@ impl<'a> Run<'a> {
     }
 }
 
+/// No plan's energy costs more; unlimited with a demand charge. What a bound on all exceeds this by is lost by not serving.
+fn most_cost(problem: &Problem) -> i128 {
+    if problem.demand_charge.is_some() {
+        return i128::MAX;
+    }
+    let dearest = |session: &Session| problem.prices[session.stay()].iter().copied().fold(0, i64::max);
+    let cost = |session: &Session| i128::from(session.wanted) * i128::from(session.power * dearest(session));
+    problem.sessions.iter().map(cost).sum()
+}
+
 /// The multipliers that are not zero, as money.
 fn row_prices(layout: &Layout, multipliers: &[f32]) -> Vec<RowPrice> {
     let mut prices = Vec::new();
     for (row, &multiplier) in multipliers
         .iter()
         .enumerate()
-        .filter(|(_, multiplier)| **multiplier > 0.0)
+        .filter(|(_, multiplier)| **multiplier != 0.0)
     {
         let chunk = &layout.rows.chunks[row / LANES];
         let money = f64::from(multiplier) * layout.scale.multiplier(chunk.kind);
+        let kind = match layout
+            .rows
+            .cones
+            .iter()
+            .find(|cone| (cone.chunk..cone.chunk + 2).contains(&(row / LANES)))
+        {
+            Some(cone) => CONE + 2 * cone.cone + row / LANES - cone.chunk,
+            None => chunk.kind,
+        };
         prices.push(RowPrice {
             node: chunk.node,
-            kind: chunk.kind,
+            kind,
             slot: chunk.column * LANES + row % LANES,
             money,
         });
@@ -307,11 +334,27 @@ fn row_prices(layout: &Layout, multipliers: &[f32]) -> Vec<RowPrice> {
     prices
 }
 
+/// Sets one of the two multipliers of a cone, if there is such a cone.
+fn set_cone_price(layout: &Layout, price: &RowPrice, multipliers: &mut [f32]) {
+    let (cone, phasor) = ((price.kind - CONE) / 2, (price.kind - CONE) % 2);
+    let column = price.slot / LANES;
+    let same = |chunks: &&ConeChunks| chunks.cone == cone && layout.rows.chunks[chunks.chunk].column == column;
+    if let Some(chunks) = layout.rows.cones.iter().find(same) {
+        let row = (chunks.chunk + phasor) * LANES + price.slot % LANES;
+        multipliers[row] = (price.money / layout.scale.multiplier(CONE)) as f32;
+    }
+}
+
 /// A start from an earlier outcome: what it knows of rows and sessions that are still there.
 fn start_from(layout: &Layout, warm: &WarmStart) -> Start {
     let mut start = Start::idle(layout);
     for price in &warm.prices {
-        if price.node < layout.problem.parents.len() && price.kind < ROW_KINDS && price.slot < layout.problem.slots() {
+        if price.node >= layout.problem.parents.len() || price.slot >= layout.problem.slots() {
+            continue;
+        }
+        if price.kind >= CONE {
+            set_cone_price(layout, price, &mut start.multipliers);
+        } else {
             let chunk = layout.rows.lowest(price.node, price.kind, price.slot / LANES);
             if chunk > 0 && layout.rows.chunks[chunk].node == price.node {
                 let multiplier = price.money.max(0.0) / layout.scale.multiplier(price.kind);

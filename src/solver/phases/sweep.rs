@@ -2,14 +2,14 @@
 
 use fearless_simd::{Simd, f32x8, prelude::*};
 
-use super::layout::Layout;
+use super::layout::{Crossing, Layout};
 use super::rows::LANES;
 
 /// Sums the multipliers from the root down, and over what each group crosses, on top of the groups' own `costs`.
 #[inline(always)]
 pub(super) fn sum_prices<S: Simd>(
     simd: S,
-    layout: &Layout,
+    (layout, crossings): (&Layout, &[Crossing]),
     multipliers: &[f32],
     row_prices: &mut [f32],
     costs: &[f32],
@@ -22,7 +22,7 @@ pub(super) fn sum_prices<S: Simd>(
     }
     prices.copy_from_slice(costs);
     let prices = chunks_mut(prices);
-    for crossing in &layout.crossings {
+    for crossing in crossings {
         let price = &mut prices[crossing.column];
         (load(price) + f32x8::splat(simd, crossing.scaled) * load(&row_prices[crossing.chunk])).store_slice(price);
     }
@@ -30,11 +30,16 @@ pub(super) fn sum_prices<S: Simd>(
 
 /// Sums what the groups take over the rows they cross, and from there up to the root.
 #[inline(always)]
-pub(super) fn sum_loads<S: Simd>(simd: S, layout: &Layout, taken: &[f32], row_loads: &mut [f32]) {
+pub(super) fn sum_loads<S: Simd>(
+    simd: S,
+    (layout, crossings): (&Layout, &[Crossing]),
+    taken: &[f32],
+    row_loads: &mut [f32],
+) {
     let load = |chunk: &[f32; LANES]| f32x8::from_slice(simd, chunk);
     row_loads.fill(0.0);
     let (row_loads, taken) = (chunks_mut(row_loads), chunks(taken));
-    for crossing in &layout.crossings {
+    for crossing in crossings {
         let row = &mut row_loads[crossing.chunk];
         (load(row) + f32x8::splat(simd, crossing.scaled) * load(&taken[crossing.column])).store_slice(row);
     }

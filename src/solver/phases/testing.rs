@@ -2,6 +2,7 @@
 
 use good_lp::{Expression, ProblemVariables, Solution, SolverModel, constraint, variable};
 
+use super::cone::Cone;
 use super::problem::{DemandCharge, KINDS, Limit, Plan, Problem, Session, TOTAL};
 
 /// A reproducible source of numbers (xorshift).
@@ -72,6 +73,7 @@ pub(super) fn random(seed: u64, shape: Shape, demand_charge: bool) -> Problem {
         limits,
         sessions,
         demand_charge,
+        cones: Vec::new(),
     }
 }
 
@@ -196,4 +198,108 @@ pub(super) fn linear_optimum(problem: &Problem) -> f64 {
         .solve()
         .map(|solution| solution.eval(objective))
         .expect("the idle plan is feasible")
+}
+
+/// The same under cones, by a general conic solver. Without limits of other kinds and without a demand charge.
+pub(super) fn conic_optimum(problem: &Problem) -> f64 {
+    use clarabel::algebra::CscMatrix;
+    use clarabel::solver::{DefaultSettings, DefaultSolver, IPSolver, NonnegativeConeT, SecondOrderConeT};
+    let scale = problem.sessions.iter().map(|session| session.penalty).fold(1, i64::max) as f64;
+    let cells: Vec<(usize, usize)> = (0..problem.sessions.len())
+        .flat_map(|session| problem.sessions[session].stay().map(move |slot| (session, slot)))
+        .collect();
+    let costs: Vec<f64> = cells
+        .iter()
+        .map(|&(session, slot)| {
+            let session = &problem.sessions[session];
+            (problem.prices[slot] * session.power - session.penalty) as f64 / scale
+        })
+        .collect();
+    // Rows of `right - left . amounts` in the nonnegative cone, then in second-order cones.
+    let (mut rows, mut right): (Vec<Vec<f64>>, Vec<f64>) = (Vec::new(), Vec::new());
+    let mut push = |row: Vec<f64>, bound: f64| {
+        rows.push(row);
+        right.push(bound);
+    };
+    for (index, &(session, slot)) in cells.iter().enumerate() {
+        let unit = |sign: f64| {
+            (0..cells.len())
+                .map(|cell| if cell == index { sign } else { 0.0 })
+                .collect()
+        };
+        push(
+            unit(1.0),
+            (problem.sessions[session].most * problem.lengths[slot]) as f64,
+        );
+        push(unit(-1.0), 0.0);
+    }
+    for (index, session) in problem.sessions.iter().enumerate() {
+        push(
+            cells
+                .iter()
+                .map(|cell| if cell.0 == index { 1.0 } else { 0.0 })
+                .collect(),
+            session.wanted as f64,
+        );
+    }
+    let mut cones = vec![NonnegativeConeT(2 * cells.len() + problem.sessions.len())];
+    for cone in &problem.cones {
+        for slot in 0..problem.slots() {
+            push(
+                vec![0.0; cells.len()],
+                (cone.by_slot[slot] * problem.lengths[slot]) as f64,
+            );
+            for phasor in cone.phasors() {
+                let load = |&(session, at): &(usize, usize)| {
+                    let line = problem.sessions[session].line;
+                    let along: f64 = phasor.iter().zip(line).map(|(entry, load)| entry * load as f64).sum();
+                    if at == slot { along } else { 0.0 }
+                };
+                push(cells.iter().map(load).collect(), 0.0);
+            }
+            cones.push(SecondOrderConeT(3));
+        }
+    }
+    let settings = DefaultSettings {
+        verbose: false,
+        ..DefaultSettings::default()
+    };
+    let none = CscMatrix::zeros((cells.len(), cells.len()));
+    let mut solver = DefaultSolver::new(&none, &costs, &CscMatrix::from(&rows), &right, &cones, settings)
+        .expect("the problem has a shape");
+    solver.solve();
+    let lost: i64 = problem
+        .sessions
+        .iter()
+        .map(|session| session.penalty * session.wanted)
+        .sum();
+    solver.solution.obj_val * scale + lost as f64
+}
+
+/// A random site between lines: three line currents at the root, cars on random pairs.
+pub(super) fn random_between_lines(seed: u64) -> Problem {
+    let mut numbers = Numbers::new(seed);
+    let mut problem = random(seed, Shape::Classical, false);
+    problem.limits.clear();
+    for session in &mut problem.sessions {
+        session.line = [0; 3];
+        session.line[numbers.between(0, 3) as usize] = 1;
+        (session.power, session.penalty) = (208, 208 * 3_000);
+        // Fine enough that whole units do not matter.
+        (session.most, session.wanted) = (session.most * 100, session.wanted * 100);
+    }
+    let pairs = [[0, 2, 1], [1, 0, 0], [2, 1, 2]];
+    for [first, second, product] in pairs {
+        let (mut squares, mut products) = ([0; 3], [0; 3]);
+        (squares[first], squares[second], products[product]) = (1, 1, if numbers.between(0, 2) == 0 { 1 } else { -1 });
+        let by_slot = (0..problem.slots()).map(|_| numbers.between(0, 8_000)).collect();
+        problem.cones.push(Cone {
+            node: 0,
+            squares,
+            products,
+            scale: 1,
+            by_slot,
+        });
+    }
+    problem
 }

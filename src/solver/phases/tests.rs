@@ -1,6 +1,6 @@
 //! The whole solver on hundreds of small problems, against the linear program and a checker of its own.
 
-use super::testing::{Shape, keeps_all_limits, linear_optimum, random};
+use super::testing::{Shape, conic_optimum, keeps_all_limits, linear_optimum, random, random_between_lines};
 use super::{Budget, Outcome, Problem, solve};
 
 const THOROUGH: Budget = Budget {
@@ -182,10 +182,34 @@ fn where_phases_mix_most_energy_comes_before_equal_shares() {
             .collect(),
         sessions: vec![car([1, 0, 0], 8), car([0, 1, 0], 20), car([1, 1, 1], 20)],
         demand_charge: None,
+        cones: Vec::new(),
     };
     let outcome = solve(&problem, None, THOROUGH);
     // The three-phase car has its 20 of 26 on each phase; 6 are left for each of the others.
     let served: Vec<i64> = (0..3).map(|session| outcome.plan.of(session).iter().sum()).collect();
     assert_eq!(served, [6, 6, 20]);
     assert_eq!(outcome.value.total(), outcome.bound);
+}
+
+#[test]
+fn sites_between_lines_agree_with_the_conic_program() {
+    let (mut close, count) = (0, 100);
+    for seed in 0..count {
+        let problem = random_between_lines(seed);
+        let outcome = solve(&problem, None, THOROUGH);
+        assert_eq!(problem.assess(&outcome.plan), Ok(outcome.value), "seed {seed}");
+        let optimum = conic_optimum(&problem);
+        let tolerance = 1e-6 * optimum.abs() + 1_000.0;
+        let (bound, value) = (outcome.bound as f64, outcome.value.total() as f64);
+        assert!(
+            bound <= optimum + tolerance,
+            "seed {seed}: bound {bound} above the optimum {optimum}"
+        );
+        assert!(
+            value >= optimum - tolerance,
+            "seed {seed}: value {value} below the optimum {optimum}"
+        );
+        close += usize::from(outcome.gap() <= 0.01);
+    }
+    assert!(close >= 90, "only {close} of {count} are within a hundredth");
 }
