@@ -398,18 +398,12 @@ fn plans_are_as_worked_by_hand() {
     let mut failures = Vec::new();
     for path in paths {
         let text = std::fs::read_to_string(&path).expect("a readable case");
-        let broken = |error: serde_json::Error| -> ! { panic!("{}: {error}", path.display()) };
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| broken(error));
-        let cases = if value.get("what").is_some() {
-            vec![("", serde_json::from_value(value).unwrap_or_else(|error| broken(error)))]
-        } else {
-            let class: Class = serde_json::from_value(value).unwrap_or_else(|error| broken(error));
-            vec![
-                ("feasible", class.feasible),
-                ("tight", class.tight),
-                ("impossible", class.impossible),
-            ]
-        };
+        let class: Class = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let cases = [
+            ("feasible", class.feasible),
+            ("tight", class.tight),
+            ("impossible", class.impossible),
+        ];
         for (name, case) in cases {
             let snapshot = case.snapshot();
             let plan = planner::plan(&snapshot, Budget { iterations: 400 });

@@ -60,7 +60,7 @@ fn a_hundred_cars_cost_what_was_proven() {
 }
 
 #[test]
-fn steps_and_minimum_currents_cost_under_one_percent() {
+fn steps_and_minimum_currents_cost_little() {
     for name in ["ev_20x96", "ev_100x96"] {
         for with_demand_charge in [false, true] {
             let snapshot = instance(name).snapshot(Detail::Steps, with_demand_charge);
@@ -69,7 +69,7 @@ fn steps_and_minimum_currents_cost_under_one_percent() {
             assert_eq!(plan.stats.unserved, WattSeconds::ZERO);
             let cost = (plan.stats.energy_cost + plan.stats.demand_cost).micros() as f64;
             let relaxed = plan.stats.relaxed_cost.expect("a cost").micros() as f64;
-            assert!(cost < relaxed * 1.01, "{name}: {cost} against {relaxed}");
+            assert!(cost < relaxed * 1.004, "{name}: {cost} against {relaxed}");
         }
     }
 }

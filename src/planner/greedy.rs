@@ -83,7 +83,7 @@ fn serve(draft: &mut Draft, members: &[usize], target: impl Fn(usize) -> WattSec
             .iter_mut()
             .filter(|waiting| problem.is_live(waiting.session, slot))
         {
-            waiting.time_left = waiting.time_left - problem.seconds(slot);
+            waiting.time_left -= problem.seconds(slot);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! From the wishes of the relaxation to allowed rates, without losing what it found.
 //!
-//! Decides every rate of a searched plan, in integers and against every limit. Rounding passes what a slot could not give on to
-//! the session's next one; what is still missing in the end is topped up in order of service, and what lies dear or late is moved.
+//! Decides every rate of a searched plan, in integers and against every limit: wishes are rounded, those who lack something are
+//! served ([`super::serving`]), and what lies dear or late is moved ([`super::exchange`]). Small sites are repaired from several
+//! starts, of which the best plan is kept.
 
 use super::draft::Draft;
 use super::exchange::Chains;
@@ -16,38 +17,30 @@ const NOISE: f64 = 1e-2;
 /// Ways to round: always down, or to the nearest step.
 const WHOLE: f64 = 1.0;
 const HALF: f64 = 0.5;
-/// Small sites are repaired in several ways.
+/// Sites with no more live cells than this are repaired from several starts.
 const MAX_CELLS_FOR_MORE_STARTS: usize = 5_000;
+/// Steps added to the wished peak, and the way to round.
+const MORE_STARTS: [(i64, f64); 5] = [(0, HALF), (-1, WHOLE), (1, WHOLE), (-1, HALF), (1, HALF)];
+
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
-    let first = repair_once(problem, greedy, wishes, Start { peak, up_from: WHOLE });
+    let mut best = repair_from(problem, greedy, wishes, &Start { peak, up_from: WHOLE });
     if problem.cell_count() > MAX_CELLS_FOR_MORE_STARTS {
-        return first;
+        return best;
     }
     // On a small site a step more or less makes a difference.
-    let other_peak = |steps: i64| peak.map(|peak| peak + Watts::from_watts(steps * least_step(problem)));
-    let others = [(0, HALF), (-1, WHOLE), (1, WHOLE), (-1, HALF), (1, HALF)]
-        .map(|(steps, up_from)| (other_peak(steps), up_from));
-    let others = others.iter().take(if peak.is_some() { others.len() } else { 1 });
-    others
-        .map(|(peak, up_from)| {
-            repair_once(
-                problem,
-                greedy,
-                wishes,
-                Start {
-                    peak: *peak,
-                    up_from: *up_from,
-                },
-            )
-        })
-        .fold(first, |best, other| {
-            if Figures::of(&other) < Figures::of(&best) {
-                other
-            } else {
-                best
-            }
-        })
+    let step = least_step(problem);
+    for (steps, up_from) in MORE_STARTS
+        .into_iter()
+        .filter(|(steps, _)| *steps == 0 || peak.is_some())
+    {
+        let peak = peak.map(|peak| peak + Watts::from_watts(steps * step));
+        let other = repair_from(problem, greedy, wishes, &Start { peak, up_from });
+        if Figures::of(&other) < Figures::of(&best) {
+            best = other;
+        }
+    }
+    best
 }
 
 /// What a repair begins with.
@@ -57,13 +50,14 @@ struct Start {
     up_from: f64,
 }
 
+/// The least power that one step is worth.
 fn least_step(problem: &Problem) -> i64 {
     let length = problem.snapshot.grid.length().secs();
     let steps = (0..problem.session_count()).map(|session| problem.step_worth(session).watt_seconds() / length);
     steps.min().unwrap_or(0)
 }
 
-fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], start: Start) -> Draft<'p> {
+fn repair_from<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], start: &Start) -> Draft<'p> {
     let mut draft = Draft::new(problem);
     for session in (0..problem.session_count()).filter(|session| !problem.session(*session).interruptible) {
         for slot in problem.live_slots(session) {
@@ -86,11 +80,9 @@ fn repair_once<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], sta
 /// minimum currents are packed is found by chance, and greedy may have found it.
 fn adopt_what_serves_more(draft: &mut Draft, greedy: &Draft) {
     let problem = draft.problem;
-    // Children come after their parents.
-    for watched in (0..problem.watched_count())
-        .rev()
-        .filter(|watched| !problem.is_root(*watched))
-    {
+    // Children come after their parents; the grid connection is left out, as it would be all or nothing.
+    let nodes = (0..problem.watched_count()).rev();
+    for watched in nodes.filter(|watched| !problem.is_root(*watched)) {
         if lacks(greedy, problem.all_below(watched)) < lacks(draft, problem.all_below(watched)) {
             adopt(draft, greedy, problem.all_below(watched));
         }

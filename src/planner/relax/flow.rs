@@ -11,7 +11,7 @@ use super::{Relaxed, Settled, is_searched};
 use crate::domain::conversion::{Conversion, Load, PerRate, Phase, PhasePair, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::plan::{Note, Outcome};
-use crate::domain::site::Fairness;
+use crate::domain::site::{Fairness, Steps};
 use crate::solver::flow::peak::{PeakBudget, PeakCharge};
 use crate::solver::flow::ranks::{Claim, Division, Shares};
 use crate::solver::flow::{Flow, Network, Session, Task};
@@ -74,6 +74,27 @@ impl Units {
             units.rate *= 2;
         }
         units
+    }
+
+    /// Whole steps, where all cars have the same and all slots are equally long: every plan consists of those, so that needs can be rounded
+    /// up to them, and less is lost when the flow becomes a plan. Not where the peak counts what others draw, in watts.
+    fn steps(settled: &Settled, searched: &[usize]) -> Option<Self> {
+        let problem = settled.problem;
+        let step = |session: &usize| match problem.session(*session).choice.steps {
+            Steps::Multiple(step) => Some(step),
+            Steps::Listed(_) => None,
+        };
+        let first = step(searched.first()?)?;
+        let seconds = problem.seconds(0);
+        let are_even = (0..problem.slots).all(|slot| problem.seconds(slot) == seconds);
+        let charge = problem.snapshot.demand_charge.as_ref();
+        let is_alone = charge.is_none_or(|charge| charge.peak_so_far == Watts::ZERO && settled.draws_nothing());
+        (are_even && is_alone && searched.iter().all(|session| step(session) == Some(first))).then(|| Self {
+            parts: 1,
+            rate: first.value(),
+            seconds: seconds.secs(),
+            power: problem.session(searched[0]).power,
+        })
     }
 
     /// How many units of power `rates` are at most.
@@ -167,8 +188,10 @@ impl<'p> Site<'p> {
         });
         let lanes = lanes(problem, &searched).filter(|_| are_alike)?;
         let most: i64 = searched.iter().map(|session| most_rate(problem, *session)).sum();
-        let units = Units::finest(problem, most, first.power);
         let settled = Settled::new(problem, greedy);
+        let units = Units::steps(&settled, &searched)
+            .filter(|units| units.power_of_rates(most) <= i64::from(i32::MAX))
+            .unwrap_or_else(|| Units::finest(problem, most, first.power));
         let forest = Forest::new(&settled, &searched, &lanes, units)?;
         let lengths: Vec<i32> = (0..problem.slots)
             .map(|slot| lengths(problem.seconds(slot).secs(), units.seconds) as i32)
@@ -638,6 +661,25 @@ mod tests {
         assert!(counted >= energy && (counted - energy).watt_seconds() < coarse.rate * coarse.seconds);
         let draw = Watts::from_watts(-1_234_567);
         assert!(coarse.watts(coarse.power_below(draw)) <= draw && draw <= coarse.watts(coarse.power_above(draw)));
+    }
+
+    #[test]
+    fn needs_are_rounded_up_to_whole_steps_where_every_plan_consists_of_them() {
+        let delivered = |snapshot: &Snapshot| {
+            let problem = Problem::new(snapshot);
+            let greedy = greedy::fill(&problem);
+            let site = Site::new(&problem, &greedy).unwrap();
+            site.relax(100).delivered.unwrap()
+        };
+        let mut snapshot = site(vec![amperes(20); 2]);
+        car(&mut snapshot, on_l1(), 10);
+        // A little more than 10 Ah: no plan in whole amperes gives that and less than 11 Ah.
+        let need = WattSeconds::from_watt_hours(10 * 230) + WattSeconds::from_watt_seconds(1);
+        snapshot.sessions[0].need = Some(need);
+        assert_eq!(delivered(&snapshot), WattSeconds::from_watt_hours(11 * 230));
+        // Half an ampere for what is left of an hour may be enough.
+        snapshot.grid = SlotGrid::new(Instant::from_unix_secs(1_800), Seconds::from_hours(1), 2);
+        assert!(delivered(&snapshot) < need + WattSeconds::from_watt_hours(1));
     }
 
     /// The same numbers each time, from a generator of the linear congruential kind.

@@ -125,6 +125,10 @@ impl<'p> Settled<'p> {
         self.problem.expected_base(slot) + self.sessions.iter().map(draw).sum()
     }
 
+    fn draws_nothing(&self) -> bool {
+        (0..self.problem.slots).all(|slot| self.draw(slot) == Watts::ZERO)
+    }
+
     /// The highest of these draws.
     fn peak(&self) -> Watts {
         (0..self.problem.slots)

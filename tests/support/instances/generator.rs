@@ -320,10 +320,10 @@ impl Site<'_> {
         let per_mille = match (self.shape.schema, self.shape.supply) {
             (Schema::Power, Supply::Normal) => 310,
             (Schema::Power, Supply::Tight) => 125,
-            (Schema::Power, Supply::Scarce) => 60,
+            (Schema::Power, Supply::Scarce) => 68,
             (Schema::Phases, Supply::Normal) => 340,
             (Schema::Phases, Supply::Tight) => 200,
-            (Schema::Phases, Supply::Scarce) => 80,
+            (Schema::Phases, Supply::Scarce) => 75,
         };
         let carries = connected * per_mille / 1_000;
         let limits = (0..self.unit().lines()).map(|_| {
