@@ -2,7 +2,7 @@
 
 mod support;
 
-use laddplan::domain::conversion::Rate;
+use laddplan::domain::conversion::{Phase, Rate, Wiring};
 use laddplan::domain::event::{Event, Recorded};
 use laddplan::domain::ids::*;
 use laddplan::domain::profile::{Answer, Cause, Instruction};
@@ -65,6 +65,39 @@ async fn two_cars_share_a_fuse() {
     let [first, second] = [1, 2].map(|number| ceiling(&sent, number, MORNING).expect("a profile was sent"));
     assert!(first > 0 && second > 0, "both charge: {first} and {second}");
     assert_eq!(first + second, 400, "the fuse is used whole");
+}
+
+#[tokio::test]
+async fn cars_share_what_may_run_in_one_line_alone_until_they_are_said_to_use_three_phases() {
+    let mut spec = site_spec(40, 2);
+    spec.nodes[0].fixed.unbalance = Some(DeciAmps::from_deciamps(200));
+    for station in &mut spec.stations {
+        station.evses[0].connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
+    }
+    let world = World::start().await;
+    world.put_site(spec).await;
+    world.gateway_connects().await;
+    let car = |number: usize, phases: Option<u8>| {
+        let mut session = session(number, MORNING, HOUR, 20);
+        session.car.phases = phases;
+        Box::new(session)
+    };
+    for number in [1, 2] {
+        world.submit(Event::SessionStarted(car(number, None))).await;
+    }
+    world.settle().await;
+    let total = || {
+        let sent = world.gateway.sent();
+        let ceilings = [1, 2].map(|number| ceiling(&sent, number, MORNING));
+        ceilings.into_iter().flatten().sum::<i64>()
+    };
+    assert_eq!(total(), 200);
+    accept_all(&world).await;
+    for number in [1, 2] {
+        world.submit(Event::SessionUpdated(car(number, Some(3)))).await;
+    }
+    world.settle().await;
+    assert_eq!(total(), 400, "the fuse is used whole");
 }
 
 #[tokio::test]

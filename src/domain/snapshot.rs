@@ -158,3 +158,45 @@ impl Snapshot {
         std::iter::successors(Some(node), |node| self.nodes[*node].parent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conversion::{Phase, Wiring};
+    use crate::domain::site::Steps;
+    use crate::units::{DeciAmps, Volts};
+
+    #[test]
+    fn what_an_evse_draws_by_itself_counts_for_the_next_car_too() {
+        let conversion = Conversion::new(&Wiring::Star(Phase::ALL.to_vec()), Volts::from_volts(230)).for_car(Some(3));
+        let session = SnapshotSession {
+            id: SessionId::parse("s").unwrap(),
+            evse: EvseId::parse("e").unwrap(),
+            node: 0,
+            power: conversion.nominal_power(None),
+            conversion,
+            default: Rate::new(60),
+            choice: RateChoice {
+                minimum: Rate::new(60),
+                maximum: Rate::new(320),
+                steps: Steps::Multiple(Rate::new(1)),
+            },
+            arrival: Instant::from_unix_secs(0),
+            first_slot: 0,
+            end_slot: 1,
+            need: None,
+            guaranteed: WattSeconds::ZERO,
+            interruptible: true,
+            tier: Tier::NORMAL,
+            current: Rate::ZERO,
+            planned: Vec::new(),
+        };
+        for (rate, star) in [(0, 60), (160, 160)] {
+            let load = session.load(Rate::new(rate));
+            assert_eq!(
+                (load.star[0], load.uneven[0]),
+                (DeciAmps::from_deciamps(star), DeciAmps::from_deciamps(60))
+            );
+        }
+    }
+}

@@ -148,6 +148,23 @@ fn the_site_itself_names_rates_as_the_message_does() {
 }
 
 #[test]
+fn limits_that_are_built_in_are_checked_under_their_names_in_the_message() {
+    let mut message = site_message(&samples::site());
+    message.nodes[0].unbalance_deciampere = Some(-1);
+    message.nodes[0].primary_line_deciampere = Some(1_000_001);
+    message.nodes[1].unbalance_deciampere = None;
+    let faults = fields(Site::new(read_site(&message).unwrap()));
+    assert_eq!(
+        faults,
+        ["nodes[0].unbalance_deciampere", "nodes[0].primary_line_deciampere"]
+    );
+    message.nodes[0].turns_ratio_permille = Some(0);
+    assert_eq!(fields(read_site(&message)), ["nodes[0].turns_ratio_permille"]);
+    message.nodes[0].turns_ratio_permille = Some(1_000_001);
+    assert_eq!(fields(read_site(&message)), ["nodes[0].turns_ratio_permille"]);
+}
+
+#[test]
 fn grid_limits_survive_the_wire_whole() {
     let open = LimitWindow::Once {
         from: at(5),

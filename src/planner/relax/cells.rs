@@ -189,8 +189,8 @@ impl<'p> Cells<'p> {
             rows.add(terms(&|conversion| conversion.total.as_f64()), left, &self.columns);
         }
         if let Some(limits) = capacity.unbalance {
-            for index in 0..3 {
-                let left = limits[index].deciamps() as f64 - carried.uneven[index];
+            for (index, limit) in limits.into_iter().enumerate() {
+                let left = limit.deciamps() as f64 - carried.uneven[index];
                 rows.add(
                     terms(&|conversion| conversion.uneven[index].as_f64()),
                     left,
