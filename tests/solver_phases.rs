@@ -133,7 +133,7 @@ const AMPERES: Unit = Unit::MilliampPerPhase { volts: 230 };
 fn wild(unit: Unit, seed: u64) -> Instance {
     let mut instance = wild::generate(unit, WILD, seed);
     // Some begin with the rest of a slot.
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         instance.lengths.fill(3);
         instance.lengths[0] = 1;
     }
