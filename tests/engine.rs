@@ -622,7 +622,7 @@ async fn a_refused_profile_leads_to_a_new_plan_within_a_minute() {
             .count()
     };
     let before = plans().await;
-    let command = world.gateway.sent().remove(0).command;
+    let command = world.gateway.sent().pop().expect("profiles were sent").command;
     let refused = Event::CommandAnswered {
         evse: command.evse,
         revision: command.revision,

@@ -193,7 +193,8 @@ fn a_fault_names_its_field() {
             Err(fault) => fault.to_string(),
         }
     };
-    let cases: [(&dyn Fn(&mut serde_json::Value), &str); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+    let cases: [(Change, &str); 9] = [
         (
             &|file| file["sessions"][3]["departure"] = 97.into(),
             "sessions[3].departure: 97 is after the last of 96",

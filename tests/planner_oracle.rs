@@ -2,20 +2,23 @@
 //!
 //! Every session can be served in them, so the optimum of "cost plus 10 per unserved kWh" is the least cost of serving all.
 
-#[path = "support/evsched.rs"]
-mod evsched;
+mod support {
+    pub mod instances;
+    pub mod snapshot_form;
+}
 
-use evsched::{Detail, Instance};
 use laddplan::domain::plan::{Budget, Outcome};
 use laddplan::domain::snapshot::Snapshot;
 use laddplan::units::WattSeconds;
 use laddplan::{planner, verify};
+use support::instances::{Instance, reader};
+use support::snapshot_form::{Detail, snapshot};
 
 const ENOUGH: Budget = Budget { iterations: 1_000 };
 const PENALTY_PER_KWH: f64 = 10.0;
 
 fn instance(name: &str) -> Instance {
-    Instance::read(&format!("{}/tests/data/bench/{name}.json", env!("CARGO_MANIFEST_DIR")))
+    reader::read(&format!("{}/tests/data/bench/{name}.json", env!("CARGO_MANIFEST_DIR")))
 }
 
 fn needed(snapshot: &Snapshot) -> WattSeconds {
@@ -28,7 +31,7 @@ fn kwh(energy: WattSeconds) -> f64 {
 
 #[track_caller]
 fn assert_optimum(name: &str, with_demand_charge: bool, optimum: f64) {
-    let snapshot = instance(name).snapshot(Detail::Continuous, with_demand_charge);
+    let snapshot = snapshot(&instance(name), Detail::Continuous, with_demand_charge);
     let plan = planner::plan(&snapshot, ENOUGH);
     assert_eq!(plan.stats.outcome, Outcome::Optimal);
 
@@ -63,7 +66,7 @@ fn a_hundred_cars_cost_what_was_proven() {
 fn steps_and_minimum_currents_cost_little() {
     for name in ["ev_20x96", "ev_100x96"] {
         for with_demand_charge in [false, true] {
-            let snapshot = instance(name).snapshot(Detail::Steps, with_demand_charge);
+            let snapshot = snapshot(&instance(name), Detail::Steps, with_demand_charge);
             let plan = planner::plan(&snapshot, ENOUGH);
             assert_eq!(verify::check(&snapshot, &plan), []);
             assert_eq!(plan.stats.unserved, WattSeconds::ZERO);

@@ -141,7 +141,7 @@ fn wild(seed: u64) -> Instance {
     };
     let mut instance = wild::generate(Unit::Watt, size, seed);
     // Some begin with the rest of a slot.
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         instance.lengths.fill(3);
         instance.lengths[0] = 1;
     }

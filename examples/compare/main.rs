@@ -9,6 +9,8 @@
 //! Each measurement is a process of its own, one after the other, so that it has its own memory and can be ended after LIMIT (60) seconds.
 //! A solver that does not finish is not tried on larger instances of its table.
 
+#[path = "../../tests/support/checker.rs"]
+mod checker;
 #[path = "../../tests/support/flow_form.rs"]
 mod flow_form;
 mod hot;
@@ -19,6 +21,8 @@ mod measure;
 mod oracle;
 #[path = "../../tests/support/phases_form.rs"]
 mod phases_form;
+#[path = "../../tests/support/snapshot_form.rs"]
+mod snapshot_form;
 mod source;
 #[path = "../../tests/support/stopwatch.rs"]
 mod stopwatch;

@@ -2,13 +2,17 @@
 //!
 //! Decides how often a measurement is repeated: nine times, or fewer where that would take more than two seconds.
 
+use crate::checker;
 use crate::flow_form::{self, FlowForm};
 use crate::instances::random::Random;
 use crate::instances::{Instance, Unit};
 use crate::oracle::{Backend, Extras, Program};
 use crate::phases_form::PhasesForm;
+use crate::snapshot_form::{self, Detail};
 use crate::stopwatch::{self, Stopwatch};
 use crate::{hot, source};
+use laddplan::domain::site::Fairness;
+use laddplan::planner;
 use laddplan::solver::flow::Flow;
 use laddplan::solver::flow::peak::PeakBudget;
 use laddplan::solver::phases::{self, Budget, WarmStart};
@@ -24,6 +28,7 @@ const PHASES_BUDGET: Budget = Budget {
     iterations: 5_000,
     gap_millionths: 1_000,
 };
+const PLANNER_BUDGET: laddplan::domain::plan::Budget = laddplan::domain::plan::Budget { iterations: 2_000 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Table {
@@ -66,7 +71,7 @@ impl Table {
         match (self, unit) {
             (Self::Optimum | Self::Peak, _) => vec![Laddplan, HighsSimplex, HighsInteriorPoint, Clarabel, Microlp],
             (Self::Replan, _) => vec![Laddplan, HighsHot, HighsSimplex],
-            (Self::Minimum, _) => vec![HighsInteger],
+            (Self::Minimum, _) => vec![Laddplan, HighsInteger],
         }
     }
 
@@ -93,7 +98,7 @@ pub struct Measured {
     /// The lowest and the median.
     pub solve_seconds: [f64; 2],
     pub peak_rss_kib: Option<u64>,
-    /// Anything that must be said.
+    /// How an integer program ended, or the kWh that a plan leaves unserved.
     pub remark: Option<String>,
 }
 
@@ -195,7 +200,7 @@ pub fn changed(instance: &Instance) -> Instance {
 
 fn laddplan(table: Table, instance: &Instance) -> Result<Once, String> {
     match (table, instance.unit) {
-        (Table::Minimum, _) => Err("not measured here".to_owned()),
+        (Table::Minimum, _) => minimum(instance),
         (Table::Replan, Unit::Watt) => flow(&changed(instance), false),
         (Table::Replan, Unit::MilliampPerPhase { .. }) => {
             let before = PhasesForm::new(instance, false);
@@ -205,6 +210,35 @@ fn laddplan(table: Table, instance: &Instance) -> Result<Once, String> {
         (Table::Optimum | Table::Peak, Unit::Watt) => flow(instance, table.has_peak()),
         (Table::Optimum | Table::Peak, _) => Ok(mixed(instance, table.has_peak(), None)),
     }
+}
+
+/// A plan of zeros and rates from the minimum on, and what the linear program without minima proves.
+fn minimum(instance: &Instance) -> Result<Once, String> {
+    let relaxed = match instance.unit {
+        Unit::Watt => flow(instance, false)?,
+        Unit::MilliampPerPhase { .. } => mixed(instance, false, None),
+    };
+    let building = Stopwatch::start();
+    let mut snapshot = snapshot_form::snapshot(instance, Detail::Minimum, false);
+    snapshot.fairness = Fairness::None;
+    let build_seconds = building.seconds();
+    let solving = Stopwatch::start();
+    let plan = planner::plan(&snapshot, PLANNER_BUDGET);
+    let solve_seconds = solving.seconds();
+    let amounts = snapshot_form::amounts(instance, &plan);
+    for (index, (session, amounts)) in instance.sessions.iter().zip(&amounts).enumerate() {
+        if amounts.iter().any(|amount| (1..session.least).contains(amount)) {
+            return Err(format!("session {index} is below its minimum"));
+        }
+    }
+    let worth = checker::check(instance, &amounts)?;
+    Ok(Once {
+        objective: worth.money(),
+        bound: relaxed.bound,
+        build_seconds,
+        solve_seconds,
+        remark: Some(format!("{:.2}", worth.unserved_kwh(instance))),
+    })
 }
 
 fn flow(instance: &Instance, demand_charge: bool) -> Result<Once, String> {

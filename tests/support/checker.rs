@@ -1,6 +1,7 @@
 //! Judges a plan for an instance from these two alone, in integers.
 //!
 //! Decides whether every limit is kept and what the plan costs. It shares no code with any solver, and recomputes every sum.
+#![allow(dead_code, reason = "each test, bench and example uses its part of it")]
 
 use super::instances::{Amounts, Instance};
 
@@ -22,6 +23,10 @@ pub struct Worth {
 impl Worth {
     pub fn money(&self) -> f64 {
         (self.energy_cost + self.penalties) as f64 / MONEY / self.parts as f64
+    }
+
+    pub fn unserved_kwh(&self, instance: &Instance) -> f64 {
+        self.unserved as f64 * instance.slot_seconds as f64 / (1e6 * 3_600.0 * self.parts as f64)
     }
 
     pub fn money_with_demand_charge(&self) -> f64 {

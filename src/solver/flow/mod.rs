@@ -17,12 +17,12 @@
 //!
 //! # Method
 //!
-//! * [`fill`](fill): give a slot what its own sessions can use directly, the least patient first. This places nearly everything.
-//! * [`augment`](augment): what a slot could still take from sessions that are present only in other slots, by moving those who
+//! * `fill`: give a slot what its own sessions can use directly, the least patient first. This places nearly everything.
+//! * `augment`: what a slot could still take from sessions that are present only in other slots, by moving those who
 //!   are present in both. Paths are found by layers (Dinic 1970), a set of slots at a time as bits of a word.
 //! * A search that fails is never repeated: what sessions can reach only shrinks while they are served, so a slot that was out of reach
 //!   stays so.
-//! * [`certificate`](certificate): in the end each node and session has a price, that of the cheapest slot which it can still reach.
+//! * `certificate`: in the end each node and session has a price, that of the cheapest slot which it can still reach.
 //!   These prices are the linear program's dual solution: their value is a lower bound for every plan, and equals the plan's cost.
 //! * [`peak`]: with a charge on the highest load, the least cost is a convex function of the load that is allowed, and the prices of each
 //!   solve are a line below it everywhere. A handful of solves brings both together.

@@ -225,6 +225,8 @@ impl<'a> Draft<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cone::Cone;
+    use super::super::problem::{Problem, Session};
     use super::super::testing::{Numbers, Shape, keeps_all_limits, random};
     use super::*;
 
@@ -253,5 +255,51 @@ mod tests {
                 "seed {seed}: loads kept are loads summed"
             );
         }
+    }
+
+    /// Two loads that point apart: 8 and 5 make 7, 8 and 3 still do, 8 and 2 are too long.
+    #[test]
+    fn a_load_that_balances_another_can_only_go_so_far() {
+        let car = |line: [i64; 3]| Session {
+            node: 0,
+            first_slot: 0,
+            end_slot: 1,
+            most: 10,
+            wanted: 10,
+            line,
+            total: 0,
+            power: 1,
+            penalty: 1,
+        };
+        let problem = Problem {
+            lengths: vec![1],
+            prices: vec![1],
+            parents: vec![None],
+            sessions: vec![car([1, 0, 0]), car([0, 0, 1])],
+            cones: vec![Cone {
+                node: 0,
+                squares: [1, 0, 1],
+                products: [0, -1, 0],
+                scale: 1,
+                by_slot: vec![7],
+            }],
+            ..Problem::default()
+        };
+        let layout = Layout::new(&problem);
+        let mut draft = Draft::new(&layout);
+        let at = |session: usize| {
+            layout
+                .cells
+                .iter()
+                .position(|cells| cells.session == session)
+                .expect("it stays")
+        };
+        for (session, amount) in [(0, 7), (1, 5), (0, 1)] {
+            assert!(draft.room(at(session), 0) >= amount);
+            draft.shift(at(session), 0, amount);
+        }
+        assert_eq!(draft.room(at(0), 0), 0);
+        assert_eq!(draft.removable(at(1), 0), 2);
+        assert_eq!(draft.removable(at(0), 0), 8);
     }
 }
