@@ -104,6 +104,28 @@ fn a_car_at_a_three_phase_connector_is_balanced_only_if_it_is_said_to_be() {
 }
 
 #[test]
+fn what_one_car_is_said_to_be_says_nothing_of_another_at_the_same_evse() {
+    let mut three_phase = evse(0);
+    three_phase.connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
+    let mut ledger = Ledger::new(&site(spec(vec![three_phase])));
+    let uneven = |ledger: &Ledger, now: i64| ledger.worst_case(0, at(now)).at(at(now)).uneven[0].deciamps();
+    let of_the_next = |revision: u64| ProfileCommand {
+        session: session_id(7),
+        ..set(0, revision, 0, 200, 60)
+    };
+    ledger.car_described(&evse_id(0), &session_id(7), Some(3), at(0));
+    ledger.issued(&set(0, 1, 0, 100, 60));
+    assert_eq!(uneven(&ledger, 0), 100);
+    ledger.issued(&of_the_next(2));
+    ledger.issued(&of_the_next(3));
+    assert_eq!(uneven(&ledger, 0), 100);
+    // Once their leases are over, two tails are counted as one: what is not known of either is not known of both.
+    ledger.forget_expired(at(2_000));
+    assert_eq!(ledger.record(&evse_id(0)).unwrap().entries().len(), 2);
+    assert_eq!(uneven(&ledger, 2_000), 60);
+}
+
+#[test]
 fn an_evse_is_handed_back_only_if_any_of_its_connectors_may_run_at_its_maximum() {
     let mut two_plugs = evse(0);
     let mut other = two_plugs.connectors[0].clone();
