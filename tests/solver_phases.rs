@@ -463,3 +463,16 @@ fn a_three_phase_car_is_three_that_agree() {
         }
     }
 }
+
+#[test]
+fn what_costs_more_than_not_to_serve_is_not_charged() {
+    let mut instance = carried("p3_50x96");
+    instance.penalty = 120_000;
+    for demand_charge in [false, true] {
+        let solved = solve(&instance, demand_charge, USUAL, None);
+        let optimum = oracle::least_cost(&instance, extras(demand_charge));
+        assert_encloses(&solved, optimum, "p3_50x96");
+        assert!(solved.gap() <= 1e-3, "{}", solved.gap());
+        assert!(solved.worth.unserved > 0);
+    }
+}

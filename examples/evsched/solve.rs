@@ -35,7 +35,7 @@ pub struct Solved {
 pub fn solve(instance: &Instance, demand_charge: bool) -> Result<Solved, String> {
     match instance.unit {
         Unit::Watt => flow(instance, demand_charge),
-        Unit::MilliampPerPhase { .. } => Ok(phases(instance, demand_charge)),
+        Unit::MilliampPerPhase { .. } => phases(instance, demand_charge),
     }
 }
 
@@ -44,7 +44,7 @@ fn flow(instance: &Instance, demand_charge: bool) -> Result<Solved, String> {
         let instance = instance.finer(flow_form::finest_parts(instance));
         FlowForm::new(&instance).map(|form| (instance, form))
     });
-    let (instance, form) = built?;
+    let (instance, form) = built.map_err(|problem| format!("sessions.max_kw, nodes.limit_kw: {problem}"))?;
     let (network, task) = (&form.network, form.task());
     let ((flow, value, bound), solve_micros) = timed(|| {
         let mut flow = Flow::new(network);
@@ -75,10 +75,11 @@ fn flow(instance: &Instance, demand_charge: bool) -> Result<Solved, String> {
     })
 }
 
-fn phases(instance: &Instance, demand_charge: bool) -> Solved {
+fn phases(instance: &Instance, demand_charge: bool) -> Result<Solved, String> {
     let (form, build_micros) = timed(|| PhasesForm::new(instance, demand_charge));
+    form.check_ranges()?;
     let (outcome, solve_micros) = timed(|| phases::solve(&form.problem, None, PHASES_BUDGET));
-    Solved {
+    Ok(Solved {
         instance: instance.clone(),
         amounts: form.amounts(&outcome.plan),
         objective: form.money(outcome.value.total()),
@@ -86,7 +87,7 @@ fn phases(instance: &Instance, demand_charge: bool) -> Solved {
         build_micros,
         solve_micros,
         peak_rss_kib: peak_rss_kib(),
-    }
+    })
 }
 
 /// What `work` gives, and how many microseconds it takes.

@@ -53,6 +53,40 @@ impl PhasesForm {
         }
     }
 
+    /// # Errors
+    /// If a number is larger than the solver counts with; names its field in a file.
+    pub fn check_ranges(&self) -> Result<(), String> {
+        const MOST_MONEY: i128 = 1 << 40;
+        const MOST_LOAD: i128 = 1 << 60;
+        let problem = &self.problem;
+        let power = problem.sessions.iter().map(|session| session.power).max().unwrap_or(0);
+        let dearest = problem.prices.iter().map(|price| price.abs()).max().unwrap_or(0);
+        if i128::from(dearest) * i128::from(power) >= MOST_MONEY {
+            return Err("price_per_kwh: a price is out of range".to_owned());
+        }
+        if problem
+            .sessions
+            .iter()
+            .any(|session| i128::from(session.penalty) >= MOST_MONEY)
+        {
+            return Err("unserved_penalty_per_kwh: is out of range".to_owned());
+        }
+        let charge = problem.demand_charge.as_ref().map_or(0, |charge| charge.price);
+        if i128::from(charge) >= MOST_MONEY {
+            return Err("demand_charge_per_kw: is out of range".to_owned());
+        }
+        let longest = problem.lengths.iter().copied().max().unwrap_or(1);
+        let worst: i128 = problem.sessions.iter().map(|session| i128::from(session.most)).sum();
+        if worst * i128::from(longest) >= MOST_LOAD {
+            return Err("sessions.max_a: the sum is out of range".to_owned());
+        }
+        let highest = problem.limits.iter().flat_map(|limit| &limit.by_slot).max();
+        if highest.is_some_and(|highest| i128::from(*highest) * i128::from(longest) >= MOST_LOAD) {
+            return Err("nodes.limit_a: a limit is out of range".to_owned());
+        }
+        Ok(())
+    }
+
     pub fn money(&self, counted: i128) -> f64 {
         counted as f64 * self.money
     }
@@ -73,7 +107,13 @@ fn limits(instance: &Instance) -> Vec<Limit> {
                 Unit::Watt => TOTAL,
                 Unit::MilliampPerPhase { .. } => line,
             },
-            by_slot: (0..instance.slots()).map(|slot| limit.at(slot)).collect(),
+            // In a slot that costs more than not to serve, nothing can be charged.
+            by_slot: (0..instance.slots())
+                .map(|slot| match instance.prices[slot] <= instance.penalty {
+                    true => limit.at(slot),
+                    false => 0,
+                })
+                .collect(),
         })
     });
     by_node.collect()

@@ -282,7 +282,7 @@ impl Converter<'_> {
         const GREATEST: f64 = 1e15;
         const DECIMAL: f64 = 0.06;
         check(value.abs() <= GREATEST, &field(), || {
-            format!("{value} of its unit is out of range")
+            format!("{value:e} of its unit is out of range")
         })?;
         let nearest = value.round();
         if (value - nearest).abs() <= DECIMAL {
