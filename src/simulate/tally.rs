@@ -146,6 +146,7 @@ impl<'day> Tally<'day> {
         self.quarters[quarter] += energy;
         let price = self.day.prices.at(at).micros_per_kwh();
         self.cost += i128::from(price) * i128::from(energy.watt_seconds());
+        // On a transformer's primary this counts what could flow if a car stopped, which may be more than flows.
         let within = self.limited.iter().zip(&loads).all(|(limit, load)| limit.fits(load));
         self.judge(at, total, within);
     }
