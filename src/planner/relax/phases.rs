@@ -91,7 +91,9 @@ impl<'p> Site<'p> {
             let served = (0..wanted.len())
                 .map(|session| outcome.plan.of(session).iter().sum())
                 .collect();
-            (served, outcome.unserved_bound)
+            // What is missing counts at most by the largest weight, so at least so much is missing.
+            let largest = self.weights().max().unwrap_or(1);
+            (served, outcome.unserved_bound.div_euclid(i128::from(largest)))
         };
         let money = Money::new(self, served);
         let outcome = self.solve(&money.problem, iterations - spent);
@@ -137,13 +139,19 @@ impl<'p> Site<'p> {
     /// The most energy, promises before classes and earlier classes before later ones.
     fn most_energy(&self, iterations: u32) -> phases::Outcome {
         let mut problem = self.limits.clone();
-        let last = self.problem.classes.len();
-        for (session, index) in problem.sessions.iter_mut().zip(&self.searched) {
-            let later = last - self.problem.class_of(*index).unwrap_or(last);
-            let weight = CLASS_WEIGHT.saturating_pow(later as u32).min(MOST_WEIGHT);
+        for (session, weight) in problem.sessions.iter_mut().zip(self.weights()) {
             session.penalty = weight * session.power;
         }
         self.solve(&problem, iterations / 2)
+    }
+
+    /// What a unit of energy of each searched session counts for while energy is searched for: one in the last class.
+    fn weights(&self) -> impl Iterator<Item = i64> + '_ {
+        let last = self.problem.classes.len().saturating_sub(1);
+        self.searched.iter().map(move |index| {
+            let later = last - self.problem.class_of(*index).unwrap_or(last).min(last);
+            CLASS_WEIGHT.saturating_pow(later as u32).min(MOST_WEIGHT)
+        })
     }
 
     /// By session of the problem, then slot.

@@ -175,7 +175,7 @@ fn guessed_peak(layout: &Layout, charge: &DemandCharge, money: f64) -> f64 {
     let room = |peak: f64| -> f64 {
         let slots = most.iter().zip(&charge.base_load).zip(&problem.lengths);
         slots
-            .map(|((most, &base), &length)| (peak - base as f64).clamp(0.0, *most) * length as f64)
+            .map(|((most, &base), &length)| (peak - base as f64).clamp(0.0, most.max(0.0)) * length as f64)
             .sum()
     };
     let highest_base = charge.base_load.iter().copied().fold(0, i64::max) as f64;
