@@ -186,7 +186,7 @@ fn minimum(text: &mut String, rows: &[Row]) {
             "bound without minima",
             "laddplan",
             "above",
-            "kWh unserved",
+            "kWh unserved (at least)",
             "ms",
             "HiGHS MILP",
             "proven gap",
