@@ -11,6 +11,7 @@ use laddplan::domain::plan::{Budget, Outcome};
 use laddplan::domain::snapshot::Snapshot;
 use laddplan::units::WattSeconds;
 use laddplan::{planner, verify};
+use support::instances::generator::{self, Schema, Shape, Supply};
 use support::instances::{Instance, reader};
 use support::snapshot_form::{Detail, snapshot};
 
@@ -74,5 +75,28 @@ fn steps_and_minimum_currents_cost_little() {
             let relaxed = plan.stats.relaxed_cost.expect("a cost").micros() as f64;
             assert!(cost < relaxed * 1.004, "{name}: {cost} against {relaxed}");
         }
+    }
+}
+
+#[test]
+fn no_plan_for_mixed_phases_beats_what_is_proven() {
+    for seed in 0..6 {
+        let instance = generator::generate(&Shape {
+            schema: Schema::Phases,
+            sessions: 200,
+            slots: 96,
+            supply: [Supply::Normal, Supply::Tight, Supply::Scarce][seed as usize % 3],
+            seed,
+        });
+        let snapshot = snapshot(&instance, Detail::Continuous, false);
+        let plan = planner::plan(&snapshot, ENOUGH);
+        assert_eq!(verify::check(&snapshot, &plan), []);
+        let delivered = needed(&snapshot) - plan.stats.unserved;
+        let most = plan.stats.relaxed_delivered.expect("a bound on energy");
+        assert!(
+            !plan.stats.proven || delivered <= most,
+            "{}: {delivered:?} is more than {most:?}",
+            instance.name
+        );
     }
 }

@@ -91,6 +91,7 @@ pub fn replan(before: &Instance, after: &Instance) -> Result<Once, String> {
     Ok(Once {
         objective: solved.objective_value(),
         bound: None,
+        least_unserved: None,
         build_seconds,
         solve_seconds: solving.seconds(),
         remark: None,
@@ -116,6 +117,7 @@ pub fn integer(instance: &Instance, limit_seconds: u64) -> Result<Once, String> 
     Ok(Once {
         objective,
         bound: Some(objective - gap * objective.abs()),
+        least_unserved: None,
         build_seconds,
         solve_seconds,
         remark: Some(format!("{status:?}")),

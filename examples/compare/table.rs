@@ -95,7 +95,7 @@ fn times(text: &mut String, table: Table, rows: &[Row], limit_seconds: u64) {
         for solver in &solvers {
             cells.push(match row.cells.get(solver) {
                 Some(Ok(measured)) => milliseconds(measured.solve_seconds[0]),
-                Some(Err(problem)) if problem.starts_with("more than") => format!("> {limit_seconds} s"),
+                Some(Err(problem)) if is_out_of_time(problem) => format!("> {limit_seconds} s"),
                 Some(Err(_)) => "failed".to_owned(),
                 None => "-".to_owned(),
             });
@@ -111,6 +111,12 @@ fn times(text: &mut String, table: Table, rows: &[Row], limit_seconds: u64) {
         line(text, cells.into_iter());
     }
     differences(text, rows, &solvers);
+}
+
+/// Each solver has words of its own for it.
+fn is_out_of_time(problem: &str) -> bool {
+    let problem = problem.to_lowercase();
+    problem.starts_with("more than") || problem.contains("time")
 }
 
 /// What a plan may be above the best, as a share.
@@ -180,7 +186,7 @@ fn minimum(text: &mut String, rows: &[Row]) {
             "bound without minima",
             "laddplan",
             "above",
-            "kWh unserved",
+            "kWh unserved (at least)",
             "ms",
             "HiGHS MILP",
             "proven gap",

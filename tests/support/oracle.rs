@@ -49,7 +49,7 @@ pub struct Loaded {
 }
 
 enum Model {
-    Clarabel(good_lp::solvers::clarabel::ClarabelProblem),
+    Clarabel(Box<good_lp::solvers::clarabel::ClarabelProblem>),
     #[cfg(feature = "compare")]
     Microlp(good_lp::solvers::microlp::MicroLpProblem),
     #[cfg(feature = "highs")]
@@ -166,7 +166,7 @@ impl Program {
                 let mut model = problem.using(good_lp::solvers::clarabel::clarabel);
                 let settings = model.settings().max_threads(1);
                 settings.tol_gap_rel(ACCURACY).tol_gap_abs(ACCURACY).tol_feas(ACCURACY);
-                Model::Clarabel(model)
+                Model::Clarabel(Box::new(model))
             }
             #[cfg(feature = "compare")]
             Backend::Microlp => Model::Microlp(problem.using(good_lp::solvers::microlp::microlp)),

@@ -1,4 +1,4 @@
-//! Instances of no particular shape: any tree, limits of zero, nothing asked for, a single slot, stays without a slot, prices below zero.
+//! Instances of no particular shape: any tree, limits of zero and below, nothing asked for, a single slot, stays without a slot, prices below zero.
 //!
 //! Decides nothing but that they are valid. What works at every real site may still trip over one of these.
 
@@ -62,11 +62,11 @@ fn price(has_plateaus: bool, random: &mut Random) -> i64 {
 }
 
 fn limit(highest: i64, slots: usize, random: &mut Random) -> Limit {
-    let mut one = |_: usize| match random.chance(8) {
-        true => 0,
+    let mut one = |_: usize| match random.chance(10) {
+        true => random.between(-highest / 4, 0),
         false => random.between(0, highest),
     };
-    match one(0) % 2 {
+    match one(0).rem_euclid(2) {
         0 => Limit::Always(one(0)),
         _ => Limit::BySlot((0..slots).map(one).collect()),
     }
