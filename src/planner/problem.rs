@@ -258,6 +258,11 @@ impl<'a> Problem<'a> {
         &self.capacities[watched * self.slots + slot]
     }
 
+    /// Whether `watched` carries too much in `slot` even with every session at rate zero, so that nothing below it may charge.
+    pub(super) fn is_overloaded(&self, watched: usize, slot: usize) -> bool {
+        !self.fits(watched, slot, &self.least_load(watched))
+    }
+
     /// Whether `watched` may carry `load` in `slot`.
     pub(super) fn fits(&self, watched: usize, slot: usize, load: &Load) -> bool {
         self.capacity(watched, slot).fits(load)

@@ -395,6 +395,8 @@ impl Forest {
                     };
                     let carried = &carried[node * slots + slot];
                     let rates = match lane {
+                        // Whichever line is overloaded.
+                        _ if problem.is_overloaded(node, slot) => Some(0),
                         Lane::Only => room(conversion, left, carried)?,
                         Lane::Line(line) => room_in_line(left, carried, *line),
                     };
@@ -627,6 +629,17 @@ mod tests {
         assert_eq!(served(binds, three_phase(), [None; 2]), Some(42));
         assert_eq!(served(binds, three_phase(), [Some(3), None]), None);
         assert_eq!(served(cannot, three_phase(), [Some(3), None]), Some(60));
+    }
+
+    #[test]
+    fn an_overloaded_line_closes_the_others_too() {
+        let mut snapshot = two_lines(None);
+        snapshot.nodes[0].available[0].line[Phase::L3.index()] = Some(crate::units::DeciAmps::from_deciamps(-1));
+        let problem = Problem::new(&snapshot);
+        let greedy = greedy::fill(&problem);
+        let relaxed = Site::new(&problem, &greedy).unwrap().relax(100);
+        // 20 A on two lines in the second hour alone.
+        assert_eq!(relaxed.delivered, Some(WattSeconds::from_watt_hours(2 * 20 * 230)));
     }
 
     #[test]

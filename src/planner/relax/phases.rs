@@ -247,6 +247,14 @@ fn limits(settled: &Settled) -> Vec<phases::Limit> {
     let mut limits = Vec::new();
     for node in 0..problem.watched_count() {
         let mut add = |kind: usize, left: &dyn Fn(usize) -> Option<i64>| {
+            // Where one line is overloaded, no car below may charge, whichever lines it loads.
+            let left = |slot| {
+                if problem.is_overloaded(node, slot) {
+                    Some(0)
+                } else {
+                    left(slot)
+                }
+            };
             let by_slot: Vec<Option<i64>> = (0..problem.slots).map(left).collect();
             if by_slot.iter().any(Option::is_some) {
                 let parts =
