@@ -21,7 +21,8 @@ const CHORD: f64 = 0.732_050_81;
 
 /// The same for the difference of two lines, √(4x² + y² + z² + 2xy + 2xz − yz) ≤ L at its worst: factors of x, y and z. The currents lie
 /// in a sector of 120°, which four chords cover with corners every 30°, one of them on the axis where x is alone. Between corners
-/// they cut off 3.4 % at most; on a day of 52 cars at Caltech it was 0.1 to 0.4 % of the energy. What would count for less than nothing, because it cancels, counts for nothing.
+/// they cut off 3.4 % at most; on a day of 52 cars at Caltech it was 0.1 to 0.4 % of the energy. What would count for less than
+/// nothing, because it cancels, counts for nothing.
 const DIFFERENCE_CHORDS: [[f64; 3]; 4] = [
     [2.0, CHORD, 1.0 - CHORD],
     [2.0, 1.0 - CHORD, CHORD],

@@ -5,163 +5,23 @@
 //! as long as only the grid connection has a limit in total watts, and no transformer's primary binds: then each line has a tree of its
 //! own. Limits are rounded so that every plan that keeps them is a flow here: bounds hold for the plan that comes of it.
 
+mod forest;
+mod units;
+
 use super::super::draft::Draft;
 use super::super::problem::Problem;
 use super::{Relaxed, Settled, is_searched};
-use crate::domain::conversion::{Conversion, Load, PerRate, Phase, PhasePair, Rate};
-use crate::domain::limits::Capacity;
+use crate::domain::conversion::Rate;
 use crate::domain::plan::{Note, Outcome};
-use crate::domain::site::{Fairness, Steps};
+use crate::domain::site::Fairness;
 use crate::solver::flow::peak::{PeakBudget, PeakCharge};
 use crate::solver::flow::ranks::{Claim, Division, Shares};
 use crate::solver::flow::{Flow, Network, Session, Task};
-use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
+use forest::{Forest, lanes, most_rate};
+use units::{Units, lengths};
 
-/// Watt-seconds in a kilowatt-hour.
-const KWH: i128 = 3_600_000;
 /// The bound on money is proven to within so many millionths.
 const GAP_MILLIONTHS: u32 = 10;
-/// A slot is at least so many units long, so that one that has begun is not rounded up by much.
-const LEAST_LENGTH: i64 = 10;
-/// A unit of rate has at most so many units of power: enough to count watts where a unit of rate is many.
-const MOST_PARTS: i64 = 64;
-
-/// The lines whose cars are searched together as one tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    /// All cars are of one kind, whatever it is.
-    Only,
-    /// Single-phase cars on this line.
-    Line(Phase),
-}
-
-/// How the flow counts: `parts` units of power are `rate` units of rate, and a unit of energy is one of power for `seconds`.
-#[derive(Clone, Copy, Debug)]
-struct Units {
-    parts: i64,
-    rate: i64,
-    seconds: i64,
-    power: PerRate,
-}
-
-impl Units {
-    /// The finest in which all that `rates` could take together in any slot can be counted.
-    fn finest(problem: &Problem, rates: i64, power: PerRate) -> Self {
-        // Rounding up adds less than one unit a car, which the other half covers.
-        const MOST: i64 = i32::MAX as i64 / 2;
-        let longest = (0..problem.slots)
-            .map(|slot| problem.seconds(slot).secs())
-            .max()
-            .unwrap_or(1);
-        let fits = |seconds: i64| rates.saturating_mul(lengths(longest, seconds)) <= MOST;
-        let mut even = (1..=longest / LEAST_LENGTH).filter(|seconds| longest % seconds == 0);
-        let seconds = even
-            .clone()
-            .find(|seconds| fits(*seconds))
-            .or(even.next_back())
-            .unwrap_or(1);
-        let most = MOST / lengths(longest, seconds);
-        let mut units = Self {
-            parts: 1,
-            rate: 1,
-            seconds,
-            power,
-        };
-        while units.parts < MOST_PARTS && rates.saturating_mul(2 * units.parts) <= most {
-            units.parts *= 2;
-        }
-        while rates / units.rate > most {
-            units.rate *= 2;
-        }
-        units
-    }
-
-    /// Whole steps, where all cars have the same and all slots are equally long: every plan consists of those, so that needs can be rounded
-    /// up to them, and less is lost when the flow becomes a plan. Not where the peak counts what others draw, in watts.
-    fn steps(settled: &Settled, searched: &[usize]) -> Option<Self> {
-        let problem = settled.problem;
-        let step = |session: &usize| match problem.session(*session).choice.steps {
-            Steps::Multiple(step) => Some(step),
-            Steps::Listed(_) => None,
-        };
-        let first = step(searched.first()?)?;
-        let seconds = problem.seconds(0);
-        let are_even = (0..problem.slots).all(|slot| problem.seconds(slot) == seconds);
-        let charge = problem.snapshot.demand_charge.as_ref();
-        let is_alone = charge.is_none_or(|charge| charge.peak_so_far == Watts::ZERO && settled.draws_nothing());
-        (are_even && is_alone && searched.iter().all(|session| step(session) == Some(first))).then(|| Self {
-            parts: 1,
-            rate: first.value(),
-            seconds: seconds.secs(),
-            power: problem.session(searched[0]).power,
-        })
-    }
-
-    /// How many units of power `rates` are at most.
-    fn power_of_rates(self, rates: i64) -> i64 {
-        -(-i128::from(rates) * i128::from(self.parts)).div_euclid(i128::from(self.rate)) as i64
-    }
-
-    /// Units of power that fit in `rates`.
-    fn power_within_rates(self, rates: i64) -> i64 {
-        -self.power_of_rates(-rates)
-    }
-
-    /// Units of power that give at least `watts`, and at most.
-    fn power_above(self, watts: Watts) -> i64 {
-        let parts = self
-            .power
-            .rates_for(i128::from(watts.watts()) * i128::from(self.parts))
-            .unwrap_or(0);
-        whole(-(-parts).div_euclid(i128::from(self.rate)))
-    }
-
-    fn power_below(self, watts: Watts) -> i64 {
-        -self.power_above(-watts)
-    }
-
-    /// Units of energy that give at least `energy`.
-    fn enough(self, energy: WattSeconds) -> i64 {
-        let parts = i128::from(energy.watt_seconds()) * i128::from(self.parts);
-        let rates = self.power.rates_for(parts).unwrap_or(0);
-        whole(-(-rates).div_euclid(i128::from(self.rate) * i128::from(self.seconds)))
-    }
-
-    /// `units` of power in watts, times any factor, rounded down.
-    fn watts_times(self, units: i128) -> i128 {
-        self.power
-            .amount_of(units * i128::from(self.rate))
-            .div_euclid(i128::from(self.parts))
-    }
-
-    fn watts(self, power: i64) -> Watts {
-        Watts::from_watts(whole(-self.watts_times(-i128::from(power))))
-    }
-
-    fn energy(self, units: i128) -> WattSeconds {
-        WattSeconds::from_watt_seconds(whole(self.watts_times(units * i128::from(self.seconds))))
-    }
-
-    /// Prices of the flow are millionths per kilowatt-hour, taken for each unit of energy.
-    fn money(self, value: i128) -> MoneyMicros {
-        MoneyMicros::from_micros(whole(
-            self.watts_times(value * i128::from(self.seconds)).div_euclid(KWH),
-        ))
-    }
-
-    fn as_rate(self, energy: i32, seconds: i64) -> f64 {
-        f64::from(energy) * (self.rate * self.seconds) as f64 / (self.parts * seconds) as f64
-    }
-}
-
-/// How many times `unit` covers `seconds`.
-fn lengths(seconds: i64, unit: i64) -> i64 {
-    (seconds + unit - 1).div_euclid(unit)
-}
-
-fn whole(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN + 1 } else { i64::MAX })
-}
 
 /// A site as a flow.
 pub(super) struct Site<'p> {
@@ -323,190 +183,6 @@ impl<'p> Site<'p> {
     }
 }
 
-fn most_rate(problem: &Problem, index: usize) -> i64 {
-    let choice = &problem.session(index).choice;
-    choice.floor(choice.maximum).value()
-}
-
-/// The lanes of a site whose cars are alike.
-fn lanes(problem: &Problem, searched: &[usize]) -> Option<Vec<Lane>> {
-    let conversion = |session: &usize| &problem.session(*session).conversion;
-    let first = conversion(searched.first()?);
-    let is_like_first = |session: &usize| {
-        let conversion = conversion(session);
-        conversion == first || !problem.unbalance_can_bind() && conversion.loads_like(first)
-    };
-    if searched.iter().all(is_like_first) {
-        return Some(vec![Lane::Only]);
-    }
-    let are_lines = searched.iter().all(|session| only_line(conversion(session)).is_some());
-    let same_total = searched.iter().all(|session| conversion(session).total == first.total);
-    (are_lines && same_total && !problem.difference_can_bind()).then(|| Phase::ALL.map(Lane::Line).to_vec())
-}
-
-/// The line of a car that loads just one, an ampere for an ampere.
-fn only_line(conversion: &Conversion) -> Option<Phase> {
-    let loads = |phase: &Phase| conversion.star[phase.index()] != PerRate::NONE;
-    let mut lines = Phase::ALL.into_iter().filter(loads);
-    let line = lines
-        .next()
-        .filter(|line| conversion.star[line.index()] == PerRate::ONE)?;
-    (lines.next().is_none() && !conversion.has_delta()).then_some(line)
-}
-
-/// A tree for each lane, under one place that stands for the grid connection.
-struct Forest {
-    parents: Vec<Option<usize>>,
-    /// By node, then slot: the rates, in units, that it has room for.
-    room: Vec<i64>,
-    slots: usize,
-    /// By lane, then watched node.
-    nodes: Vec<usize>,
-    watched: usize,
-}
-
-impl Forest {
-    fn new(settled: &Settled, searched: &[usize], lanes: &[Lane], units: Units) -> Option<Self> {
-        let problem = settled.problem;
-        let (slots, watched) = (problem.slots, problem.watched_count());
-        let everything: i64 = (searched.iter())
-            .map(|session| units.power_of_rates(most_rate(problem, *session)))
-            .sum();
-        let mut forest = Self {
-            parents: vec![None],
-            room: vec![everything; slots],
-            slots,
-            nodes: Vec::new(),
-            watched,
-        };
-        let carried = settled.carried();
-        let conversion = &problem.session(searched[0]).conversion;
-        for lane in lanes {
-            let base = forest.parents.len();
-            for node in 0..watched {
-                forest.nodes.push(base + node);
-                forest
-                    .parents
-                    .push(Some(problem.watched_parent(node).map_or(0, |parent| base + parent)));
-                for slot in 0..slots {
-                    let left = &Capacity {
-                        unbalance: (problem.capacity(node, slot).unbalance).filter(|_| problem.unbalance_can_bind()),
-                        ..*problem.capacity(node, slot)
-                    };
-                    let carried = &carried[node * slots + slot];
-                    let rates = match lane {
-                        // Whichever line is overloaded.
-                        _ if problem.is_overloaded(node, slot) => Some(0),
-                        Lane::Only => room(conversion, left, carried)?,
-                        Lane::Line(line) => room_in_line(left, carried, *line),
-                    };
-                    forest
-                        .room
-                        .push(rates.map_or(everything, |rates| units.power_within_rates(rates).clamp(0, everything)));
-                }
-            }
-        }
-        if lanes.len() > 1 {
-            forest.limit_total(problem, searched, &carried, units)?;
-        }
-        Some(forest)
-    }
-
-    /// Limits in total watts, which all lanes share: only the grid connection may have one that can bind.
-    fn limit_total(&mut self, problem: &Problem, searched: &[usize], carried: &[Load], units: Units) -> Option<()> {
-        let total = problem.session(searched[0]).conversion.total;
-        for node in 0..self.watched {
-            let is_above_all = searched.iter().all(|session| problem.path(*session).contains(&node));
-            let below: i64 = (searched.iter())
-                .filter(|session| problem.path(**session).contains(&node))
-                .map(|session| most_rate(problem, *session))
-                .sum();
-            for slot in 0..self.slots {
-                let Some(limit) = problem.capacity(node, slot).total else {
-                    continue;
-                };
-                let left = (limit - carried[node * self.slots + slot].total).watts();
-                let rates = total.rate_within(left)?.value();
-                if is_above_all {
-                    self.room[slot] = self.room[slot].min(units.power_within_rates(rates).max(0));
-                } else if rates < below {
-                    return None;
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Where a session of the problem hangs.
-    fn node_of(&self, problem: &Problem, session: usize, lanes: &[Lane]) -> usize {
-        let Some(watched) = problem.path(session).first() else {
-            return 0;
-        };
-        let line = only_line(&problem.session(session).conversion);
-        let lane = lanes
-            .iter()
-            .position(|lane| matches!(lane, Lane::Line(of) if Some(*of) == line))
-            .unwrap_or(0);
-        self.nodes[lane * self.watched + watched]
-    }
-
-    fn capacities(&self, lengths: &[i32]) -> Vec<i32> {
-        (self.room.iter().enumerate())
-            .map(|(index, room)| {
-                let energy = room.saturating_mul(i64::from(lengths[index % self.slots]));
-                i32::try_from(energy).unwrap_or(i32::MAX)
-            })
-            .collect()
-    }
-}
-
-/// How much rate cars of one kind have room for beside `carried`: `Some(None)` without limit, `None` where that is no single number.
-fn room(conversion: &Conversion, left: &Capacity, carried: &Load) -> Option<Option<i64>> {
-    let currents = carried.line_currents();
-    let has_delta = PhasePair::ALL.map(|pair| conversion.delta[pair.index()] != PerRate::NONE);
-    if has_delta.contains(&true) && carried.delta != Load::ZERO.delta {
-        return None;
-    }
-    let lines = Phase::ALL.into_iter().filter_map(|phase| {
-        let limit = left.line[phase.index()]?;
-        let pairs = PhasePair::meeting_in(phase).map(|pair| conversion.delta[pair.index()]);
-        let loads = pairs.into_iter().chain([conversion.star[phase.index()]]);
-        let within = |load: PerRate| load.rate_within((limit - currents[phase.index()]).deciamps());
-        loads.filter_map(within).min()
-    });
-    let total = left
-        .total
-        .and_then(|limit| conversion.total.rate_within((limit - carried.total).watts()));
-    let alone = Phase::ALL.map(Phase::index).into_iter().filter_map(|line| {
-        let limit = left.unbalance?[line];
-        conversion.uneven[line].rate_within((limit - carried.uneven[line]).deciamps())
-    });
-    let between = PhasePair::ALL
-        .into_iter()
-        .filter_map(|pair| room_between(conversion, pair, left, carried));
-    Some(lines.chain(total).chain(alone).chain(between).map(Rate::value).min())
-}
-
-/// The room that the lines of `pair` have against each other, for cars that lie all between two lines or none.
-fn room_between(conversion: &Conversion, pair: PhasePair, left: &Capacity, carried: &Load) -> Option<Rate> {
-    let limit = left.difference?[pair.index()] - carried.line_differences()[pair.index()];
-    let star = pair.lines().map(|line| conversion.star[line.index()]);
-    // What lies between the two lines flows in both, in opposite directions.
-    let own = conversion.delta[pair.index()];
-    let counted: Vec<PerRate> = (star.into_iter().chain([own]).chain(conversion.delta))
-        .filter(|load| *load != PerRate::NONE)
-        .collect();
-    let each = -(-limit.deciamps()).div_euclid(counted.len().max(1) as i64);
-    counted.first()?.rate_within(each)
-}
-
-fn room_in_line(left: &Capacity, carried: &Load, line: Phase) -> Option<i64> {
-    let line = line.index();
-    let in_line = left.line[line].map(|limit| limit - carried.line_currents()[line]);
-    let alone = left.unbalance.map(|limits| limits[line] - carried.uneven[line]);
-    in_line.into_iter().chain(alone).min().map(DeciAmps::deciamps)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::greedy;
@@ -514,9 +190,11 @@ mod tests {
     use super::super::programs;
     use super::*;
     use crate::domain::conversion::Wiring;
+    use crate::domain::conversion::{PerRate, Phase, PhasePair};
+    use crate::domain::limits::Capacity;
     use crate::domain::session::Tier;
     use crate::domain::snapshot::{DemandCharge, SlotGrid, Snapshot};
-    use crate::units::{Instant, MicrosPerKwh, Seconds};
+    use crate::units::{DeciAmps, Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
 
     fn is_flow(snapshot: &Snapshot) -> bool {
         let problem = Problem::new(snapshot);
@@ -634,7 +312,7 @@ mod tests {
     #[test]
     fn an_overloaded_line_closes_the_others_too() {
         let mut snapshot = two_lines(None);
-        snapshot.nodes[0].available[0].line[Phase::L3.index()] = Some(crate::units::DeciAmps::from_deciamps(-1));
+        snapshot.nodes[0].available[0].line[Phase::L3.index()] = Some(DeciAmps::from_deciamps(-1));
         let problem = Problem::new(&snapshot);
         let greedy = greedy::fill(&problem);
         let relaxed = Site::new(&problem, &greedy).unwrap().relax(100);
