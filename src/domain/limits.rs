@@ -225,6 +225,19 @@ pub enum Excess {
     },
 }
 
+impl Excess {
+    /// Whether both break the same limit of a node, by however much.
+    pub fn is_of_same_limit(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Line { phase, .. }, Self::Line { phase: other, .. })
+            | (Self::Unbalance { phase, .. }, Self::Unbalance { phase: other, .. }) => phase == other,
+            (Self::Difference { pair, .. }, Self::Difference { pair: other, .. }) => pair == other,
+            (Self::Total { .. }, Self::Total { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Excess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

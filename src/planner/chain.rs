@@ -41,15 +41,24 @@ pub(super) enum Purpose {
     Serve,
     /// The same energy, in slots before this place of the order; before the second one where nobody has to give way.
     Save { cheaper: usize, before: usize },
+    /// The same energy in any slot but this one.
+    Leave { slot: usize },
+    /// More energy, which someone else gives up who keeps at least this [`super::objective::standing`].
+    Share { floor: i128 },
 }
 
 impl Purpose {
     /// Only slots before this place of the order are of use.
     pub(super) fn end(self, is_first: bool) -> usize {
         match self {
-            Self::Serve => usize::MAX,
+            Self::Serve | Self::Share { .. } | Self::Leave { .. } => usize::MAX,
             Self::Save { before, .. } if is_first => before,
             Self::Save { cheaper, .. } => cheaper,
         }
+    }
+
+    /// Whether nobody may take more in `slot`.
+    pub(super) fn leaves(self, slot: usize) -> bool {
+        matches!(self, Self::Leave { slot: left } if left == slot)
     }
 }

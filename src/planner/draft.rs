@@ -4,6 +4,7 @@
 
 use super::problem::Problem;
 use crate::domain::conversion::{Load, Rate};
+use crate::domain::limits::Excess;
 use crate::units::{WattSeconds, Watts};
 
 /// What has no room for more.
@@ -103,6 +104,17 @@ impl<'p> Draft<'p> {
         change: &Change,
         beside: Option<(usize, &Change)>,
     ) -> Option<Hold> {
+        self.obstacle(index, slot, change, beside).map(|(hold, _)| hold)
+    }
+
+    /// The same, with the first limit of the node that is in the way.
+    pub(super) fn obstacle(
+        &self,
+        index: usize,
+        slot: usize,
+        change: &Change,
+        beside: Option<(usize, &Change)>,
+    ) -> Option<(Hold, Option<Excess>)> {
         for watched in self.problem.path(index) {
             let mut load = self.loads[watched * self.problem.slots + slot] + change.load;
             if let Some((other, change)) = beside
@@ -110,13 +122,13 @@ impl<'p> Draft<'p> {
             {
                 load += change.load;
             }
-            if !self.problem.fits(*watched, slot, &load) {
-                return Some(Hold::Node(*watched));
+            if let Some(excess) = self.problem.capacity(*watched, slot).excess(&load) {
+                return Some((Hold::Node(*watched), Some(excess)));
             }
         }
         let allowed = self.peak_allowed?;
         let drawn = self.drawn[slot] + change.watts + beside.map_or(Watts::ZERO, |(_, change)| change.watts);
-        (drawn > allowed).then_some(Hold::Peak)
+        (drawn > allowed).then_some((Hold::Peak, None))
     }
 
     /// What going to `rate` adds.

@@ -1,35 +1,42 @@
 //! Energy for one session by moving others: chains in which each gives way to the one before and makes up for it elsewhere.
 //!
 //! Decides who gives way in which slot. A chain is a shortest way from a session that lacks something to free room: in a network of
-//! equal steps, what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept.
+//! equal steps, what an augmenting path is to a flow. No one ends with less than before, so the order of service is kept; but for
+//! [`super::sharing`], where the last of a chain may have to give something up.
 
 use super::chain::{Full, GivesWay, Link, Purpose};
 use super::draft::{Draft, Hold};
 use super::marks::{Marks, Room};
-
 use super::serving::drop_excess;
+use super::sharing;
 use crate::domain::conversion::Rate;
 use crate::units::WattSeconds;
 
 /// Cells looked at in all, at least and by cells there are: for energy, which comes first, and for money. Work is bounded by these.
 const MIN_LOOKS: usize = 50_000;
 const LOOKS_PER_CELL_TO_SERVE: usize = 8;
+const LOOKS_PER_CELL_TO_SHARE: usize = 4;
 const LOOKS_PER_CELL_TO_SAVE: usize = 2;
+/// Cells looked at where several have to give way together. That closes the last gaps of a site that has energy enough; where it
+/// has not, it only takes time.
+const LOOKS_TOGETHER: usize = 20_000;
 /// Cells looked at for one step's worth of money; what lies deeper is left.
 const MAX_LOOKS_TO_SAVE: usize = 1_000;
 
 pub(super) struct Chains<'d, 'p> {
-    draft: &'d mut Draft<'p>,
+    pub(super) draft: &'d mut Draft<'p>,
     purpose: Purpose,
     /// By slot: its place in the order of slots, and how many slots are cheaper.
     places: Vec<usize>,
     cheaper: Vec<usize>,
-    marks: Marks,
+    pub(super) marks: Marks,
     links: Vec<Link>,
     full: Vec<Full>,
     /// Slots and rates by which the last link makes up for what it lost.
     gains: Vec<(usize, Rate)>,
     looks_to_serve: usize,
+    pub(super) looks_together: usize,
+    looks_to_share: usize,
     looks_to_save: usize,
     /// In this search.
     looks_left: usize,
@@ -61,6 +68,8 @@ impl<'d, 'p> Chains<'d, 'p> {
             gains: Vec::new(),
             peak_held_back: false,
             looks_to_serve: 0,
+            looks_together: 0,
+            looks_to_share: 0,
             looks_to_save: 0,
             looks_left: 0,
             draft,
@@ -83,6 +92,8 @@ impl<'d, 'p> Chains<'d, 'p> {
     pub(super) fn renew(&mut self) {
         let problem = self.draft.problem;
         let cells = problem.cell_count();
+        self.looks_to_share = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SHARE);
+        self.looks_together = LOOKS_TOGETHER;
         self.looks_to_serve = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SERVE);
         self.looks_to_save = MIN_LOOKS.max(cells * LOOKS_PER_CELL_TO_SAVE);
     }
@@ -96,6 +107,13 @@ impl<'d, 'p> Chains<'d, 'p> {
     pub(super) fn serve(&mut self, session: usize, missing: WattSeconds) -> bool {
         self.draft.start_log();
         self.find(session, missing, Purpose::Serve)
+    }
+
+    /// Gives `session` a step that someone else gives up who then stands at least as well, and at `floor`. Tells whether anyone did.
+    pub(super) fn share(&mut self, session: usize, floor: i128) -> bool {
+        let missing = self.draft.missing(session);
+        self.draft.start_log();
+        self.find(session, missing, Purpose::Share { floor })
     }
 
     /// Lowers `session` to `rate` in `slot` and gives it the same energy in cheaper slots, or in equally cheap earlier ones of its
@@ -121,10 +139,10 @@ impl<'d, 'p> Chains<'d, 'p> {
     }
 
     /// Looks for a chain that gives `session` `energy` more, and makes it.
-    fn find(&mut self, session: usize, energy: WattSeconds, purpose: Purpose) -> bool {
+    pub(super) fn find(&mut self, session: usize, energy: WattSeconds, purpose: Purpose) -> bool {
         let allowed = match purpose {
-            Purpose::Serve => self.looks_to_serve,
-            Purpose::Save { .. } => self.looks_to_save.min(MAX_LOOKS_TO_SAVE),
+            Purpose::Save { .. } => MAX_LOOKS_TO_SAVE.min(*self.looks_for(purpose)),
+            _ => *self.looks_for(purpose),
         };
         if self.marks.is_exhausted(session) || allowed == 0 {
             return false;
@@ -138,11 +156,18 @@ impl<'d, 'p> Chains<'d, 'p> {
         if !found {
             self.marks.exhaust();
         }
-        match purpose {
-            Purpose::Serve => self.looks_to_serve -= allowed - self.looks_left,
-            Purpose::Save { .. } => self.looks_to_save -= allowed - self.looks_left,
-        }
+        *self.looks_for(purpose) -= allowed - self.looks_left;
         found
+    }
+
+    /// How many more cells may be looked at.
+    fn looks_for(&mut self, purpose: Purpose) -> &mut usize {
+        match purpose {
+            Purpose::Serve => &mut self.looks_to_serve,
+            Purpose::Leave { .. } => &mut self.looks_together,
+            Purpose::Share { .. } => &mut self.looks_to_share,
+            Purpose::Save { .. } => &mut self.looks_to_save,
+        }
     }
 
     /// Asks link by link, so that the shortest chain is found. Tells whether there was one.
@@ -168,7 +193,7 @@ impl<'d, 'p> Chains<'d, 'p> {
         let choice = &problem.session(session).choice;
         let left_slot = gives_way.map(|gives_way| gives_way.slot);
         let end = self.purpose.end(gives_way.is_none());
-        let takes_parts = gives_way.is_none() && matches!(self.purpose, Purpose::Serve);
+        let takes_parts = gives_way.is_none() && matches!(self.purpose, Purpose::Serve | Purpose::Share { .. });
         let full_before = self.full.len();
         self.marks.see(session);
         self.gains.clear();
@@ -178,7 +203,10 @@ impl<'d, 'p> Chains<'d, 'p> {
                 break;
             }
             let before = self.draft.rate(session, slot);
-            let Some(step) = choice.above(before).filter(|_| Some(slot) != left_slot) else {
+            let Some(step) = choice
+                .above(before)
+                .filter(|_| Some(slot) != left_slot && !self.purpose.leaves(slot))
+            else {
                 continue;
             };
             if self.all_asked(session, slot, step.value() - before.value()) {
@@ -252,6 +280,15 @@ impl<'d, 'p> Chains<'d, 'p> {
                 lowered,
                 raised: step,
             };
+            if self.gives_up(user, given - spared, link, full) {
+                self.gains.clear();
+                self.links.push(Link {
+                    session: user,
+                    gives_way: Some(gives_way),
+                    full: 0..0,
+                });
+                return self.complete();
+            }
             if self.make_up(user, Some(gives_way), given - spared) {
                 return true;
             }
@@ -260,13 +297,29 @@ impl<'d, 'p> Chains<'d, 'p> {
     }
 
     /// A step less than now, or less by `needed`, or nothing.
-    fn lower_rates(&self, session: usize, slot: usize, needed: i64) -> impl Iterator<Item = Rate> + use<> {
+    pub(super) fn lower_rates(&self, session: usize, slot: usize, needed: i64) -> impl Iterator<Item = Rate> + use<> {
         let choice = &self.draft.problem.session(session).choice;
         let rate = self.draft.rate(session, slot).value();
         let step = choice.floor(Rate::new(rate - 1));
         let much = choice.floor(Rate::new((rate - needed).max(0)));
         let less = [much, Rate::ZERO].into_iter().filter(move |lowered| *lowered < step);
         std::iter::once(step).chain(less)
+    }
+
+    /// Whether `session` may lose this for good, so that the first session of the chain that leads over `link` and `full` has more.
+    fn gives_up(&self, session: usize, lost: WattSeconds, mut link: usize, full: Full) -> bool {
+        let Purpose::Share { floor } = self.purpose else {
+            return false;
+        };
+        let (mut slot, mut step) = (full.slot, full.step);
+        while let Some(gives_way) = self.links[link].gives_way {
+            (link, slot, step) = (gives_way.to, gives_way.slot, gives_way.raised);
+        }
+        let (draft, problem) = (&*self.draft, self.draft.problem);
+        let first = self.links[link].session;
+        let more = problem.session(first).energy(step, problem.seconds(slot)) - draft.energy(first, slot);
+        let gained = more.min(draft.missing(first));
+        sharing::is_better(draft, (first, gained), (session, lost), floor)
     }
 
     /// Makes the changes of the chain that ends with the last link, from there to its beginning. Makes all of them or none.
@@ -301,7 +354,6 @@ mod tests {
     use super::super::problem::Problem;
     use super::super::testing::*;
     use super::*;
-    use crate::domain::conversion::{Phase, Wiring};
     use crate::domain::snapshot::Snapshot;
     use crate::units::MicrosPerKwh;
     use std::ops::Range;
@@ -406,7 +458,7 @@ mod tests {
     fn nothing_moves_that_would_cost_more() {
         // To save a step in the first hour a car would have to put three times as much into the last one.
         let mut snapshot = shared(3, &[(20, 0..2)]);
-        let three_phases = car(&mut snapshot, Wiring::Star(Phase::ALL.to_vec()), 48);
+        let three_phases = car(&mut snapshot, on_three_phases(), 48);
         snapshot.prices = [20, 1, 19].map(MicrosPerKwh::from_micros_per_kwh).to_vec();
         let problem = Problem::new(&snapshot);
         let mut draft = Draft::new(&problem);

@@ -3,10 +3,9 @@
 //! Decides who is not asked again. A search asks every session once. Where it found no room, those it asked stay marked: what later
 //! chains do opens a way for them only by chance. So all searches that fail together look at each cell once.
 
+use super::kinds::Kinds;
 use super::problem::Problem;
 
-/// Conversions are told apart as long as there are no more of them than this.
-const MAX_KINDS: usize = 32;
 /// The mark of a search without success.
 const EXHAUSTED: u32 = u32::MAX;
 
@@ -26,8 +25,7 @@ pub(super) struct Marks {
     /// By room: the last search that asked all who use it; for whom, and how much he needed.
     rooms: Vec<u32>,
     needs: Vec<(usize, i64)>,
-    /// By session: equal where conversions are.
-    kinds: Vec<usize>,
+    kinds: Kinds,
     /// What this search marked.
     seen: Vec<usize>,
     asked: Vec<usize>,
@@ -42,7 +40,7 @@ impl Marks {
             sessions: vec![0; problem.session_count()],
             rooms: vec![0; rooms],
             needs: vec![(0, 0); rooms],
-            kinds: kinds(problem),
+            kinds: Kinds::new(problem),
             seen: Vec::new(),
             asked: Vec::new(),
         }
@@ -97,7 +95,7 @@ impl Marks {
     pub(super) fn is_asked(&self, room: Room, session: usize, needed: i64) -> bool {
         let room = self.index(room);
         let (asker, enough) = self.needs[room];
-        self.is_over(self.rooms[room]) && needed >= enough && self.kinds[asker] == self.kinds[session]
+        self.is_over(self.rooms[room]) && needed >= enough && self.kinds.are_alike(asker, session)
     }
 
     fn is_over(&self, mark: u32) -> bool {
@@ -107,26 +105,6 @@ impl Marks {
     fn index(&self, room: Room) -> usize {
         room.place * self.slots + room.slot
     }
-}
-
-/// Numbers that are equal for sessions whose conversions are. Beyond the first kinds each session is one of its own.
-fn kinds(problem: &Problem) -> Vec<usize> {
-    let conversion = |index: usize| &problem.session(index).conversion;
-    let mut known: Vec<usize> = Vec::new();
-    (0..problem.session_count())
-        .map(|index| {
-            let kind = known
-                .iter()
-                .position(|example| conversion(*example) == conversion(index));
-            kind.unwrap_or_else(|| {
-                if known.len() == MAX_KINDS {
-                    return MAX_KINDS + index;
-                }
-                known.push(index);
-                known.len() - 1
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

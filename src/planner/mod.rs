@@ -11,15 +11,19 @@ mod draft;
 mod ease;
 mod exchange;
 mod greedy;
+mod kinds;
 mod marks;
 mod objective;
 mod problem;
 mod relax;
 mod repair;
+mod rounding;
 mod serving;
+mod sharing;
 mod spare;
 #[cfg(test)]
 mod testing;
+mod together;
 
 use crate::domain::plan::{Budget, Plan};
 use crate::domain::snapshot::Snapshot;

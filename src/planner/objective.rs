@@ -58,10 +58,8 @@ impl Figures {
 /// Less is better; by the site's fairness.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Unfairness {
-    /// The least share of a need that is met, in millionths.
-    LeastShare(Reverse<i128>),
-    /// The least energy of those who lack some.
-    LeastEnergy(Reverse<WattSeconds>),
+    /// The least [`standing`] of those who lack some.
+    LeastStanding(Reverse<i128>),
     /// What each lacks, in the order of service, in whole watt-hours: less is lost in rounding to steps anyway.
     LackInOrder(Vec<i64>),
     Indifferent,
@@ -69,23 +67,15 @@ enum Unfairness {
 
 impl Unfairness {
     fn of(draft: &Draft, members: &[usize]) -> Self {
-        let in_need = || {
-            members
-                .iter()
-                .filter(|session| draft.missing(**session) > WattSeconds::ZERO)
-        };
         match draft.problem.snapshot.fairness {
-            Fairness::MaxMin => {
-                let share = |session: &usize| {
-                    let wanted = i128::from(draft.problem.wanted(*session).watt_seconds());
-                    i128::from(draft.delivered(*session).watt_seconds()) * WHOLE_SHARE / wanted
-                };
-                Self::LeastShare(Reverse(in_need().map(share).min().unwrap_or(WHOLE_SHARE)))
-            }
-            Fairness::Proportional => {
-                let energies = in_need().map(|session| draft.delivered(*session));
-                let most = WattSeconds::from_watt_seconds(i64::MAX);
-                Self::LeastEnergy(Reverse(energies.min().unwrap_or(most)))
+            Fairness::MaxMin | Fairness::Proportional => {
+                let in_need = members
+                    .iter()
+                    .filter(|session| draft.missing(**session) > WattSeconds::ZERO);
+                let least = in_need
+                    .map(|session| standing(draft.problem, *session, draft.delivered(*session)))
+                    .min();
+                Self::LeastStanding(Reverse(least.unwrap_or(i128::MAX)))
             }
             Fairness::FirstCome | Fairness::LeastLaxity => {
                 let lacks = members.iter().map(|session| draft.missing(*session).floor_watt_hours());
@@ -93,6 +83,17 @@ impl Unfairness {
             }
             Fairness::None => Self::Indifferent,
         }
+    }
+}
+
+/// How well `session` stands with this energy, by the site's fairness: whoever stands better gives to whoever stands worse.
+pub(super) fn standing(problem: &Problem, session: usize, energy: WattSeconds) -> i128 {
+    let energy = i128::from(energy.watt_seconds());
+    match problem.snapshot.fairness {
+        Fairness::MaxMin => energy * WHOLE_SHARE / i128::from(problem.wanted(session).watt_seconds()).max(1),
+        Fairness::Proportional => energy,
+        Fairness::FirstCome | Fairness::LeastLaxity => problem.turn(session) as i128,
+        Fairness::None => 0,
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Problem<'a> {
     order: Vec<usize>,
     /// In order of service.
     pub(super) classes: Vec<Class>,
-    /// By session; `None` for those that only get what all classes leave.
-    class_of: Vec<Option<usize>>,
+    /// By session, its class and its turn there; `None` for those that only get what all classes leave.
+    class_of: Vec<Option<(usize, usize)>>,
     /// Nodes whose limits can bind, as indices of the snapshot.
     watched: Vec<usize>,
     /// For each session the nodes above it that are watched, as indices of `watched`.
@@ -109,10 +109,9 @@ impl<'a> Problem<'a> {
         let classes = classes(snapshot);
         let mut class_of = vec![None; snapshot.sessions.len()];
         for (index, class) in classes.iter().enumerate() {
-            class
-                .members
-                .iter()
-                .for_each(|session| class_of[*session] = Some(index));
+            for (turn, session) in class.members.iter().enumerate() {
+                class_of[*session] = Some((index, turn));
+            }
         }
         let paths: Vec<Vec<usize>> = snapshot
             .sessions
@@ -172,7 +171,12 @@ impl<'a> Problem<'a> {
 
     /// The index of the class that `session` is served with.
     pub(super) fn class_of(&self, session: usize) -> Option<usize> {
-        self.class_of[session]
+        self.class_of[session].map(|(class, _)| class)
+    }
+
+    /// The place of `session` in the order in which its class is served.
+    pub(super) fn turn(&self, session: usize) -> usize {
+        self.class_of[session].map_or(usize::MAX, |(_, turn)| turn)
     }
 
     /// Whether `session` has what it needs, and gets only what all others leave.

@@ -6,36 +6,40 @@
 
 use super::draft::Draft;
 use super::exchange::Chains;
+use super::kinds::Kinds;
 use super::objective::{self, Figures};
 use super::problem::Problem;
+use super::rounding::{Rounding, round};
 use super::serving::{drop_excess, serve_under_peak};
+use super::sharing::even_out;
 use crate::domain::conversion::Rate;
 use crate::units::{WattSeconds, Watts};
 
-/// A difference below this part of a rate unit is the solver's noise.
-const NOISE: f64 = 1e-2;
-/// Ways to round: always down, or to the nearest step.
-const WHOLE: f64 = 1.0;
-const HALF: f64 = 0.5;
 /// Sites with no more live cells than this are repaired from several starts.
 const MAX_CELLS_FOR_MORE_STARTS: usize = 5_000;
-/// Steps added to the wished peak, and the way to round.
-const MORE_STARTS: [(i64, f64); 5] = [(0, HALF), (-1, WHOLE), (1, WHOLE), (-1, HALF), (1, HALF)];
+/// Steps added to the wished peak, and whether to round to the nearest rate.
+const MORE_STARTS: [(i64, bool); 5] = [(0, true), (-1, false), (1, false), (-1, true), (1, true)];
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
-    let mut best = repair_from(problem, greedy, wishes, &Start { peak, up_from: WHOLE });
+    let rounding = if Kinds::new(problem).count() > 1 {
+        Rounding::ByKind
+    } else {
+        Rounding::Down
+    };
+    let mut best = repair_from(problem, greedy, wishes, &Start { peak, rounding });
     if problem.cell_count() > MAX_CELLS_FOR_MORE_STARTS {
         return best;
     }
     // On a small site a step more or less makes a difference.
     let step = least_step(problem);
-    for (steps, up_from) in MORE_STARTS
+    for (steps, nearest) in MORE_STARTS
         .into_iter()
         .filter(|(steps, _)| *steps == 0 || peak.is_some())
     {
         let peak = peak.map(|peak| peak + Watts::from_watts(steps * step));
-        let other = repair_from(problem, greedy, wishes, &Start { peak, up_from });
+        let rounding = if nearest { Rounding::Nearest } else { rounding };
+        let other = repair_from(problem, greedy, wishes, &Start { peak, rounding });
         if Figures::of(&other) < Figures::of(&best) {
             best = other;
         }
@@ -46,8 +50,7 @@ pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64
 /// What a repair begins with.
 struct Start {
     peak: Option<Watts>,
-    /// Wishes are rounded up from this part of a step on, else down.
-    up_from: f64,
+    rounding: Rounding,
 }
 
 /// The least power that one step is worth.
@@ -65,11 +68,12 @@ fn repair_from<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], sta
         }
     }
     draft.peak_allowed = start.peak;
-    round(&mut draft, wishes, start.up_from);
+    round(&mut draft, wishes, start.rounding);
     let mut chains = Chains::new(&mut draft);
     serve_under_peak(&mut chains);
     chains.draft().peak_allowed = None;
     adopt_what_serves_more(chains.draft(), greedy);
+    even_out(&mut chains);
     save(&mut chains);
     drop(chains);
     draft.peak_allowed = None;
@@ -120,31 +124,6 @@ fn adopt(draft: &mut Draft, greedy: &Draft, sessions: &[usize]) {
             return;
         }
         draft.set(session, slot, rate);
-    }
-}
-
-/// Each wish to an allowed rate: down, and then up for those who lost most of a step, while it fits.
-fn round(draft: &mut Draft, wishes: &[f64], up_from: f64) {
-    let problem = draft.problem;
-    let cells = || {
-        let interruptible = (0..problem.session_count()).filter(|index| problem.session(*index).interruptible);
-        let cells = interruptible.flat_map(|index| problem.live_slots(index).map(move |slot| (index, slot)));
-        cells
-            .map(|(index, slot)| (index, slot, wishes[index * problem.slots + slot]))
-            .filter(|(_, _, wish)| *wish > NOISE)
-    };
-    for (index, slot, wish) in cells() {
-        draft.raise(index, slot, Rate::new((wish + NOISE) as i64));
-    }
-    if up_from < WHOLE {
-        for (index, slot, wish) in cells() {
-            let rate = draft.rate(index, slot);
-            let next = problem.session(index).choice.above(rate).unwrap_or(rate);
-            let (lost, step) = (wish - rate.value() as f64, (next.value() - rate.value()) as f64);
-            if lost >= up_from * step && draft.missing(index) > WattSeconds::ZERO {
-                draft.raise(index, slot, next);
-            }
-        }
     }
 }
 
@@ -281,20 +260,5 @@ mod tests {
         packed.set(below, 0, Rate::new(160));
         adopt_what_serves_more(&mut draft, &packed);
         assert_eq!([0, 1].map(|car| in_amperes(draft.rates(car))), [[10], [7]]);
-    }
-
-    #[test]
-    fn wishes_are_rounded_down_or_to_the_nearest_step_and_never_above_the_need() {
-        let mut snapshot = site(vec![amperes(32); 3]);
-        car(&mut snapshot, on_l1(), 24);
-        let problem = Problem::new(&snapshot);
-        let rounded = |wishes: [f64; 3], up_from: f64| {
-            let mut draft = Draft::new(&problem);
-            round(&mut draft, &wishes, up_from);
-            in_amperes(draft.rates(0))
-        };
-        assert_eq!(rounded([96.0, 94.0, 40.0], WHOLE), [9, 9, 0]);
-        assert_eq!(rounded([96.0, 94.0, 40.0], HALF), [10, 9, 6]);
-        assert_eq!(rounded([119.999, 120.0, 40.0], HALF), [12, 12, 0]);
     }
 }

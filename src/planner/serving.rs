@@ -91,7 +91,7 @@ fn serve(chains: &mut Chains, members: &[usize], lacking: impl Fn(&Draft, usize)
     for session in members.iter().copied() {
         loop {
             let missing = lacking(chains.draft(), session);
-            if missing == WattSeconds::ZERO || !chains.serve(session, missing) {
+            if missing == WattSeconds::ZERO || !chains.serve(session, missing) && !chains.serve_by_several(session) {
                 break;
             }
         }

@@ -75,6 +75,14 @@ pub(super) fn on_l1() -> Wiring {
     Wiring::Star(vec![Phase::L1])
 }
 
+pub(super) fn on_l2() -> Wiring {
+    Wiring::Star(vec![Phase::L2])
+}
+
+pub(super) fn on_three_phases() -> Wiring {
+    Wiring::Star(Phase::ALL.to_vec())
+}
+
 pub(super) fn line_to_line() -> Wiring {
     Wiring::Delta(PhasePair::L1L2)
 }

@@ -4,8 +4,8 @@
 //! polymatroid, so serving the ranks one after the other, each as far as possible without taking from those before, gives each rank the
 //! most that any plan can which gives no less to the ranks before it. And within a rank there is one division of the most energy
 //! whose smallest share is largest, then the next smallest, and so on: the lexicographically optimal base (Fujishige 1980). It is found
-//! by lowering a common share until it can be had by all (Newton's method on the tightest cut), which settles whoever is held back
-//! by that cut; then the others go on.
+//! by decomposition (Groenevelt 1991): one share for all, and where that cannot be had, the tightest cut parts those it holds back from the
+//! others, and each part is divided by itself.
 
 use super::network::Network;
 use super::{Flow, Task};
@@ -143,9 +143,9 @@ impl Sharing<'_> {
             *self.flow = before;
             return self.in_order(members, goal, has);
         }
-        let fair = self.equal_shares(&before, members, goal, &has, division);
         *self.flow = before;
-        let level = self.raise(&has, members, |member| fair[member]);
+        let room = members.iter().map(|member| i128::from(after[*member])).sum();
+        let level = self.equal_shares(members, room, goal, has, division);
         // A unit here or there is left over.
         self.raise(&level, members, |member| goal[member])
     }
@@ -187,69 +187,58 @@ impl Sharing<'_> {
         has
     }
 
-    /// Up to which energy each of `members` is served so that their shares, or their energies, are as equal as can be.
+    /// Serves `members`, who can get `room` together, so that their shares, or their energies, are as equal as can be; tells what all
+    /// have then. Begins with one share for all. Whoever cannot have it is settled by himself, with what the tightest cut leaves him,
+    /// and then the others, with the rest.
     fn equal_shares(
         &mut self,
-        before: &Flow,
         members: &[usize],
+        room: i128,
         goal: &[i64],
-        has: &[i64],
+        mut has: Vec<i64>,
         division: Division,
     ) -> Vec<i64> {
         let most = members.iter().map(|member| goal[*member]).max().unwrap_or(0);
-        let whole = |member: usize| match division {
-            Division::EqualEnergy => most,
-            _ => goal[member],
+        let at_share = |member: usize, share: i64, has: i64| {
+            let whole = match division {
+                Division::EqualEnergy => most,
+                _ => goal[member],
+            };
+            let level = i128::from(whole) * i128::from(share) / i128::from(WHOLE);
+            (level as i64).min(goal[member]).max(has)
         };
-        let at_share = |member: usize, share: i64| {
-            let level = i128::from(whole(member)) * i128::from(share) / i128::from(WHOLE);
-            (level as i64).min(goal[member]).max(has[member])
-        };
-        let mut level = has.to_vec();
-        let mut open = members.to_vec();
-        let mut is_open = vec![false; has.len()];
-        members.iter().for_each(|member| is_open[*member] = true);
-        while !open.is_empty() {
-            let mut share = WHOLE;
-            let mut held_back: Vec<usize> = Vec::new();
-            loop {
-                for member in &open {
-                    level[*member] = at_share(*member, share);
-                }
-                if self.shares.rounds >= self.most_rounds {
-                    self.shares.is_fair = false;
-                    return level;
-                }
-                self.shares.rounds += 1;
-                self.flow.clone_from(before);
-                let got = self.raise(has, members, |member| level[member]);
-                if members.iter().all(|member| got[*member] >= level[*member]) {
-                    break;
-                }
-                // Whoever cannot reach a slot with room shares what the full ones have.
-                let is_held = |member: &usize| self.flow.prices.by_session[*member] == self.task.penalty;
-                let (held, mut room) = (members.iter().filter(|member| is_held(member)), 0);
-                held_back.clear();
-                for member in held {
-                    room += i128::from(got[*member]);
-                    if is_open[*member] {
-                        held_back.push(*member);
-                    } else {
-                        room -= i128::from(level[*member]);
-                    }
-                }
-                share = greatest_where(share, |share| {
-                    let takes = held_back.iter().map(|member| i128::from(at_share(*member, share)));
-                    takes.sum::<i128>() <= room
-                });
+        let mut groups = vec![(members.to_vec(), room)];
+        while let Some((members, room)) = groups.pop() {
+            if self.shares.rounds >= self.most_rounds {
+                self.shares.is_fair = false;
+                return has;
             }
-            if share == WHOLE {
-                break;
+            self.shares.rounds += 1;
+            let share = greatest_where(WHOLE + 1, |share| {
+                let takes = members
+                    .iter()
+                    .map(|member| i128::from(at_share(*member, share, has[*member])));
+                takes.sum::<i128>() <= room
+            });
+            let before = self.flow.clone();
+            let got = self.raise(&has, &members, |member| at_share(member, share, has[member]));
+            if members
+                .iter()
+                .all(|member| got[*member] >= at_share(*member, share, has[*member]))
+            {
+                has = got;
+                continue;
             }
-            held_back.iter().for_each(|member| is_open[*member] = false);
-            open.retain(|member| is_open[*member]);
+            // Whoever cannot reach a slot with room shares what the full ones have.
+            let prices = &self.flow.prices.by_session;
+            let (held, free): (Vec<usize>, Vec<usize>) =
+                members.iter().partition(|member| prices[**member] == self.task.penalty);
+            let left = held.iter().map(|member| i128::from(got[*member])).sum();
+            *self.flow = before;
+            groups.push((free, room - left));
+            groups.push((held, left));
         }
-        level
+        has
     }
 }
 
