@@ -3,9 +3,9 @@
 //! Decides what answers mean: which transmissions are resolved, and in what order things must have happened. Knows one entry only;
 //! what an entry means beside others is decided in [`super::may_follow`].
 
+use super::evidence::Evidence;
 use crate::domain::conversion::Load;
 use crate::domain::profile::{Answer, Attempt, Instruction, ProfileCommand};
-use crate::domain::session::MeterSample;
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
 
@@ -66,12 +66,13 @@ impl Transmission {
     }
 }
 
-/// A meter reading that showed the EVSE drawing as it was told, long enough after it said it would.
+/// What meter readings showed since the station said that it follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Obedience {
     /// The last reading above the ceiling since acceptance.
     last_above: Option<Instant>,
-    confirmed: bool,
+    /// One under the ceiling, long enough after that and the acceptance.
+    kept: bool,
 }
 
 /// A revision and everything known about it.
@@ -88,6 +89,8 @@ pub(super) struct Entry {
     pub seen_active: Option<(Order, Instant)>,
     accepted_at: Option<Instant>,
     obedience: Obedience,
+    /// A meter showed a newer revision kept where this one allowed more.
+    pub seen_left: bool,
 }
 
 impl Entry {
@@ -100,6 +103,7 @@ impl Entry {
             seen_active: None,
             accepted_at: None,
             obedience: Obedience::default(),
+            seen_left: false,
         }
     }
 
@@ -247,25 +251,29 @@ impl Entry {
         self.accepted_at.is_some_and(|accepted| accepted + settling <= now)
     }
 
-    /// True once a meter showed the ceiling kept since it was accepted.
-    pub fn is_confirmed(&self) -> bool {
-        self.obedience.confirmed
+    /// A meter was read. True if it shows the ceiling kept, long enough after the car could still be following another.
+    pub fn metered(&mut self, at: Instant, evidence: Evidence, settling: Seconds) -> bool {
+        let Some(accepted_at) = self.accepted_at.filter(|accepted| *accepted <= at) else {
+            return false;
+        };
+        match evidence {
+            Evidence::Above => self.obedience.last_above = Some(at),
+            Evidence::Under => {
+                let quiet_since = self
+                    .obedience
+                    .last_above
+                    .map_or(accepted_at, |last| last.max(accepted_at));
+                self.obedience.kept |= at - quiet_since >= settling;
+                return at - quiet_since >= settling;
+            }
+            Evidence::Silent => {}
+        }
+        false
     }
 
-    pub fn metered(&mut self, sample: &MeterSample, above: bool, settling: Seconds) {
-        let Some(accepted_at) = self.accepted_at else { return };
-        if sample.at < accepted_at || self.obedience.confirmed {
-            return;
-        }
-        if above {
-            self.obedience.last_above = Some(sample.at);
-            return;
-        }
-        let quiet_since = self
-            .obedience
-            .last_above
-            .map_or(accepted_at, |last| last.max(accepted_at));
-        self.obedience.confirmed = sample.at - quiet_since >= settling;
+    /// Whether a meter has shown the ceiling kept since it was accepted.
+    pub fn is_kept(&self) -> bool {
+        self.obedience.kept
     }
 
     /// Takes `older` in: from here on this entry stands for both, worst case in everything. `command` covers the instructions of
@@ -276,6 +284,7 @@ impl Entry {
         // Obedience to both at once cannot be told by a meter.
         self.accepted_at = None;
         self.obedience = Obedience::default();
+        self.seen_left = false;
         let fenced = older.transmissions.iter().all(|sent| sent.fenced);
         for sent in &mut self.transmissions {
             sent.fenced &= fenced;

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 
 /// Records of EVSEs that the site no longer has, kept beside those it has.
 const MAX_FORMER_EVSES: usize = 1_000;
-/// A station that reports a revision further ahead than this of what we sent reports nonsense.
+/// Beyond this the revisions of ours do not go on from what a station reports: numbers are not to run out.
 const MAX_REVISION_AHEAD: u64 = 1 << 32;
 
 /// An answer that belongs to no command of ours.
@@ -114,6 +114,7 @@ impl Ledger {
             // Whatever the old one promised, the new one has not.
             self.terms.gateway_fences = false;
             self.gateway = spec.gateway.clone();
+            self.records.iter_mut().for_each(MayFollow::no_longer_fenced);
         }
         self.parents = site.places().iter().map(|place| place.parent).collect();
         for record in &mut self.records {
@@ -144,6 +145,7 @@ impl Ledger {
             .collect();
         for record in self.records.iter_mut().filter(|record| !record.in_site) {
             record.place = record.path.iter().find_map(|id| place_of.get(id).copied()).unwrap_or(0);
+            record.left_site(&self.terms, now);
             record.recount(&self.terms, now);
         }
         let mut spare = self
@@ -172,9 +174,7 @@ impl Ledger {
             return;
         };
         let car_phases = record.car_phases(&command.session);
-        let Some(load) = record.load_of(command, car_phases, &terms) else {
-            return;
-        };
+        let load = record.load_of(command, car_phases, &terms);
         if record.entry_mut(command.revision).is_none() {
             record.insert(Entry::new(command, car_phases, load));
         }
@@ -241,10 +241,11 @@ impl Ledger {
         match revision.filter(|revision| *revision > Revision::NONE) {
             None => record.lost_profile = Some((order, now)),
             Some(revision) if revision > record.last_revision() => {
+                // It follows something of which nothing is known here: our store has lost it.
+                record.unknown_until = Some(now + terms.lease + terms.skew);
+                record.unheard = false;
                 if revision.number() - record.last_revision().number() <= MAX_REVISION_AHEAD {
-                    // It follows something of which nothing is known here: our store has lost it.
                     record.foreign_revision = Some((revision, order, now));
-                    record.unknown_until = Some(now + terms.lease + terms.skew);
                 }
             }
             Some(revision) => {
@@ -292,13 +293,10 @@ impl Ledger {
 
     /// Another car: nothing is known yet of how it obeys.
     pub fn session_started(&mut self, evse: &EvseId, session: &SessionId, now: Instant) {
-        let _ = now;
         self.next_order();
+        let terms = self.terms;
         if let Some(record) = self.record_mut(evse) {
-            record.session = Some(session.clone());
-            if record.trust == Trust::Obeys {
-                record.trust = Trust::Unknown;
-            }
+            record.session_started(session, &terms, now);
         }
     }
 
@@ -343,9 +341,8 @@ impl Ledger {
     pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<Timeline<Load>> {
         let mut then: HashMap<&EvseId, Timeline<Load>> = HashMap::new();
         for command in commands {
-            if let Some(record) = self.record(&command.evse)
-                && let Some(load) = record.load_of(command, record.car_phases(&command.session), &self.terms)
-            {
+            if let Some(record) = self.record(&command.evse) {
+                let load = record.load_of(command, record.car_phases(&command.session), &self.terms);
                 let follows = then.entry(&command.evse).or_insert_with(|| record.worst().clone());
                 *follows = follows.zip(&load, |a, b| a.max(*b));
             }

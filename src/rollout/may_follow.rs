@@ -5,19 +5,20 @@
 
 use super::Trust;
 use super::entry::{Entry, Order};
+use super::evidence::{Evidence, Reading};
 use crate::domain::conversion::{Load, Rate, RateUnit};
 use crate::domain::ids::{NodeId, SessionId};
 use crate::domain::profile::{ChargingProfile, Instruction, ProfileCommand, Revision};
 use crate::domain::session::MeterSample;
 use crate::domain::site::{Connector, Evse};
 use crate::domain::timeline::Timeline;
-use crate::units::{DeciAmps, Instant, Seconds, Watts};
+#[cfg(test)]
+use crate::units::DeciAmps;
+use crate::units::{Instant, Seconds};
+use std::borrow::Cow;
 
 /// Revisions of one EVSE that are told apart. Beyond, the oldest two become one worst case, and nothing more may be raised there.
 pub const MAX_OPEN_ENTRIES: usize = 8;
-/// A car may draw this much above its ceiling and still obey: accuracy of the pilot signal and of the meter.
-const METER_TOLERANCE: DeciAmps = DeciAmps::from_deciamps(10);
-const METER_TOLERANCE_WATTS: Watts = Watts::from_watts(300);
 
 /// What the site says about everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +37,57 @@ pub(super) struct Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
 pub(super) enum WrongRule {
-    /// Any acceptance of a newer revision frees the older ones.
-    DropOnAnyAcceptance,
-    /// An EVSE without a profile counts as nothing.
-    IgnoreDefaults,
-    /// All clocks are right.
-    NoClockSkew,
-    /// One rejected transmission means that the revision is not followed.
-    RejectedRetryCancels,
-    /// A revision counts until its lease is over, whatever its tail.
-    ForgetTails,
+    /// A plan fits, so it may be sent as it is.
+    SendAll,
+    /// The newest revision that was accepted counts, and the newest without an answer.
+    NewestOfEach,
     /// Only the newest revision counts.
     OnlyTheNewest,
+    /// Any acceptance of a newer revision frees the older ones.
+    DropOnAnyAcceptance,
+    /// What was answered first had its effect first.
+    AnswersTellTheOrder,
+    /// One rejected transmission means that the revision is not followed.
+    RejectedRetryCancels,
+    /// An acceptance for the next car frees whatever was sent for the one before.
+    AnotherSessionFrees,
+    /// A revision counts until its lease is over, whatever its tail.
+    ForgetTails,
+    /// An EVSE without a profile counts as nothing.
+    IgnoreDefaults,
+    /// An EVSE without a session counts as nothing but what it was sent.
+    ForgetIdleDefaults,
+    /// An EVSE of which nobody knows what it does without a profile does nothing.
+    UnknownDefaultIsZero,
+    /// All clocks are right, and cars follow at once.
+    NoClockSkew,
+    /// What a car does not draw is free for others.
+    CreditTheMeteredDraw,
+    /// A reading that is not above the new ceiling shows obedience, whatever the old one was.
+    SilenceIsObedience,
+    /// A lost store knows that nothing was sent.
+    ForgetAmnesia,
+}
+
+impl WrongRule {
+    #[cfg(test)]
+    pub const ALL: [Self; 15] = [
+        Self::SendAll,
+        Self::NewestOfEach,
+        Self::OnlyTheNewest,
+        Self::DropOnAnyAcceptance,
+        Self::AnswersTellTheOrder,
+        Self::RejectedRetryCancels,
+        Self::AnotherSessionFrees,
+        Self::ForgetTails,
+        Self::IgnoreDefaults,
+        Self::ForgetIdleDefaults,
+        Self::UnknownDefaultIsZero,
+        Self::NoClockSkew,
+        Self::CreditTheMeteredDraw,
+        Self::SilenceIsObedience,
+        Self::ForgetAmnesia,
+    ];
 }
 
 impl Terms {
@@ -60,6 +100,18 @@ impl Terms {
         #[cfg(not(test))]
         {
             let _ = rule;
+            false
+        }
+    }
+
+    /// Always false outside the tests of this crate. A ledger that follows a wrong rule cannot judge what comes of it.
+    pub fn breaks_any_rule(&self) -> bool {
+        #[cfg(test)]
+        {
+            self.wrong.is_some()
+        }
+        #[cfg(not(test))]
+        {
             false
         }
     }
@@ -110,6 +162,8 @@ pub(super) struct MayFollow {
     maximum: Timeline<Load>,
     /// When time alone next changes what counts.
     pub next_expiry: Option<Instant>,
+    #[cfg(test)]
+    last_drawn: Option<DeciAmps>,
 }
 
 impl MayFollow {
@@ -134,6 +188,8 @@ impl MayFollow {
             earlier: None,
             maximum: Timeline::constant(evse.maximum_load()),
             next_expiry: None,
+            #[cfg(test)]
+            last_drawn: None,
         };
         record.recount(terms, Instant::FAR_PAST);
         record
@@ -152,11 +208,24 @@ impl MayFollow {
         self.recount(terms, now);
     }
 
+    /// The site no longer has it, so nobody will see whether it obeys again: it may do anything for one lease more.
+    pub fn left_site(&mut self, terms: &Terms, now: Instant) {
+        if std::mem::take(&mut self.trust) == Trust::Disobeys {
+            self.unknown_until = Some(now + terms.lease + terms.skew);
+            self.disobeyed = None;
+            self.obeys_since = None;
+        }
+    }
+
     fn count_anew(&mut self, index: usize, terms: &Terms) {
         let entry = &self.entries[index];
-        if let Some(load) = self.load_of(&entry.command, entry.car_phases, terms) {
-            self.entries[index].load = load;
-        }
+        self.entries[index].load = self.load_of(&entry.command, entry.car_phases, terms);
+    }
+
+    /// Another gateway serves the site: it knows nothing of what went through the old one, and refuses none of it.
+    pub fn no_longer_fenced(&mut self) {
+        let sent = self.entries.iter_mut().flat_map(|entry| &mut entry.transmissions);
+        sent.for_each(|sent| sent.fenced = false);
     }
 
     /// On how many phases the car of `session` charges, as far as that is known.
@@ -179,25 +248,44 @@ impl MayFollow {
         self.recount(terms, now);
     }
 
+    /// Another car is there: what was sent for those before it may reach this one, whatever it is.
+    pub fn session_started(&mut self, session: &SessionId, terms: &Terms, now: Instant) {
+        self.session = Some(session.clone());
+        if self.trust == Trust::Obeys {
+            self.trust = Trust::Unknown;
+        }
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            if entry.command.session != *session && entry.car_phases.take().is_some() {
+                self.count_anew(index, terms);
+            }
+        }
+        self.recount(terms, now);
+    }
+
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The most that `command` can make a car of so many phases draw over time; `None` if it names a connector that is not there.
-    pub fn load_of(&self, command: &ProfileCommand, car_phases: Option<u8>, terms: &Terms) -> Option<Timeline<Load>> {
-        match &command.instruction {
-            Instruction::Clear => Some(Timeline::constant(self.evse.maximum_load())),
-            Instruction::Set(profile) => {
-                let connector = self.evse.connector(&command.connector)?;
-                let conversion = connector.conversion().for_car(car_phases);
-                Some(profile.limits().widen(terms.reach()).map(|rate| conversion.load(*rate)))
+    /// The most that `command` can make a car of so many phases draw over time: anything, where the site no longer has its connector or
+    /// counts its rates in another unit.
+    pub fn load_of(&self, command: &ProfileCommand, car_phases: Option<u8>, terms: &Terms) -> Timeline<Load> {
+        let connector = self.evse.connector(&command.connector);
+        match (&command.instruction, connector.map(Connector::conversion)) {
+            (Instruction::Set(profile), Some(conversion)) if profile.unit == conversion.unit => {
+                let conversion = conversion.for_car(car_phases);
+                profile.limits().widen(terms.reach()).map(|rate| conversion.load(*rate))
             }
+            _ => Timeline::constant(self.evse.maximum_load()),
         }
     }
 
     /// What it draws without a profile of ours.
     fn default_load(&self, terms: &Terms) -> Load {
-        if !self.in_site || terms.break_rule(WrongRule::IgnoreDefaults) {
+        let is_forgotten = terms.break_rule(WrongRule::IgnoreDefaults)
+            || (terms.break_rule(WrongRule::ForgetIdleDefaults) && self.session.is_none())
+            || (terms.break_rule(WrongRule::UnknownDefaultIsZero) && self.evse.connectors[0].default.is_none());
+        if !self.in_site || is_forgotten {
             return Load::ZERO;
         }
         self.evse.default_load()
@@ -213,10 +301,14 @@ impl MayFollow {
         }
     }
 
-    /// The part of it that is our doing. Only this may be sent again beside others that may take too much already: that it may do
-    /// anything is no reason to tell it to.
-    pub fn told(&self) -> &Timeline<Load> {
-        &self.told
+    /// The part of it that is our doing towards `session`. Only this may be sent again beside others that may take too much already: that
+    /// the EVSE may do anything, or follow what another car was told, is no reason to tell it to.
+    pub fn told(&self, session: &SessionId, terms: &Terms, now: Instant) -> Cow<'_, Timeline<Load>> {
+        let is_own = |entry: &Entry| entry.command.session == *session;
+        if self.entries.iter().all(is_own) {
+            return Cow::Borrowed(&self.told);
+        }
+        Cow::Owned(self.sum_up(terms, now, is_own))
     }
 
     /// True if anything has to be left free for it at some time.
@@ -295,15 +387,17 @@ impl MayFollow {
         self.drop_released(terms, now);
         self.merge_leftovers(terms, now);
         self.merge_beyond_bound(terms);
-        if self.unknown_until.is_some_and(|until| until < now) {
+        if self.unknown_until.is_some_and(|until| until < now) || terms.break_rule(WrongRule::ForgetAmnesia) {
             self.unknown_until = None;
         }
-        self.told = self.sum_up(terms, now);
+        self.told = self.sum_up(terms, now, |_| true);
         let mut possible = self.told.clone();
         if let Some(until) = self.unknown_until {
             let anything = Timeline::from_points([(Instant::FAR_PAST, self.evse.maximum_load()), (until, Load::ZERO)]);
             possible = possible.zip(&anything, |a, b| a.max(*b));
         }
+        #[cfg(test)]
+        self.credit_the_metered_draw(&mut possible, terms);
         if possible != self.possible {
             let replaced = std::mem::replace(&mut self.possible, possible);
             self.remember(replaced, terms, now);
@@ -316,6 +410,30 @@ impl MayFollow {
             .min();
     }
 
+    #[cfg(test)]
+    fn credit_the_metered_draw(&self, possible: &mut Timeline<Load>, terms: &Terms) {
+        if terms.break_rule(WrongRule::CreditTheMeteredDraw)
+            && let Some(drawn) = self.last_drawn
+        {
+            let least = |load: &Load| {
+                let most = Load {
+                    star: [drawn; 3],
+                    delta: [drawn; 3],
+                    uneven: [drawn; 3],
+                    total: load.total,
+                };
+                let each = |a: [DeciAmps; 3], b: [DeciAmps; 3]| [0, 1, 2].map(|line| a[line].min(b[line]));
+                Load {
+                    star: each(load.star, most.star),
+                    delta: each(load.delta, most.delta),
+                    uneven: each(load.uneven, most.uneven),
+                    ..*load
+                }
+            };
+            *possible = possible.map(least);
+        }
+    }
+
     fn remember(&mut self, replaced: Timeline<Load>, terms: &Terms, now: Instant) {
         let earlier = match &self.earlier {
             Some((until, earlier)) if now < *until + terms.skew => earlier.zip(&replaced, |a, b| a.max(*b)),
@@ -324,14 +442,17 @@ impl MayFollow {
         self.earlier = Some((now, earlier.since(now - terms.lease)));
     }
 
-    fn sum_up(&self, terms: &Terms, now: Instant) -> Timeline<Load> {
+    fn sum_up(&self, terms: &Terms, now: Instant, of: impl Fn(&Entry) -> bool) -> Timeline<Load> {
         let default = Timeline::constant(self.default_load(terms));
-        let counting = self.entries.iter().filter(|entry| self.counts(entry, terms, now));
+        let counting = (self.entries.iter()).filter(|entry| of(entry) && self.counts(entry, terms, now));
         counting.fold(default, |sum, entry| sum.zip(&entry.load, |a, b| a.max(*b)))
     }
 
     fn counts(&self, entry: &Entry, terms: &Terms, now: Instant) -> bool {
         if terms.break_rule(WrongRule::OnlyTheNewest) && !self.is_newest(entry) {
+            return false;
+        }
+        if terms.break_rule(WrongRule::NewestOfEach) && !self.is_newest_of_its_kind(entry) {
             return false;
         }
         !self.is_refused(entry, terms) && !self.is_spent(entry, terms, now)
@@ -353,6 +474,16 @@ impl MayFollow {
         self.entries
             .last()
             .is_some_and(|newest| newest.command.revision == entry.command.revision)
+    }
+
+    fn is_newest_of_its_kind(&self, entry: &Entry) -> bool {
+        let kind = |entry: &Entry| (entry.is_accepted(), entry.is_unanswered());
+        let newer = |other: &&Entry| other.command.revision > entry.command.revision;
+        !self
+            .entries
+            .iter()
+            .filter(newer)
+            .any(|other| kind(other) == kind(entry))
     }
 
     fn drop_released(&mut self, terms: &Terms, now: Instant) {
@@ -386,11 +517,12 @@ impl MayFollow {
         if !newer.is_settled(terms.reach(), now) {
             return false;
         }
-        // A station follows profiles of its running session only, and that is another one now.
-        let other_session = newer.command.session != older.command.session;
-        let believed = newer.is_confirmed() || (!self.evse.metered && terms.trust_unmetered);
-        let replaced = newer.surely_replaced(older, terms.gateway_fences);
-        other_session || (replaced && (believed || older_is_over))
+        let believed = older.seen_left || (!self.evse.metered && terms.trust_unmetered);
+        let answered_first = || older.is_accepted() && terms.break_rule(WrongRule::AnswersTellTheOrder);
+        let replaced = newer.surely_replaced(older, terms.gateway_fences)
+            || answered_first()
+            || (newer.command.session != older.command.session && terms.break_rule(WrongRule::AnotherSessionFrees));
+        replaced && (believed || older_is_over)
     }
 
     /// Tails of leases that are over hold until they are surely replaced. All of them together are one entry.
@@ -417,9 +549,8 @@ impl MayFollow {
         let newer = &self.entries[0];
         let mut command = newer.command.clone();
         command.instruction = self.covering(&older.command, &newer.command);
-        let exact = older.load.zip(&newer.load, |a, b| a.max(*b));
         let car_phases = newer.car_phases.filter(|_| older.car_phases == newer.car_phases);
-        let load = self.load_of(&command, car_phases, terms).unwrap_or(exact);
+        let load = self.load_of(&command, car_phases, terms);
         self.entries[0].car_phases = car_phases;
         self.entries[0].absorb(&older, command, load);
     }
@@ -441,32 +572,59 @@ impl MayFollow {
 
     /// Takes a meter reading as evidence of obedience.
     pub fn metered(&mut self, sample: &MeterSample, terms: &Terms, order: Order, now: Instant) {
-        let alternating = self
-            .evse
-            .connectors
-            .iter()
-            .all(|connector| connector.conversion().unit == RateUnit::DeciAmpere);
+        // A reading says nothing of a time that has not come.
+        let at = sample.at.min(now);
+        let direct = |connector: &Connector| connector.conversion().unit != RateUnit::DeciAmpere;
+        let reading = Reading {
+            power: sample.power,
+            // Only for alternating current do a car's amperes and the ceiling's mean the same.
+            currents: sample.currents.filter(|_| !self.evse.connectors.iter().any(direct)),
+        };
+        #[cfg(test)]
+        {
+            self.last_drawn = reading
+                .currents
+                .map(|currents| currents.into_iter().fold(DeciAmps::ZERO, Ord::max));
+        }
         for index in 0..self.entries.len() {
-            let above = draws_above(sample, self.entries[index].load.at(sample.at), alternating);
-            self.entries[index].metered(sample, above, terms.skew);
-            if self.entries[index].is_confirmed() && self.trust == Trust::Unknown {
+            let evidence = match reading.against(self.entries[index].load.at(at)) {
+                Evidence::Silent if terms.break_rule(WrongRule::SilenceIsObedience) => Evidence::Under,
+                evidence => evidence,
+            };
+            if self.entries[index].metered(at, evidence, terms.skew) {
+                self.leave_older(index, &reading, at, terms);
+            }
+            if self.entries[index].is_kept() && self.trust == Trust::Unknown {
                 self.trust = Trust::Obeys;
             }
         }
-        let possible = self.possible_at(sample.at, terms);
-        if self.evse.controllable && draws_above(sample, &possible, alternating) {
-            self.trust = Trust::Disobeys;
-            self.disobeyed = Some((order, sample.clone()));
-            self.obeys_since = None;
-        } else if self.trust == Trust::Disobeys {
-            let since = *self.obeys_since.get_or_insert(sample.at);
-            if sample.at - since >= terms.skew {
-                self.trust = Trust::Obeys;
-                self.disobeyed = None;
+        match reading.against(&self.possible_at(at, terms)) {
+            Evidence::Above if self.evse.controllable => {
+                self.trust = Trust::Disobeys;
+                self.disobeyed = Some((order, sample.clone()));
                 self.obeys_since = None;
             }
+            Evidence::Under if self.trust == Trust::Disobeys => {
+                let since = *self.obeys_since.get_or_insert(at);
+                if at - since >= terms.skew {
+                    self.trust = Trust::Obeys;
+                    self.disobeyed = None;
+                    self.obeys_since = None;
+                }
+            }
+            _ => {}
         }
         self.recount(terms, now);
+    }
+
+    /// `reading` shows the ceiling of the entry at `index` kept. That says something of an older one only where that allowed more.
+    fn leave_older(&mut self, index: usize, reading: &Reading, at: Instant, terms: &Terms) {
+        let (older, newer) = self.entries.split_at_mut(index);
+        let ceiling = newer[0].load.at(at);
+        for older in older {
+            older.seen_left |=
+                reading.tells_apart(ceiling, older.load.at(at)) || terms.break_rule(WrongRule::SilenceIsObedience);
+        }
     }
 
     fn possible_at(&self, at: Instant, terms: &Terms) -> Load {
@@ -476,21 +634,4 @@ impl MayFollow {
             _ => possible,
         }
     }
-}
-
-fn draws_above(sample: &MeterSample, ceiling: &Load, alternating: bool) -> bool {
-    let too_much_power = sample
-        .power
-        .is_some_and(|power| power > ceiling.total + METER_TOLERANCE_WATTS);
-    // Only for alternating current do a car's amperes and the ceiling's mean the same.
-    let allowed = ceiling
-        .star
-        .into_iter()
-        .chain(ceiling.delta)
-        .fold(DeciAmps::ZERO, Ord::max)
-        + METER_TOLERANCE;
-    let too_much_current = sample
-        .currents
-        .is_some_and(|currents| currents.into_iter().any(|current| current > allowed));
-    too_much_power || (alternating && too_much_current)
 }

@@ -18,10 +18,11 @@
 //! 3. *Surely replaced*: a newer one was accepted, and must have come after it. Either the gateway refuses older revisions, even
 //!    after a restart, and all was sent through it; or every transmission of the older one had its definite answer before the
 //!    accepted one was sent: two answers say nothing about the order of two effects. Then the car had the settling time to follow,
-//!    and besides, while the older lease runs: a meter showed the draw under the new ceiling for the settling time; where no meter is,
-//!    the site has chosen to believe answers.
-//! 4. *Another session's*: a profile for a later session of the EVSE was accepted. Stations follow profiles of the running session
-//!    only; OCPI addresses them so, and so do our gateways.
+//!    and besides, while the older lease runs: a meter showed the new ceiling kept, for the settling time, where the older one allowed
+//!    more; where no meter is, the site has chosen to believe answers.
+//!
+//! That another session runs by now frees nothing: a late profile for the one before may reach it. From when the other is known, it
+//! counts as any car's; that a car has come which draws on other lines is the world's doing, like a limit that falls.
 //!
 //! Answers that contradict each other, a revision that we never sent, a lost store: nobody knows, so anything may be drawn, for one
 //! lease. An EVSE that draws more than it can have been told is reserved at its maximum until it is seen obeying. Neither is a reason
@@ -29,6 +30,8 @@
 //!
 //! A decrease always goes, at once. An increase goes as far as it fits beside the worst case of all others, eroded by the skew; what
 //! does not fit yet is raised by a later step, once an answer or the time has made room.
+//!
+//! A tail above the default is given only where the gateway fences. Elsewhere one lost transmission would hold its room for ever.
 //!
 //! The rule assumes one thing of the way out: unless the gateway fences, one transmission takes effect at most once, as with a
 //! request over HTTP that is not repeated below us. Our own repetitions are transmissions of their own.
@@ -40,6 +43,7 @@
 //! (`may_follow::WrongRule`) and must notice each.
 
 mod entry;
+mod evidence;
 mod headroom;
 mod history;
 pub mod invariants;

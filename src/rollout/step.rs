@@ -7,10 +7,10 @@
 use super::entry::Entry;
 use super::headroom::{Asking, Clip, Headroom, clipped};
 use super::ledger::{Ledger, Link};
-use super::may_follow::MayFollow;
+use super::may_follow::{MayFollow, WrongRule};
 use super::{Decision, Room, TailWish, Target, Wish, invariants};
 use crate::domain::conversion::{Conversion, Load, Rate};
-use crate::domain::ids::EvseId;
+use crate::domain::ids::{ConnectorId, EvseId};
 use crate::domain::plan::Note;
 use crate::domain::profile::{Cause, ChargingProfile, Instruction, ProfileCommand};
 use crate::domain::site::{Connector, RateChoice};
@@ -87,16 +87,31 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// The profile in force, unless the station has said that it has none.
-    fn profile(&self, now: Instant) -> Option<&'a ChargingProfile> {
+    fn profile(&self, now: Instant, lease: Seconds) -> Option<&'a ChargingProfile> {
         let current = self.current?;
         let sent_at = current
             .last_transmission()
             .map_or(Instant::FAR_PAST, |sent| sent.command.sent_at);
         let lost = self.record.lost_profile.is_some() && sent_at + RETRY_AFTER <= now;
         match &current.command.instruction {
-            Instruction::Set(profile) if !lost && current.command.connector == self.connector.id => Some(profile),
+            Instruction::Set(profile) if !lost && self.still_takes(&current.command.connector, profile, now, lease) => {
+                Some(profile)
+            }
             _ => None,
         }
+    }
+
+    /// Whether `profile` might be sent as it is: the site may have changed since it was.
+    fn still_takes(&self, connector: &ConnectorId, profile: &ChargingProfile, now: Instant, lease: Seconds) -> bool {
+        *connector == self.connector.id
+            && profile.unit == self.conversion.unit
+            && profile.lease_end() <= now + lease
+            && profile.limits().points().len() <= most_periods(self)
+            && profile
+                .limits()
+                .points()
+                .iter()
+                .all(|(_, rate)| self.choice.allows(*rate))
     }
 }
 
@@ -162,7 +177,9 @@ impl<'a> Step<'a> {
             return;
         }
         let shape = self.shape(case, &rates, tail);
-        let due = case.profile(self.now).map(|profile| (profile, renewal_due(profile)));
+        let due = case
+            .profile(self.now, self.room.site.spec().lease)
+            .map(|profile| (profile, renewal_due(profile)));
         let cause = match due {
             Some((profile, _)) if profile.lease_end() <= self.now => {
                 let leased = *profile.limits().at(profile.lease_end() - Seconds::from_secs(1));
@@ -201,7 +218,7 @@ impl<'a> Step<'a> {
 
     /// True if what was sent last is just what is wanted and needs no renewal: nothing to send, and no room to ask for.
     fn is_quiet(&mut self, case: &Case<'_>, rates: &Timeline<Rate>) -> bool {
-        let Some(profile) = case.profile(self.now) else {
+        let Some(profile) = case.profile(self.now, self.room.site.spec().lease) else {
             return false;
         };
         let due = renewal_due(profile);
@@ -238,7 +255,11 @@ impl<'a> Step<'a> {
         };
         let wanted_tail = match tail {
             TailWish::Zero => Rate::ZERO,
-            TailWish::Minimum => case.choice.above(Rate::ZERO).unwrap_or(Rate::ZERO),
+            // Where nothing fences, a transmission without an answer may have effect at any time, and a tail holds for ever.
+            TailWish::Minimum if self.ledger.terms().gateway_fences => {
+                case.choice.above(Rate::ZERO).unwrap_or(Rate::ZERO)
+            }
+            TailWish::Minimum => Rate::ZERO,
         };
         let wanted = cut(rates, wanted_tail);
         let skew = self.skew();
@@ -283,13 +304,16 @@ impl<'a> Step<'a> {
     /// Where the rates of `wanted`, drawing `load` each, are more than what fits.
     fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>, load: &dyn Fn(Rate) -> Load) -> Vec<Clip> {
         let (ledger, room, now) = (self.ledger, self.room, self.now);
+        if ledger.terms().break_rule(WrongRule::SendAll) {
+            return Vec::new();
+        }
         let headroom = self
             .headroom
             .get_or_insert_with(|| Headroom::new(ledger.sums(now), room.available, now));
         let asking = Asking {
             path: &case.path,
             reserved: case.record.worst(),
-            told: case.record.told(),
+            told: &case.record.told(&case.target.session, ledger.terms(), now),
             load,
             choice: &case.choice,
             frozen: case.record.is_full(),
@@ -299,8 +323,8 @@ impl<'a> Step<'a> {
 
     fn issue(&mut self, case: &Case<'_>, cause: Cause, instruction: Instruction, load: Timeline<Load>) {
         let with = |known: &Timeline<Load>| known.zip(&load, |known, load| known.max(*load));
-        let told = case.record.told();
-        let raises = with(told).since(self.now) != told.since(self.now);
+        let told = case.record.told(&case.target.session, self.ledger.terms(), self.now);
+        let raises = with(&told).since(self.now) != told.since(self.now);
         if let Some(headroom) = self.headroom.as_mut() {
             let reserved = case.record.worst();
             headroom.raise(&case.path, reserved, &with(reserved));
@@ -400,7 +424,7 @@ impl<'a> Step<'a> {
     fn finish(self) -> Decision {
         let mut commands = self.lowering;
         commands.extend(self.raising);
-        if !commands.is_empty() {
+        if !commands.is_empty() && !self.ledger.terms().breaks_any_rule() {
             self.ledger.assert_allowed(self.room, self.now, &commands);
         }
         Decision {

@@ -2,10 +2,13 @@
 
 use super::build::*;
 use super::world::tell_event;
-use crate::domain::conversion::Rate;
-use crate::domain::profile::{Answer, Instruction, Revision};
+use crate::domain::conversion::{Phase, Rate, RateUnit, Wiring};
+use crate::domain::ids::{ConnectorId, GatewayId};
+use crate::domain::profile::{Answer, ChargingProfile, Instruction, ProfileCommand, Revision};
+use crate::domain::session::MeterSample;
 use crate::domain::site::{Site, SiteSpec};
 use crate::rollout::{Ledger, MAX_OPEN_ENTRIES, Trust};
+use crate::units::{WattSeconds, Watts};
 
 fn ledger_of(spec: SiteSpec) -> (Site, Ledger) {
     let site = site(spec);
@@ -201,6 +204,74 @@ fn where_a_meter_is_a_decrease_frees_room_only_once_the_draw_stayed_under_it() {
 }
 
 #[test]
+fn a_reading_that_says_nothing_of_the_ceiling_confirms_nothing() {
+    let mut metered = evse(0);
+    metered.metered = true;
+    metered.connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
+    let (_, mut ledger) = ledger_of(spec(vec![metered]));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
+    let reading = |secs: i64, watts: Option<i64>| MeterSample {
+        currents: None,
+        power: watts.map(Watts::from_watts),
+        session_energy: Some(WattSeconds::from_watt_hours(1_000)),
+        ..drawing(0, secs, 0)
+    };
+    ledger.metered(&reading(60, None), at(60));
+    assert_eq!(counts(&mut ledger, 60, &[60]), [160], "a counter of energy alone");
+    // 16 A on one line are less power than 6 A on three.
+    ledger.metered(&reading(61, Some(3_680)), at(61));
+    assert_eq!(
+        counts(&mut ledger, 61, &[61]),
+        [160],
+        "power that one line may carry alone"
+    );
+    ledger.metered(&reading(62, Some(1_300)), at(62));
+    assert_eq!(counts(&mut ledger, 62, &[62]), [60]);
+}
+
+#[test]
+fn a_reading_says_nothing_of_which_is_followed_where_both_allow_it() {
+    let mut metered = evse(0);
+    metered.metered = true;
+    let (_, mut ledger) = ledger_of(spec(vec![metered]));
+    let profile = |revision, sent, points: &[(i64, i64)]| {
+        let rates = rates(points);
+        let profile = ChargingProfile::cut(RateUnit::DeciAmpere, &rates, at(sent), at(sent + 900), Rate::ZERO);
+        command(0, revision, sent, Instruction::Set(profile))
+    };
+    ledger.issued(&profile(1, 0, &[(0, 60), (500, 160)]));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&profile(2, 10, &[(10, 60), (500, 80)]));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
+    ledger.metered(&drawing(0, 100, 60), at(100));
+    assert_eq!(
+        counts(&mut ledger, 100, &[100, 600]),
+        [60, 160],
+        "it may have accepted the second and follow the first"
+    );
+    ledger.metered(&drawing(0, 510, 80), at(510));
+    assert_eq!(counts(&mut ledger, 510, &[600]), [80]);
+}
+
+#[test]
+fn a_reading_from_the_future_is_one_of_now() {
+    let mut metered = evse(0);
+    metered.metered = true;
+    let (_, mut ledger) = ledger_of(spec(vec![metered]));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
+    ledger.metered(&drawing(0, 300, 60), at(21));
+    assert_eq!(counts(&mut ledger, 26, &[26]), [160], "the car had no time to follow");
+    ledger.metered(&drawing(0, 26, 60), at(26));
+    assert_eq!(counts(&mut ledger, 26, &[26]), [60]);
+}
+
+#[test]
 fn where_no_meter_is_and_answers_are_not_trusted_only_time_frees_room() {
     let mut spec = spec(vec![evse(0)]);
     spec.trust_unmetered = false;
@@ -286,7 +357,7 @@ fn handing_back_counts_as_the_maximum_until_surely_taken_back() {
 }
 
 #[test]
-fn what_an_ended_session_was_told_counts_until_it_is_over_or_the_next_one_follows_us() {
+fn what_an_ended_session_was_told_counts_until_it_is_over_or_surely_replaced() {
     let mut ledger = one();
     ledger.session_started(&evse_id(0), &session_id(0), at(0));
     ledger.issued(&set(0, 1, 0, 160, 60));
@@ -298,12 +369,49 @@ fn what_an_ended_session_was_told_counts_until_it_is_over_or_the_next_one_follow
         Rate::ZERO,
         "a new session begins at the default"
     );
-    let mut next = set(0, 2, 60, 100, 0);
-    next.session = session_id(7);
-    ledger.issued(&next);
-    assert_eq!(counts(&mut ledger, 61, &[61]), [160]);
+    let of_next = |revision, sent, rate| ProfileCommand {
+        session: session_id(7),
+        ..set(0, revision, sent, rate, 0)
+    };
+    ledger.issued(&of_next(2, 60, 100));
     answer(&mut ledger, 2, 1, &Answer::Accepted, 62);
-    assert_eq!(counts(&mut ledger, 67, &[67, 2_000]), [100, 0]);
+    assert_eq!(
+        counts(&mut ledger, 67, &[67, 2_000]),
+        [160, 60],
+        "the profile for the car before may still be on its way, and reach this one"
+    );
+    answer(&mut ledger, 1, 1, &rejected(), 70);
+    ledger.issued(&of_next(3, 71, 80));
+    answer(&mut ledger, 3, 1, &Answer::Accepted, 72);
+    assert_eq!(counts(&mut ledger, 77, &[77, 2_000]), [80, 0]);
+}
+
+#[test]
+fn what_was_told_one_car_counts_as_any_cars_once_another_is_there() {
+    let mut three_phase = evse(0);
+    three_phase.connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
+    let (_, mut ledger) = ledger_of(spec(vec![three_phase]));
+    ledger.session_started(&evse_id(0), &session_id(0), at(0));
+    ledger.car_described(&evse_id(0), &session_id(0), Some(3), at(0));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    let alone = |ledger: &Ledger| ledger.worst_case(0, at(1)).at(at(100)).uneven[0].deciamps();
+    assert_eq!(alone(&ledger), 0, "it draws evenly");
+    ledger.session_started(&evse_id(0), &session_id(7), at(50));
+    assert_eq!(alone(&ledger), 160);
+}
+
+#[test]
+fn another_gateway_frees_nothing_that_went_through_the_one_before() {
+    let mut ledger = one();
+    ledger.gateway_connected(true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    let mut elsewhere = spec(vec![evse(0)]);
+    elsewhere.gateway = Some(GatewayId::parse("other").unwrap());
+    ledger.site_changed(&site(elsewhere), at(5));
+    ledger.gateway_connected(true, at(6));
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
+    assert_eq!(counts(&mut ledger, 100, &[100]), [160]);
 }
 
 #[test]
@@ -413,6 +521,66 @@ fn a_new_description_counts_for_what_was_already_sent() {
     slower.stations[0].evses[0].connectors[0].default = Some(Rate::new(60));
     ledger.site_changed(&site(slower), at(10));
     assert_eq!(counts(&mut ledger, 10, &[10, 950, 970]), [160, 160, 60]);
+}
+
+#[test]
+fn rates_that_the_site_counts_in_another_unit_now_may_be_anything() {
+    let (_, mut ledger) = ledger_of(spec(vec![evse(0)]));
+    ledger.issued(&set(0, 1, 0, 60, 0));
+    let mut direct = spec(vec![evse(0)]);
+    let connector = &mut direct.stations[0].evses[0].connectors[0];
+    connector.wiring = Wiring::Dc {
+        efficiency_percent: 100,
+        standby: Watts::ZERO,
+    };
+    connector.maximum = Rate::new(6_900);
+    let site = site(direct);
+    ledger.site_changed(&site, at(10));
+    let all = site.evse(&evse_id(0)).unwrap().maximum_load().line_currents()[0];
+    assert_eq!(counts(&mut ledger, 10, &[10]), [all.deciamps()], "6 A are not 60 W");
+}
+
+#[test]
+fn what_was_sent_for_a_connector_that_is_gone_may_be_anything_also_after_a_restart() {
+    let (_, mut ledger) = ledger_of(spec(vec![evse(0)]));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    let mut renamed = spec(vec![evse(0)]);
+    renamed.stations[0].evses[0].connectors[0].id = ConnectorId::parse("2").unwrap();
+    let renamed = site(renamed);
+    ledger.site_changed(&renamed, at(10));
+    let mut again = Ledger::new(&renamed);
+    for (at, event) in ledger.history().unwrap() {
+        tell_event(&mut again, &event, at);
+    }
+    for ledger in [&mut ledger, &mut again] {
+        assert_eq!(counts(ledger, 20, &[20]), [320]);
+    }
+}
+
+#[test]
+fn an_evse_that_left_the_site_disobeying_may_do_anything_for_one_lease_more() {
+    let mut disobeying = evse(1);
+    disobeying.metered = true;
+    let (_, mut ledger) = ledger_of(spec(vec![evse(0), disobeying]));
+    ledger.metered(&drawing(1, 10, 200), at(10));
+    assert_eq!(counts(&mut ledger, 10, &[10, 50_000]), [320, 320]);
+    ledger.site_changed(&site(spec(vec![evse(0)])), at(20));
+    assert_eq!(counts(&mut ledger, 20, &[20, 924, 926]), [320, 320, 0]);
+    assert_eq!(counts(&mut ledger, 930, &[930]), [0]);
+    assert!(ledger.history().is_some(), "the journal may be cut again");
+}
+
+#[test]
+fn a_hello_wipes_nothing_that_a_station_has_said_of_a_lost_store() {
+    let (site, _) = ledger_of(spec(vec![evse(0), evse(1)]));
+    let mut ledger = Ledger::unknown(&site, at(0));
+    ledger.active_reported(&evse_id(0), Some(Revision::new(at(0).unix_secs() as u64 + 5)), at(10));
+    ledger.gateway_connected(true, at(10));
+    assert_eq!(
+        counts(&mut ledger, 10, &[10]),
+        [320],
+        "of the first something is under way, of the second nothing"
+    );
 }
 
 #[test]

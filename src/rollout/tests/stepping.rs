@@ -7,7 +7,7 @@ use crate::domain::ids::ConnectorId;
 use crate::domain::limits::{Capacity, FixedLimits};
 use crate::domain::plan::Note;
 use crate::domain::profile::{Answer, Attempt, Cause, Instruction, ProfileCommand, Revision};
-use crate::domain::site::Site;
+use crate::domain::site::{Site, SiteSpec};
 use crate::domain::timeline::Timeline;
 use crate::rollout::{Decision, Ledger, MAX_OPEN_ENTRIES, Room, TailWish, Target, Wish, step};
 use crate::units::{DeciAmps, Instant, Seconds};
@@ -25,7 +25,7 @@ impl Desk {
         Self::of(spec((0..count).map(evse).collect()), deciamps)
     }
 
-    fn of(spec: crate::domain::site::SiteSpec, deciamps: i64) -> Self {
+    fn of(spec: SiteSpec, deciamps: i64) -> Self {
         let site = site(spec);
         Self {
             ledger: Ledger::new(&site),
@@ -433,6 +433,13 @@ fn a_tail_at_the_minimum_is_given_while_it_fits() {
         },
         ..target(number, &[(0, 0)])
     };
+    let unfenced = desk.ask(0, &[with_tail(0)]);
+    assert_eq!(
+        points(&unfenced.commands[0]),
+        [(0, 80), (300, 0)],
+        "it could never be taken back for sure"
+    );
+    desk.ledger.gateway_connected(true, at(0));
     let decision = desk.ask(0, &[with_tail(0), with_tail(1)]);
     let tail = |command: &ProfileCommand| points(command).last().unwrap().1;
     let mut tails: Vec<_> = decision
@@ -447,6 +454,26 @@ fn a_tail_at_the_minimum_is_given_while_it_fits() {
     desk.available[0] = Timeline::from_points([(at(0), amperes(1_000)), (at(50_000), amperes(0))]);
     let decision = desk.ask(0, &[with_tail(0)]);
     assert_eq!(points(&decision.commands[0]), [(0, 80), (300, 0)]);
+}
+
+#[test]
+fn what_the_site_would_not_take_any_more_is_not_repeated_but_made_anew() {
+    let anew = |change: fn(&mut SiteSpec)| {
+        let mut desk = Desk::new(1, 1_000);
+        let targets = [target(0, &[(0, 100), (100, 120), (200, 140)])];
+        desk.send(0, &targets);
+        let mut changed = spec(vec![evse(0)]);
+        change(&mut changed);
+        desk.site = site(changed);
+        desk.ledger.site_changed(&desk.site, at(40));
+        let again = desk.send(40, &targets);
+        assert_eq!(outline(&again), [sent("e0", 2, 1, Cause::Change)]);
+        points(&again[0])
+    };
+    let shorter_lease = anew(|spec| spec.lease = Seconds::from_secs(60));
+    assert_eq!(shorter_lease, [(40, 100), (100, 0)]);
+    let fewer_periods = anew(|spec| spec.stations[0].evses[0].connectors[0].max_profile_periods = 3);
+    assert_eq!(fewer_periods, [(40, 100), (100, 120), (920, 0)]);
 }
 
 #[test]

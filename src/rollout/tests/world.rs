@@ -1,8 +1,8 @@
 //! A small site with stations, gateways, a network and an operator, all of them faulty, in one-second ticks.
 //!
-//! Stations do what charging stations do: follow the last profile that they took for the running session, by a clock that is wrong,
-//! with a car that is slow; fall back to their default when it ends, when they restart, when there is none. The network loses, delays,
-//! reorders. A transmission reaches a station at most once unless the gateway fences; answers may come any number of times.
+//! Stations do what charging stations do: follow the last profile that they took for the running session, in some worlds for any
+//! session, by a clock that is wrong, with a car that is slow; fall back to their default when it ends, when they restart, when there is
+//! none. The network loses, delays, reorders. A transmission reaches a station at most once unless the gateway fences; answers may come any number of times.
 
 use super::build::*;
 use crate::domain::conversion::{Load, Phase, PhasePair, Rate, Wiring};
@@ -10,13 +10,12 @@ use crate::domain::event::Event;
 use crate::domain::ids::{NodeId, SessionId};
 use crate::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use crate::domain::profile::*;
-use crate::domain::session::MeterSample;
 use crate::domain::site::{Connector, Node, Site};
 use crate::domain::timeline::Timeline;
 use crate::rollout::invariants;
 use crate::rollout::may_follow::WrongRule;
 use crate::rollout::{Decision, Ledger, Room, TailWish, Target, Wish, step};
-use crate::units::{DeciAmps, Instant, Seconds, Watts};
+use crate::units::{DeciAmps, Instant, Seconds, WattSeconds, Watts};
 
 /// Xorshift: the same seed makes the same world on any machine.
 pub struct Dice(u64);
@@ -61,10 +60,14 @@ pub struct Faults {
     pub swaps: u64,
     pub breaks: u64,
     pub handbacks: u64,
+    /// Profiles for a car that has left, taken for the next one.
+    pub mistaken: u64,
+    /// Accepted without effect.
+    pub ignored: u64,
 }
 
 impl Faults {
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("lost", self.lost),
             ("late", self.late),
@@ -77,6 +80,8 @@ impl Faults {
             ("swaps", self.swaps),
             ("breaks", self.breaks),
             ("handbacks", self.handbacks),
+            ("mistaken", self.mistaken),
+            ("ignored", self.ignored),
         ]
     }
 
@@ -92,6 +97,8 @@ impl Faults {
         self.swaps += other.swaps;
         self.breaks += other.breaks;
         self.handbacks += other.handbacks;
+        self.mistaken += other.mistaken;
+        self.ignored += other.ignored;
     }
 }
 
@@ -109,6 +116,10 @@ struct Odds {
     swap: i64,
     link_break: i64,
     handback: i64,
+    /// Another appetite of a car.
+    appetite: i64,
+    /// An acceptance without effect, at a station with a meter. Where cars take less than they may, no meter shows it.
+    ignoring: i64,
 }
 
 /// The truth about one EVSE.
@@ -123,6 +134,10 @@ struct Station {
     fence: Revision,
     /// On how many phases its car charges, and whether anyone says so.
     car: (u8, bool),
+    /// Its car takes no more than this, for now.
+    appetite: Rate,
+    /// Its meter counts energy and nothing else.
+    counts_energy_only: bool,
     /// What it allowed in each of the last seconds to a car of so many phases, newest last.
     recent: Vec<(Rate, u8)>,
 }
@@ -209,6 +224,8 @@ pub struct World {
     told: Vec<Told>,
     wrong: Option<WrongRule>,
     fences: bool,
+    /// Stations follow what was meant for a car that has left. Nobody says there what cars are, as the next may be another.
+    takes_any_session: bool,
     link_up: bool,
     available: Vec<Timeline<Capacity>>,
     /// What may be drawn at each place: what is available, or what could no longer be taken back when a cut came.
@@ -242,11 +259,14 @@ impl World {
             amnesia: if dice.happens(300) { 2 } else { 0 },
             cut: dice.roll(0, 10),
             swap: dice.roll(0, 6),
-            link_break: if dice.happens(300) { 5 } else { 0 },
+            link_break: if dice.happens(300) { 8 } else { 0 },
             handback: if dice.happens(300) { 100 } else { 0 },
+            appetite: if dice.happens(500) { 20 } else { 0 },
+            ignoring: if dice.happens(400) { 150 } else { 0 },
         };
         let skew = site.spec().clock_skew.secs();
         let count = site.evses().count();
+        let takes_any_session = dice.happens(300);
         let stations = (0..count)
             .map(|number| {
                 let clock = dice.roll(-skew, skew);
@@ -256,7 +276,9 @@ impl World {
                     running: session_id(number),
                     follows: None,
                     fence: Revision::NONE,
-                    car: random_car(&mut dice),
+                    car: random_car(&mut dice, takes_any_session),
+                    appetite: Rate::new(320),
+                    counts_energy_only: dice.happens(200),
                     recent: Vec::new(),
                 }
             })
@@ -275,6 +297,7 @@ impl World {
             told: Vec::new(),
             wrong,
             fences: dice.happens(500),
+            takes_any_session,
             link_up: true,
             available: Vec::new(),
             excused: Vec::new(),
@@ -289,6 +312,9 @@ impl World {
         };
         if odds.amnesia > 0 {
             world.odds.handback = 0;
+        }
+        if odds.appetite > 0 {
+            world.odds.ignoring = 0;
         }
         world.available = world.random_room();
         world.excused = world
@@ -412,7 +438,7 @@ impl World {
                     (at(self.now + index * self.slot), Rate::new(rate))
                 });
                 let rates = Timeline::from_points(rates.collect::<Vec<_>>());
-                let tail = if self.tails && self.dice.happens(300) {
+                let tail = if self.tails && self.dice.happens(700) {
                     TailWish::Minimum
                 } else {
                     TailWish::Zero
@@ -520,7 +546,10 @@ impl World {
             .find(|number| evse_id(*number) == command.evse)
             .unwrap();
         let refuses = self.dice.happens(self.odds.refusal);
+        let takes_any_session = self.takes_any_session;
+        let ignores = self.site.evse(&command.evse).unwrap().metered && self.dice.happens(self.odds.ignoring);
         let station = &mut self.stations[number];
+        self.faults.mistaken += u64::from(takes_any_session && command.session != station.running);
         let again = station
             .follows
             .as_ref()
@@ -528,12 +557,16 @@ impl World {
         let stale = self.fences && command.revision <= station.fence;
         let answer = if again && self.fences {
             Answer::Accepted
-        } else if refuses || stale || command.session != station.running {
+        } else if refuses || stale || (command.session != station.running && !takes_any_session) {
             self.faults.refused += u64::from(refuses);
             rejected()
         } else {
             station.fence = station.fence.max(command.revision);
-            station.follows = Some((command.revision, command.instruction.clone()));
+            if ignores {
+                self.faults.ignored += 1;
+            } else {
+                station.follows = Some((command.revision, command.instruction.clone()));
+            }
             Answer::Accepted
         };
         // A refused transmission may come a second time through a gateway that fences; then it is taken. Gateways answer a
@@ -579,6 +612,9 @@ impl World {
             if self.dice.happens(self.odds.swap) {
                 self.swap_car(number);
             }
+            if self.dice.happens(self.odds.appetite) {
+                self.stations[number].appetite = Rate::new(self.dice.roll(0, 320));
+            }
         }
         if self.dice.happens(self.odds.cut) {
             self.change_room();
@@ -603,7 +639,7 @@ impl World {
         self.faults.swaps += 1;
         let next = session_id(self.sessions);
         self.sessions += 1;
-        let car = random_car(&mut self.dice);
+        let car = random_car(&mut self.dice, self.takes_any_session);
         let station = &mut self.stations[number];
         let ended = std::mem::replace(&mut station.running, next.clone());
         station.follows = None;
@@ -677,7 +713,8 @@ impl World {
             .told
             .iter()
             .position(|told| matches!(told, Told::Event(Event::SiteDeleted, _)));
-        let before = std::mem::replace(&mut self.ledger, Ledger::new(&self.site));
+        let mut before = std::mem::replace(&mut self.ledger, Ledger::new(&self.site));
+        before.forget_expired(at(self.now));
         self.ledger = match start.map(|index| &self.told[index]) {
             Some(Told::Event(_, at)) => Ledger::unknown(&self.site, *at),
             _ => Ledger::new(&self.site),
@@ -821,24 +858,22 @@ impl World {
                 continue;
             }
             let drawn = self.drawn(number);
-            let sample = MeterSample {
-                power: None,
-                ..drawing(number, self.now, drawn.value())
-            };
+            let mut sample = drawing(number, self.now, drawn.value());
+            if self.stations[number].counts_energy_only {
+                sample.currents = None;
+                sample.session_energy = Some(WattSeconds::from_watt_hours(self.now));
+            }
             self.tell(Told::Event(Event::Metered(vec![sample]), at(self.now)));
             something = true;
         }
         something
     }
 
-    /// The car takes all that it may, and goes on for a while when it may less.
+    /// The car takes all that it may and likes, and goes on for a while when it may less.
     fn drawn(&self, number: usize) -> Rate {
-        self.stations[number]
-            .recent
-            .iter()
-            .map(|(rate, _)| *rate)
-            .max()
-            .unwrap()
+        let station = &self.stations[number];
+        let most = station.recent.iter().map(|(rate, _)| *rate).max().unwrap();
+        most.min(station.appetite)
     }
 
     /// What its car, or the one before that has not quite stopped, loads the supply with.
@@ -899,9 +934,9 @@ pub fn tell_event(ledger: &mut Ledger, event: &Event, at: Instant) {
 }
 
 /// Half of them use three phases, and of three in four it is said how many they use.
-fn random_car(dice: &mut Dice) -> (u8, bool) {
+fn random_car(dice: &mut Dice, takes_any_session: bool) -> (u8, bool) {
     let phases = if dice.happens(500) { 3 } else { dice.roll(1, 2) as u8 };
-    (phases, dice.happens(750))
+    (phases, dice.happens(750) && !takes_any_session)
 }
 
 fn random_site(dice: &mut Dice) -> Site {
