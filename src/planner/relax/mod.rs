@@ -1,9 +1,9 @@
 //! The plan without steps and minimum currents: what could be had at best, and what it would cost.
 //!
 //! Decides by which method a site is searched. Where all cars load the supply alike the problem is a flow and its optimum exact
-//! ([`flow`]). Where they differ, a first-order search comes within a proven part of the optimum ([`phases`]). What neither of the two
-//! can express, and the division of scarce energy at a small mixed site, is a sequence of linear programs ([`programs`]). The answer is
-//! a wish: what becomes of it is decided by [`super::repair`], in integers.
+//! ([`flow`]). Where they differ, or lie between different lines, a first-order search comes within a proven part of the optimum
+//! ([`phases`]). What neither of the two can express, and the division of scarce energy at a small mixed site, is a sequence of linear
+//! programs ([`programs`]). The answer is a wish: what becomes of it is decided by [`super::repair`], in integers.
 
 mod cells;
 mod flow;

@@ -1,20 +1,30 @@
-//! Sites where cars load the supply differently: single-phase beside three-phase, AC beside DC.
+//! Sites where cars load the supply differently: single-phase beside three-phase, AC beside DC, or between two lines.
 //!
 //! Decides how such a site becomes a problem of [`crate::solver::phases`]: loads are rounded down and energy up, so that every plan that
 //! keeps the limits is a plan there, and bounds hold for the plan that comes of it. First the energy, if the greedy plan does not show
 //! that all can be served: then the money that this energy costs at least. How scarce energy is divided within a class is left to
 //! the repair.
+//!
+//! Lines that cars lie between are limited by [`cones`], in the currents of the pairs. Those have no place for a car on one line alone:
+//! where both are below one connection, [`super::programs`] add their magnitudes.
+
+mod conductors;
+mod cones;
+mod limits;
 
 use super::super::problem::Problem;
 use super::{Relaxed, Settled, is_searched};
-use crate::domain::conversion::{PerRate, Phase, Rate};
+use crate::domain::conversion::{PerRate, Rate};
 use crate::domain::plan::{Note, Outcome};
 use crate::solver::phases;
-use crate::units::{MoneyMicros, WattSeconds, Watts};
+use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
+use conductors::Conductors;
 
 /// Units of load for a deciampere or a watt, and of power for a watt: what a unit of rate counts for is a whole number of them.
 const LOAD_PARTS: i64 = 1 << 10;
 const POWER_PARTS: i64 = 10;
+/// More than any site carries, in parts.
+const UNLIMITED: i64 = 1 << 42;
 /// Watt-seconds in a kilowatt-hour.
 const KWH: i128 = 3_600_000;
 /// Value and bound differ by at most so many millionths.
@@ -34,35 +44,41 @@ pub(super) struct Site<'p> {
     searched: Vec<usize>,
     /// With prices and penalties of zero.
     limits: phases::Problem,
+    /// Every feasible plan is a plan for `limits`.
+    is_outer: bool,
 }
 
 impl<'p> Site<'p> {
-    /// `None` where cars lie between two lines, or draw without a profile, or where what lines carry against each other can bind.
+    /// `None` where cars draw without a profile, where some lie between two lines and others on one of them, or where what may flow in
+    /// one line alone can bind.
     pub(super) fn new(problem: &'p Problem<'p>, settled: Settled<'p>) -> Option<Self> {
         let searched: Vec<usize> = (0..problem.session_count())
             .filter(|session| is_searched(problem, *session))
             .collect();
-        let can_be_expressed = searched.iter().all(|session| {
-            let session = problem.session(*session);
-            session.default == Rate::ZERO && session.conversion.delta == [PerRate::NONE; 3]
-        });
-        if !can_be_expressed || problem.unbalance_can_bind() || problem.difference_can_bind() {
+        let has_default = |session: &usize| problem.session(*session).default != Rate::ZERO;
+        if searched.iter().any(has_default) || problem.unbalance_can_bind() {
             return None;
         }
+        let conductors = Conductors::new(searched.iter().map(|session| &problem.session(*session).conversion))?;
+        let carried = settled.carried();
+        let sessions = searched.iter().map(|session| session_of(problem, *session, conductors));
         let limits = phases::Problem {
             lengths: (0..problem.slots).map(|slot| problem.seconds(slot).secs()).collect(),
             prices: vec![0; problem.slots],
-            parents: parents(problem),
-            limits: limits(&settled),
-            sessions: searched.iter().map(|session| session_of(problem, *session)).collect(),
+            parents: limits::parents(problem),
+            limits: limits::of(problem, conductors, &carried),
+            sessions: sessions.collect(),
             demand_charge: None,
-            cones: Vec::new(),
+            cones: cones::of(problem, conductors, &carried),
         };
+        // Beside currents between lines that are there already, cones are cut short by all of their length.
+        let is_outer = conductors == Conductors::Lines || carried.iter().all(|load| load.delta == [DeciAmps::ZERO; 3]);
         Some(Self {
             problem,
             settled,
             searched,
             limits,
+            is_outer,
         })
     }
 
@@ -114,7 +130,7 @@ impl<'p> Site<'p> {
                 .map(|_| Watts::from_watts((outcome.value.peak + POWER_PARTS - 1).div_euclid(POWER_PARTS))),
             delivered: Some(WattSeconds::from_watt_seconds(whole(most)) + self.settled.energy()),
             cost: Some(money.micros(outcome.bound) + self.settled.cost()),
-            proven: self.settled.is_without_alternative(),
+            proven: self.is_outer && self.settled.is_without_alternative(),
             iterations: spent + outcome.iterations as u32,
             outcome: if is_complete {
                 Outcome::Optimal
@@ -234,59 +250,8 @@ fn whole(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// Watched nodes of the problem below a root of their own.
-fn parents(problem: &Problem) -> Vec<Option<usize>> {
-    let below =
-        (0..problem.watched_count()).map(|node| Some(problem.watched_parent(node).map_or(0, |parent| parent + 1)));
-    std::iter::once(None).chain(below).collect()
-}
-
-fn limits(settled: &Settled) -> Vec<phases::Limit> {
-    let problem = settled.problem;
-    let carried = settled.carried();
-    let mut limits = Vec::new();
-    for node in 0..problem.watched_count() {
-        let mut add = |kind: usize, left: &dyn Fn(usize) -> Option<i64>| {
-            // Where one line is overloaded, no car below may charge, whichever lines it loads.
-            let left = |slot| {
-                if problem.is_overloaded(node, slot) {
-                    Some(0)
-                } else {
-                    left(slot)
-                }
-            };
-            let by_slot: Vec<Option<i64>> = (0..problem.slots).map(left).collect();
-            if by_slot.iter().any(Option::is_some) {
-                let parts =
-                    |left: Option<i64>| left.map_or(UNLIMITED, |left| left.saturating_mul(LOAD_PARTS).min(UNLIMITED));
-                limits.push(phases::Limit {
-                    node: node + 1,
-                    kind,
-                    by_slot: by_slot.into_iter().map(parts).collect(),
-                });
-            }
-        };
-        let at = |slot: usize| (problem.capacity(node, slot), &carried[node * problem.slots + slot]);
-        for phase in Phase::ALL.map(Phase::index) {
-            add(phase, &|slot| {
-                let (capacity, carried) = at(slot);
-                capacity.line[phase].map(|limit| (limit - carried.line_currents()[phase]).deciamps())
-            });
-        }
-        add(phases::TOTAL, &|slot| {
-            let (capacity, carried) = at(slot);
-            capacity.total.map(|limit| (limit - carried.total).watts())
-        });
-    }
-    limits
-}
-
-/// More than any site carries, in parts.
-const UNLIMITED: i64 = 1 << 42;
-
-fn session_of(problem: &Problem, index: usize) -> phases::Session {
+fn session_of(problem: &Problem, index: usize, conductors: Conductors) -> phases::Session {
     let session = problem.session(index);
-    let parts = |load: PerRate| whole(load.amount_of(i128::from(LOAD_PARTS)));
     let power = session.power.amount_of(i128::from(POWER_PARTS));
     let wanted = session
         .power
@@ -298,9 +263,17 @@ fn session_of(problem: &Problem, index: usize) -> phases::Session {
         end_slot: session.end_slot,
         most: session.choice.floor(session.choice.maximum).value(),
         wanted: whole(wanted),
-        line: session.conversion.star.map(parts),
+        line: conductors.loads(&session.conversion),
         total: parts(session.conversion.total),
         power: whole(power),
         penalty: 0,
     }
 }
+
+/// What a unit of rate counts for, rounded down.
+fn parts(load: PerRate) -> i64 {
+    whole(load.amount_of(i128::from(LOAD_PARTS)))
+}
+
+#[cfg(test)]
+mod tests;
