@@ -293,10 +293,14 @@ mod tests {
             for limit in problem.cones.iter_mut().flat_map(|cone| &mut cone.by_slot) {
                 *limit *= 1 << 10;
             }
+            // Money fills the integers.
+            for session in &mut problem.sessions {
+                (session.power, session.penalty) = (session.power << 17, session.penalty << 17);
+            }
             let layout = Layout::new(&problem);
             let optimum = conic_optimum(&problem);
             let mut numbers = Numbers::new(seed);
-            for wild in [1.0, 1e2, 1e4, 1e8, 1e16, 1e30, f32::INFINITY, f32::NAN] {
+            for wild in [1.0, 1e2, 1e4, 1e5, 1e6, 1e7, 1e8, 1e30, f32::INFINITY, f32::NAN] {
                 let drawn = |_: &i64| wild * numbers.between(-100, 101) as f32 / 100.0;
                 let multipliers: Vec<f32> = layout.rows.capacity.iter().map(drawn).collect();
                 let bound = Multipliers::from_search(&layout, &multipliers).bound(&layout, Objective::All);

@@ -142,3 +142,89 @@ pub(super) fn clear_beyond_cones(draft: &mut Draft) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fit::fit;
+    use super::super::problem::{Problem, Session};
+    use super::*;
+
+    /// A car on each of two conductors at each of two nodes below the root, and cones at these nodes.
+    fn problem(product: i64) -> Problem {
+        let car = |node: usize, conductor: usize| {
+            let mut line = [0; 3];
+            line[conductor] = 1;
+            Session {
+                node,
+                first_slot: 0,
+                end_slot: 1,
+                most: 1_000_000,
+                wanted: 1_000_000,
+                line,
+                total: 0,
+                uneven: [0; 3],
+                power: 1,
+                penalty: 1,
+            }
+        };
+        let cone = |node: usize| Cone {
+            node,
+            squares: [1, 1, 0],
+            products: [product, 0, 0],
+            scale: 1,
+            by_slot: vec![300_000],
+        };
+        Problem {
+            lengths: vec![1],
+            prices: vec![1],
+            parents: vec![None, Some(0), Some(0)],
+            sessions: vec![car(1, 0), car(1, 1), car(2, 0), car(2, 1)],
+            cones: vec![cone(1), cone(2)],
+            ..Problem::default()
+        }
+    }
+
+    /// Amounts by session.
+    fn fitted(problem: &Problem, proposed: [i64; 4]) -> Vec<i64> {
+        let layout = Layout::new(problem);
+        let mut proposal = vec![0.0; layout.cell_count];
+        for cells in &layout.cells {
+            proposal[cells.offset] = (proposed[cells.session] as f64 / layout.scale.amount) as f32;
+        }
+        let mut draft = Draft::new(&layout);
+        fit(&mut draft, &proposal);
+        let plan = draft.plan();
+        (0..4).map(|session| plan.of(session)[0]).collect()
+    }
+
+    #[track_caller]
+    fn assert_near(found: &[i64], expected: [i64; 4]) {
+        let is_near = |(found, expected): (&i64, i64)| (found - expected).abs() <= 5;
+        assert!(found.iter().zip(expected).all(is_near), "{found:?} is not {expected:?}");
+    }
+
+    #[test]
+    fn what_pulls_against_each_other_shrinks_alike_and_nothing_else_does() {
+        // 320 and 200 thousand make 280 thousand against each other, and so make 640 and 400 twice as much.
+        let proposed = [640_000, 400_000, 320_000, 200_000];
+        let shrunk = |amount: i64| amount * 300 / 560;
+        assert_near(
+            &fitted(&problem(-1), proposed),
+            [shrunk(640_000), shrunk(400_000), 320_000, 200_000],
+        );
+    }
+
+    #[test]
+    fn where_loads_pull_together_a_cone_shrinks_only_what_is_below_it() {
+        // The cone above both is wide enough.
+        let mut problem = problem(1);
+        problem.cones.push(Cone {
+            node: 0,
+            by_slot: vec![1_000_000],
+            ..problem.cones[0].clone()
+        });
+        // 300 and 500 thousand make 700; 150 and 150 make 260.
+        let found = fitted(&problem, [300_000, 500_000, 150_000, 150_000]);
+        assert_near(&found, [300_000 * 3 / 7, 500_000 * 3 / 7, 150_000, 150_000]);
+    }
+}

@@ -143,6 +143,7 @@ impl<'a> Layout<'a> {
                 limiting[session.node],
                 session.line,
                 session.total,
+                session.uneven,
                 session.power,
                 session.penalty,
             )
@@ -155,14 +156,13 @@ impl<'a> Layout<'a> {
             let session = &problem.sessions[index];
             if last != Some(key(session)) {
                 last = Some(key(session));
-                let [first, second, third] = session.line;
-                let in_peak = if problem.demand_charge.is_some() {
-                    session.power
-                } else {
-                    0
+                let coefficient = |kind: usize| match kind {
+                    PEAK if problem.demand_charge.is_some() => session.power,
+                    PEAK | CONE => 0,
+                    kind => session.coefficient(kind),
                 };
                 self.groups.push(Group {
-                    coefficients: [first, second, third, session.total, in_peak, 0],
+                    coefficients: std::array::from_fn(coefficient),
                     power: session.power,
                     penalty: session.penalty,
                     first_slot: session.first_slot / LANES * LANES,

@@ -292,6 +292,7 @@ mod tests {
             wanted: 100,
             line: [1, 0, 0],
             total: 0,
+            uneven: [0; 3],
             power: 1,
             penalty: 1,
         };
@@ -360,6 +361,7 @@ mod tests {
                 wanted: 100,
                 line,
                 total: 0,
+                uneven: [0; 3],
                 power: 1,
                 penalty: 1,
             }

@@ -1,4 +1,4 @@
-//! The tree of the watched nodes, and their limits on one conductor or on total power.
+//! The tree of the watched nodes, and their limits on one conductor, on total power, or on what may flow in one line alone.
 
 use super::super::super::problem::Problem;
 use super::conductors::Conductors;
@@ -50,6 +50,16 @@ pub(super) fn of(problem: &Problem, conductors: Conductors, carried: &[Load]) ->
             let (capacity, carried) = at(slot);
             capacity.total.map(|limit| (limit - carried.total).watts())
         });
+        for line in Phase::ALL
+            .map(Phase::index)
+            .into_iter()
+            .filter(|_| problem.unbalance_can_bind())
+        {
+            add(phases::UNEVEN + line, &|slot| {
+                let (capacity, carried) = at(slot);
+                Some((capacity.unbalance?[line] - carried.uneven[line]).deciamps())
+            });
+        }
     }
     limits
 }

@@ -49,14 +49,13 @@ pub(super) struct Site<'p> {
 }
 
 impl<'p> Site<'p> {
-    /// `None` where cars draw without a profile, where some lie between two lines and others on one of them, or where what may flow in
-    /// one line alone can bind.
+    /// `None` where cars draw without a profile, or where some lie between two lines and others on one of them.
     pub(super) fn new(problem: &'p Problem<'p>, settled: Settled<'p>) -> Option<Self> {
         let searched: Vec<usize> = (0..problem.session_count())
             .filter(|session| is_searched(problem, *session))
             .collect();
         let has_default = |session: &usize| problem.session(*session).default != Rate::ZERO;
-        if searched.iter().any(has_default) || problem.unbalance_can_bind() {
+        if searched.iter().any(has_default) {
             return None;
         }
         let conductors = Conductors::new(searched.iter().map(|session| &problem.session(*session).conversion))?;
@@ -265,6 +264,12 @@ fn session_of(problem: &Problem, index: usize, conductors: Conductors) -> phases
         wanted: whole(wanted),
         line: conductors.loads(&session.conversion),
         total: parts(session.conversion.total),
+        // Cars that differ in nothing that can bind are searched as one kind.
+        uneven: if problem.unbalance_can_bind() {
+            session.conversion.uneven.map(parts)
+        } else {
+            [0; 3]
+        },
         power: whole(power),
         penalty: 0,
     }

@@ -105,6 +105,39 @@ fn a_balanced_load_turns_with_balanced_pairs() {
     assert_just_above(most_ampere_hours(&snapshot), 3.0 * 32.0 + 8.0 * 3.0_f64.sqrt());
 }
 
+fn unbalance(amperes: i64) -> Capacity {
+    Capacity {
+        unbalance: Some([DeciAmps::from_deciamps(amperes * 10); 3]),
+        ..Capacity::UNLIMITED
+    }
+}
+
+#[test]
+fn what_may_flow_alone_leaves_room_for_what_is_balanced() {
+    let mut snapshot = site(vec![unbalance(20)]);
+    for phase in [Phase::L1, Phase::L1, Phase::L2] {
+        car(&mut snapshot, Wiring::Star(vec![phase]), 100);
+    }
+    assert_just_above(most_ampere_hours(&snapshot), 20.0 + 20.0);
+    let three = car(&mut snapshot, Wiring::Star(Phase::ALL.to_vec()), 100);
+    // As long as it may use one phase, it has what the others on L1 and L2 leave, and gives three times as much for it.
+    snapshot.sessions[three].power = snapshot.sessions[three].conversion.nominal_power(Some(3));
+    assert_just_above(most_ampere_hours(&snapshot), 3.0 * 20.0);
+    snapshot.sessions[three].conversion = snapshot.sessions[three].conversion.clone().for_car(Some(3));
+    assert_just_above(most_ampere_hours(&snapshot), 20.0 + 20.0 + 3.0 * 32.0);
+}
+
+#[test]
+fn cars_between_lines_add_up_where_they_meet() {
+    let mut snapshot = site(vec![unbalance(20)]);
+    car(&mut snapshot, between(0), 40);
+    car(&mut snapshot, between(1), 40);
+    assert_just_above(most_ampere_hours(&snapshot), 20.0);
+    car(&mut snapshot, between(2), 40);
+    // Each pair has half of what each line may carry alone.
+    assert_just_above(most_ampere_hours(&snapshot), 30.0);
+}
+
 #[test]
 fn what_has_no_current_in_common_is_left_to_others() {
     let mut snapshot = site(vec![amperes(20)]);
@@ -125,27 +158,53 @@ fn beside_currents_that_stay_nothing_is_proven() {
     assert_eq!(relaxed.rates.len(), 2);
 }
 
-/// Cars between two lines at a grid connection with one panel, and with them loads on all three lines.
+#[derive(Clone, Copy, Debug)]
+enum Wire {
+    Pair(usize),
+    Line(usize),
+    /// On all three lines; whether the car is said to use them all.
+    Three(bool),
+}
+
+const BETWEEN_LINES: &[Wire] = &[
+    Wire::Pair(0),
+    Wire::Pair(1),
+    Wire::Pair(2),
+    Wire::Three(true),
+    Wire::Three(false),
+];
+const PAIRS: &[Wire] = &[Wire::Pair(0), Wire::Pair(1), Wire::Pair(2)];
+const ON_LINES: &[Wire] = &[
+    Wire::Line(0),
+    Wire::Line(1),
+    Wire::Line(2),
+    Wire::Three(true),
+    Wire::Three(false),
+];
+
+/// Limits in A: of lines, of differences, of what may flow alone.
+type Limits = (Option<i64>, Option<i64>, Option<i64>);
+
+/// Cars at a grid connection with one panel.
 #[derive(Clone, Debug)]
 struct Small {
     slots: usize,
-    /// Of the connection and the panel: of lines, of differences, both in A.
-    limits: [(Option<i64>, Option<i64>); 2],
-    /// Pair or balanced, node, ampere-hours.
-    cars: Vec<(usize, usize, i64)>,
+    /// Of the connection and the panel.
+    limits: [Limits; 2],
+    /// Node, ampere-hours on each phase.
+    cars: Vec<(Wire, usize, i64)>,
     prices: Vec<i64>,
 }
 
-const BALANCED: usize = 3;
-
-fn small(most_wiring: usize) -> impl Strategy<Value = Small> {
+fn small(wires: &'static [Wire]) -> impl Strategy<Value = Small> {
     let limits = || {
         (
             prop::option::weighted(0.8, 5..60_i64),
             prop::option::weighted(0.5, 5..120_i64),
+            prop::option::weighted(0.3, 5..80_i64),
         )
     };
-    let cars = prop::collection::vec((0..=most_wiring, 0..2_usize, 1..80_i64), 1..8);
+    let cars = prop::collection::vec((prop::sample::select(wires), 0..2_usize, 1..80_i64), 1..8);
     let prices = prop::collection::vec(20_000..300_000_i64, 4);
     (1..=4_usize, [limits(), limits()], cars, prices).prop_map(|(slots, limits, cars, prices)| Small {
         slots,
@@ -157,21 +216,24 @@ fn small(most_wiring: usize) -> impl Strategy<Value = Small> {
 
 impl Small {
     fn snapshot(&self) -> Snapshot {
-        let [connection, panel] = self.limits.map(|(line, against)| Capacity {
+        let [connection, panel] = self.limits.map(|(line, against, alone)| Capacity {
             line: line.map_or(Capacity::UNLIMITED, amperes).line,
-            ..against.map_or(Capacity::UNLIMITED, difference)
+            total: None,
+            difference: against.map_or(Capacity::UNLIMITED, difference).difference,
+            unbalance: alone.map_or(Capacity::UNLIMITED, unbalance).unbalance,
         });
         let mut snapshot = site(vec![connection; self.slots]);
         let panel = add_panel(&mut snapshot, panel);
-        for (wiring, node, need) in &self.cars {
-            let wiring = match *wiring {
-                BALANCED => Wiring::Star(Phase::ALL.to_vec()),
-                pair => between(pair),
+        for (wire, node, need) in &self.cars {
+            let (wiring, phases) = match *wire {
+                Wire::Pair(pair) => (between(pair), Some(1)),
+                Wire::Line(line) => (Wiring::Star(vec![Phase::ALL[line]]), Some(1)),
+                Wire::Three(is_said) => (Wiring::Star(Phase::ALL.to_vec()), is_said.then_some(3)),
             };
             let car = car(&mut snapshot, wiring.clone(), *need);
             let session = &mut snapshot.sessions[car];
             session.node = node * panel;
-            session.conversion = Conversion::new(&wiring, Volts::from_volts(230)).for_car(Some(3));
+            session.conversion = Conversion::new(&wiring, Volts::from_volts(230)).for_car(phases);
             session.choice.minimum = Rate::new(1);
             session.choice.steps = Steps::Multiple(Rate::new(1));
         }
@@ -200,36 +262,63 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn no_plan_between_lines_beats_what_is_proven(small in small(BALANCED), seed in any::<u64>()) {
-        let snapshot = small.snapshot();
-        let problem = Problem::new(&snapshot);
-        let Some(relaxed) = relaxed(&problem) else { return Ok(()) };
-        prop_assert!(relaxed.proven);
-        let mut drafts = vec![greedy::fill(&problem), searched(&problem)];
-        drafts.extend((0..8).map(|turn| filled(&problem, seed.wrapping_add(turn))));
-        for draft in drafts {
-            let most = relaxed.delivered.unwrap_or_default();
-            prop_assert!(served(&draft) <= most, "{} of {most}", served(&draft));
-            let serves_all = (0..problem.session_count()).all(|session| draft.missing(session) == WattSeconds::ZERO);
-            let cost = MoneyMicros::from_micros(whole(draft.spent() / KWH));
-            if serves_all {
-                prop_assert!(cost >= relaxed.cost.unwrap_or_default());
-            }
-        }
+    fn no_plan_between_lines_beats_what_is_proven(small in small(BETWEEN_LINES), seed in any::<u64>()) {
+        assert_proven(&small.snapshot(), seed)?;
     }
 
     #[test]
-    fn cones_allow_what_chords_do_and_little_more(small in small(2)) {
-        let snapshot = small.snapshot();
-        let problem = Problem::new(&snapshot);
-        let Some(cones) = relaxed(&problem) else { return Ok(()) };
-        let chords = programs::relax(&problem, &greedy::fill(&problem), ENOUGH);
-        let asked: WattSeconds = (0..problem.session_count()).map(|session| problem.wanted(session)).sum();
-        let [asked, cones, chords] =
-            [asked, cones.delivered.unwrap_or_default(), chords.delivered.unwrap_or_default()].map(ampere_hours);
-        prop_assert!(cones >= chords - 0.01, "{cones} and {chords}");
-        prop_assert!(cones <= chords * CHORD_LOSS + 0.002 * asked, "{cones} and {chords} of {asked}");
+    fn no_plan_on_lines_beats_what_is_proven(small in small(ON_LINES), seed in any::<u64>()) {
+        assert_proven(&small.snapshot(), seed)?;
     }
+
+    #[test]
+    fn cones_allow_what_chords_do_and_little_more(small in small(PAIRS)) {
+        assert_near_programs(&small.snapshot(), CHORD_LOSS)?;
+    }
+
+    #[test]
+    fn on_lines_nothing_is_allowed_that_programs_do_not(small in small(ON_LINES)) {
+        assert_near_programs(&small.snapshot(), 1.0)?;
+    }
+}
+
+fn assert_proven(snapshot: &Snapshot, seed: u64) -> Result<(), TestCaseError> {
+    let problem = Problem::new(snapshot);
+    let Some(relaxed) = relaxed(&problem) else {
+        return Ok(());
+    };
+    prop_assert!(relaxed.proven);
+    let mut drafts = vec![greedy::fill(&problem), searched(&problem)];
+    drafts.extend((0..8).map(|turn| filled(&problem, seed.wrapping_add(turn))));
+    for draft in drafts {
+        let most = relaxed.delivered.unwrap_or_default();
+        prop_assert!(served(&draft) <= most, "{} of {most}", served(&draft));
+        let serves_all = (0..problem.session_count()).all(|session| draft.missing(session) == WattSeconds::ZERO);
+        let cost = MoneyMicros::from_micros(whole(draft.spent() / KWH));
+        if serves_all {
+            prop_assert!(cost >= relaxed.cost.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// The most energy is that of the linear programs, or up to so many times more.
+fn assert_near_programs(snapshot: &Snapshot, times: f64) -> Result<(), TestCaseError> {
+    let problem = Problem::new(snapshot);
+    let Some(relaxed) = relaxed(&problem) else {
+        return Ok(());
+    };
+    let programs = programs::relax(&problem, &greedy::fill(&problem), ENOUGH);
+    let asked: WattSeconds = (0..problem.session_count())
+        .map(|session| problem.wanted(session))
+        .sum();
+    let [found, programs] = [relaxed, programs].map(|relaxed| ampere_hours(relaxed.delivered.unwrap_or_default()));
+    prop_assert!(found >= programs - 0.01, "{found} and {programs}");
+    prop_assert!(
+        found <= programs * times + 0.002 * ampere_hours(asked),
+        "{found} and {programs}"
+    );
+    Ok(())
 }
 
 /// What the planner makes of it.
