@@ -21,14 +21,16 @@ use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
 use conductors::Conductors;
 
 /// Units of load for a deciampere or a watt, and of power for a watt: what a unit of rate counts for is a whole number of them.
-const LOAD_PARTS: i64 = 1 << 10;
+const LOAD_PARTS: i64 = 1 << 16;
 const POWER_PARTS: i64 = 10;
 /// More than any site carries, in parts.
-const UNLIMITED: i64 = 1 << 42;
+const UNLIMITED: i64 = 1 << 46;
 /// Watt-seconds in a kilowatt-hour.
 const KWH: i128 = 3_600_000;
 /// Value and bound differ by at most so many millionths.
 const GAP_MILLIONTHS: u32 = 1_000;
+/// While energy is searched for, a unit of it counts for so much, that prices for a part of load are fine enough.
+const WORTH: i64 = 1 << 10;
 /// Earlier classes count so many times as much as the next, while their energy is searched for.
 const CLASS_WEIGHT: i64 = 8;
 /// Weights do not grow beyond this.
@@ -94,33 +96,25 @@ impl<'p> Site<'p> {
             .all(|session| missing(session) == WattSeconds::ZERO)
     }
 
+    /// Whether all count alike while energy is searched for, so that what is proven of all energy is tight.
+    pub(super) fn has_one_class(&self) -> bool {
+        self.weights().min() == self.weights().max()
+    }
+
     /// At most `iterations` of the search, over both stages.
     pub(super) fn relax(&self, iterations: u32) -> Relaxed {
-        let mut spent = 0;
-        let wanted: Vec<i64> = self.limits.sessions.iter().map(|session| session.wanted).collect();
-        let (served, unserved_bound) = if self.is_ample() {
-            (wanted.clone(), 0)
-        } else {
-            let outcome = self.most_energy(iterations);
-            spent = outcome.iterations as u32;
-            let served = (0..wanted.len())
-                .map(|session| outcome.plan.of(session).iter().sum())
-                .collect();
-            // What is missing counts at most by the largest weight, so at least so much is missing.
-            let largest = self.weights().max().unwrap_or(1);
-            (served, outcome.unserved_bound.div_euclid(i128::from(largest)))
-        };
-        let money = Money::new(self, served);
-        let outcome = self.solve(&money.problem, iterations - spent);
+        let energy = self.most_energy(iterations / 2);
         let asked: i128 = self
             .limits
             .sessions
             .iter()
             .map(|session| i128::from(session.power) * i128::from(session.wanted))
             .sum();
-        let most = (asked - unserved_bound).div_euclid(i128::from(POWER_PARTS));
-        let gap = outcome.value.total() - outcome.bound;
-        let is_complete = gap * 1_000_000 <= outcome.value.total().abs() * i128::from(GAP_MILLIONTHS);
+        let most = (asked - energy.unserved_bound).div_euclid(i128::from(POWER_PARTS));
+        let money = Money::new(self, energy.served);
+        let outcome = self.solve(&money.problem, iterations - energy.iterations);
+        let stages = [("energy", energy.is_close), ("money", is_close(&outcome))];
+        let unfinished = stages.into_iter().find(|(_, is_close)| !is_close);
         let charge = &money.problem.demand_charge;
         Relaxed {
             rates: self.rates(&outcome.plan),
@@ -130,14 +124,13 @@ impl<'p> Site<'p> {
             delivered: Some(WattSeconds::from_watt_seconds(whole(most)) + self.settled.energy()),
             cost: Some(money.micros(outcome.bound) + self.settled.cost()),
             proven: self.is_outer && self.settled.is_without_alternative(),
-            iterations: spent + outcome.iterations as u32,
-            outcome: if is_complete {
-                Outcome::Optimal
-            } else {
-                Outcome::BudgetSpent
+            iterations: energy.iterations + outcome.iterations as u32,
+            outcome: match unfinished {
+                None => Outcome::Optimal,
+                Some(_) => Outcome::BudgetSpent,
             },
-            stopped: (!is_complete).then(|| Note::SearchStopped {
-                stage: "money".to_owned(),
+            stopped: unfinished.map(|(stage, _)| Note::SearchStopped {
+                stage: stage.to_owned(),
                 reason: "the budget of iterations is spent".to_owned(),
             }),
         }
@@ -151,13 +144,32 @@ impl<'p> Site<'p> {
         phases::solve(problem, None, budget)
     }
 
-    /// The most energy, promises before classes and earlier classes before later ones.
-    fn most_energy(&self, iterations: u32) -> phases::Outcome {
+    /// The most energy, earlier classes before later ones.
+    fn most_energy(&self, iterations: u32) -> Energy {
+        let wanted = self.limits.sessions.iter().map(|session| session.wanted);
+        if self.is_ample() {
+            return Energy {
+                served: wanted.collect(),
+                unserved_bound: 0,
+                is_close: true,
+                iterations: 0,
+            };
+        }
         let mut problem = self.limits.clone();
         for (session, weight) in problem.sessions.iter_mut().zip(self.weights()) {
-            session.penalty = weight * session.power;
+            session.penalty = WORTH * weight * session.power;
         }
-        self.solve(&problem, iterations / 2)
+        let outcome = self.solve(&problem, iterations);
+        // What is missing counts at most by the largest weight, so at least so much is missing.
+        let largest = self.weights().max().unwrap_or(1);
+        Energy {
+            served: (0..wanted.len())
+                .map(|session| outcome.plan.of(session).iter().sum())
+                .collect(),
+            unserved_bound: outcome.unserved_bound.div_euclid(i128::from(WORTH * largest)),
+            is_close: is_close(&outcome),
+            iterations: outcome.iterations as u32,
+        }
     }
 
     /// What a unit of energy of each searched session counts for while energy is searched for: one in the last class.
@@ -181,6 +193,22 @@ impl<'p> Site<'p> {
         }
         rates
     }
+}
+
+/// What the first stage found.
+struct Energy {
+    /// By searched session, as the problem counts amounts.
+    served: Vec<i64>,
+    /// In every plan at least so much is missing, in parts of power.
+    unserved_bound: i128,
+    is_close: bool,
+    iterations: u32,
+}
+
+/// Whether value and bound differ by no more than is allowed.
+fn is_close(outcome: &phases::Outcome) -> bool {
+    let gap = outcome.value.total() - outcome.bound;
+    gap * 1_000_000 <= outcome.value.total().abs() * i128::from(GAP_MILLIONTHS)
 }
 
 /// The problem of what the energy costs at least.

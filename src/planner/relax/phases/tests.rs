@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::conversion::{Conversion, Phase, PhasePair, Wiring};
 use crate::domain::limits::Capacity;
 use crate::domain::plan::Budget;
+use crate::domain::session::Tier;
 use crate::domain::site::Steps;
 use crate::domain::snapshot::Snapshot;
 use crate::units::{MicrosPerKwh, Volts};
@@ -150,8 +151,10 @@ fn what_has_no_current_in_common_is_left_to_others() {
 #[test]
 fn beside_currents_that_stay_nothing_is_proven() {
     let mut snapshot = site(vec![amperes(40)]);
+    // Its EVSE draws by itself, and it has what it needs.
     let fixed = car(&mut snapshot, between(0), 20);
-    snapshot.sessions[fixed].interruptible = false;
+    snapshot.sessions[fixed].tier = Tier::SPARE;
+    snapshot.sessions[fixed].default = Rate::new(60);
     car(&mut snapshot, between(1), 100);
     let relaxed = relaxed(&Problem::new(&snapshot)).expect("the site can be expressed");
     assert!(!relaxed.proven);
