@@ -2,6 +2,8 @@
 
 #[path = "../tests/support/instances/mod.rs"]
 mod instances;
+#[path = "../tests/support/line_to_line.rs"]
+mod line_to_line;
 #[path = "../tests/support/snapshot_form.rs"]
 mod snapshot_form;
 
@@ -44,6 +46,20 @@ fn by_size(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn between_lines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("plan/between_lines");
+    group.sample_size(10);
+    for sessions in [50, 200, 1_000] {
+        for (name, supply) in [("ample", Supply::Normal), ("scarce", Supply::Scarce)] {
+            let snapshot = line_to_line::day(sessions, supply, 2, false);
+            group.bench_with_input(BenchmarkId::new(name, sessions), &snapshot, |bench, snapshot| {
+                bench.iter(|| planner::plan(black_box(snapshot), ENOUGH));
+            });
+        }
+    }
+    group.finish();
+}
+
 fn carried(criterion: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bench/ev_100x96.json");
     let snapshot = snapshot(&reader::read(path), Detail::Continuous, true);
@@ -52,5 +68,5 @@ fn carried(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, by_size, carried);
+criterion_group!(benches, by_size, between_lines, carried);
 criterion_main!(benches);

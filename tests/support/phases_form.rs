@@ -30,6 +30,7 @@ impl PhasesForm {
                 wanted: session.energy,
                 line,
                 total: i64::from(instance.unit == Unit::Watt),
+                uneven: [0; 3],
                 power,
                 penalty: instance.penalty * price_times * power,
             }

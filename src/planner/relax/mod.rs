@@ -1,9 +1,10 @@
 //! The plan without steps and minimum currents: what could be had at best, and what it would cost.
 //!
 //! Decides by which method a site is searched. Where all cars load the supply alike the problem is a flow and its optimum exact
-//! ([`flow`]). Where they differ, a first-order search comes within a proven part of the optimum ([`phases`]). What neither of the two
-//! can express, and the division of scarce energy at a small mixed site, is a sequence of linear programs ([`programs`]). The answer is
-//! a wish: what becomes of it is decided by [`super::repair`], in integers.
+//! ([`flow`]). Where they differ, or lie between different lines, a first-order search comes within a proven part of the optimum
+//! ([`phases`]). What neither of the two can express, and the division of scarce energy at a small mixed site, is a sequence of linear
+//! programs ([`programs`]); what they estimate, the search proves where it can. The answer is a wish: what becomes of it is decided by
+//! [`super::repair`], in integers.
 
 mod cells;
 mod flow;
@@ -46,11 +47,30 @@ pub(super) fn relax(problem: &Problem, greedy: &Draft, iterations: u32) -> Relax
     }
     match phases::Site::new(problem, settled) {
         Some(site) if site.is_ample() || site.cells() > MOST_CELLS_OF_PROGRAMS => site.relax(iterations),
+        Some(site) if site.has_one_class() => {
+            programs::relax(problem, greedy, iterations).bounded_by(&site, iterations)
+        }
         _ => programs::relax(problem, greedy, iterations),
     }
 }
 
 impl Relaxed {
+    /// The same wish, with what the first-order search proves where programs only estimate, if the rest of the `iterations` is enough.
+    fn bounded_by(self, site: &phases::Site, iterations: u32) -> Self {
+        let bounds = site.relax(iterations.saturating_sub(self.iterations));
+        let iterations = self.iterations + bounds.iterations;
+        if bounds.stopped.is_some() {
+            return Self { iterations, ..self };
+        }
+        Self {
+            delivered: bounds.delivered,
+            cost: bounds.cost,
+            proven: bounds.proven,
+            iterations,
+            ..self
+        }
+    }
+
     fn without_search(settled: &Settled) -> Self {
         Self {
             rates: Vec::new(),

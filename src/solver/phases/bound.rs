@@ -222,7 +222,8 @@ fn fraction_bits(layout: &Layout) -> u32 {
         .iter()
         .map(|range| range.end() / range.start())
         .fold(1, i64::max);
-    let crossed = (layout.rows.depth * ROW_KINDS + layout.problem.cones.len() * TOTAL * CONE_PRICES as usize) as i64;
+    let cones = layout.groups.iter().map(|group| group.cones.len()).fold(0, usize::max);
+    let crossed = (layout.rows.depth * ROW_KINDS + cones * TOTAL * CONE_PRICES as usize) as i64;
     PRICE_BITS
         .saturating_sub(bits(largest_price(layout)) + bits(spread) + bits(crossed))
         .min(FRACTION_BITS)
@@ -230,7 +231,7 @@ fn fraction_bits(layout: &Layout) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Numbers, Shape, linear_optimum, random};
+    use super::super::testing::{Numbers, Shape, conic_optimum, linear_optimum, random, random_between_lines};
     use super::*;
 
     #[test]
@@ -279,6 +280,35 @@ mod tests {
         for wild in [f64::INFINITY, f64::NAN, -1e300, 1e300] {
             let bound = Multipliers::from_money(&layout, |_| wild).bound(&layout, Objective::All);
             assert!(bound as f64 <= optimum + 1e-6 * optimum.abs() + 10.0);
+        }
+    }
+    #[test]
+    fn wild_multipliers_of_cones_are_kept_in_range() {
+        for seed in 0..20 {
+            let mut problem = random_between_lines(seed);
+            // Loads are counted in parts of a rate.
+            for load in problem.sessions.iter_mut().flat_map(|session| &mut session.line) {
+                *load *= 1 << 10;
+            }
+            for limit in problem.cones.iter_mut().flat_map(|cone| &mut cone.by_slot) {
+                *limit *= 1 << 10;
+            }
+            // Money fills the integers.
+            for session in &mut problem.sessions {
+                (session.power, session.penalty) = (session.power << 17, session.penalty << 17);
+            }
+            let layout = Layout::new(&problem);
+            let optimum = conic_optimum(&problem);
+            let mut numbers = Numbers::new(seed);
+            for wild in [1.0, 1e2, 1e4, 1e5, 1e6, 1e7, 1e8, 1e30, f32::INFINITY, f32::NAN] {
+                let drawn = |_: &i64| wild * numbers.between(-100, 101) as f32 / 100.0;
+                let multipliers: Vec<f32> = layout.rows.capacity.iter().map(drawn).collect();
+                let bound = Multipliers::from_search(&layout, &multipliers).bound(&layout, Objective::All);
+                assert!(
+                    bound as f64 <= optimum + 1e-6 * optimum.abs() + 1_000.0,
+                    "seed {seed}, {wild}: {bound}, optimum {optimum}"
+                );
+            }
         }
     }
 }

@@ -26,6 +26,22 @@ impl Cone {
         xx * x * x + yy * y * y + zz * z * z + xy * x * y + xz * x * z + yz * y * z
     }
 
+    /// Whether all rates up to these are within the limit: what pulls apart may be missing.
+    pub(super) fn holds_all_up_to(&self, rates: [i64; 3], slot: usize) -> bool {
+        let together = Cone {
+            products: self.products.map(|product| product.max(0)),
+            by_slot: Vec::new(),
+            ..*self
+        };
+        let limit = i128::from(self.by_slot[slot].max(0));
+        together.form(rates) <= i128::from(self.scale) * limit * limit
+    }
+
+    /// Whether less of any load is never a longer sum.
+    pub(super) fn is_monotone(&self) -> bool {
+        self.products.iter().all(|product| *product >= 0)
+    }
+
     /// Whether loads over a slot of this length are within the limit.
     pub(super) fn holds(&self, loads: [i64; 3], slot: usize, length: i64) -> bool {
         let limit = i128::from(self.by_slot[slot].max(0)) * i128::from(length);

@@ -21,7 +21,7 @@ pub(super) struct ConePrices {
 }
 
 impl ConePrices {
-    /// From multipliers in the search's scale. `most` bounds what a price on a unit of load may be.
+    /// From multipliers in the search's scale. `most` bounds what a price on a unit of amount may be, by each conductor.
     pub fn from_search(layout: &Layout, multipliers: &[f32], shift: u32, most: i64) -> ConePrices {
         let problem = layout.problem;
         let unit = layout.scale.multiplier(CONE) * (1u64 << shift) as f64;
@@ -29,27 +29,31 @@ impl ConePrices {
             prices: vec![[0; 3]; problem.cones.len() * problem.slots()],
             worth: 0,
         };
+        let most_load = most_load(layout);
+        let ends = layout.coefficients[..TOTAL].iter().map(|range| *range.end());
+        let largest = ends.fold(1, i64::max) as f64;
         for (index, cone) in problem.cones.iter().enumerate() {
-            let phasors = cone.phasors();
+            let phasors = &layout.phasors[index];
             let longest = phasors.iter().flatten().map(|entry| entry.abs()).fold(0.0, f64::max);
-            let slack = ROUNDING * longest * most_load(layout, index);
-            for chunks in layout.rows.cones.iter().filter(|chunks| chunks.cone == index) {
-                let slots = layout.rows.chunks[chunks.chunk].column * LANES..problem.slots();
-                for (lane, slot) in slots.take(LANES).enumerate() {
-                    let rows = [chunks.chunk * LANES + lane, (chunks.chunk + 1) * LANES + lane];
-                    let pair = rows.map(|row| f64::from(multipliers[row]) * unit);
-                    let length = pair[0].hypot(pair[1]);
-                    if !(length > 0.0 && length * longest < most as f64) {
-                        continue;
-                    }
-                    let price = |k: usize| {
-                        let terms = [phasors[0][k] * pair[0], phasors[1][k] * pair[1]];
-                        (terms[0] + terms[1] - ROUNDING * (terms[0].abs() + terms[1].abs())).floor() as i64
-                    };
-                    cone_prices.prices[index * problem.slots() + slot] = std::array::from_fn(price);
-                    let limit = cone.by_slot[slot].max(0) as f64 * problem.lengths[slot] as f64 + slack;
-                    cone_prices.worth += (length * limit * (1.0 + ROUNDING)).ceil() as i128;
+            let slack = ROUNDING * longest * most_load;
+            for slot in 0..problem.slots() {
+                let first = layout.rows.cone_chunk(index, slot / LANES);
+                if first == 0 {
+                    continue;
                 }
+                let rows = [first * LANES + slot % LANES, (first + 1) * LANES + slot % LANES];
+                let pair = rows.map(|row| f64::from(multipliers[row]) * unit);
+                let length = pair[0].hypot(pair[1]);
+                if !(length > 0.0 && length * longest * largest < most as f64) {
+                    continue;
+                }
+                let price = |k: usize| {
+                    let terms = [phasors[0][k] * pair[0], phasors[1][k] * pair[1]];
+                    (terms[0] + terms[1] - ROUNDING * (terms[0].abs() + terms[1].abs())).floor() as i64
+                };
+                cone_prices.prices[index * problem.slots() + slot] = std::array::from_fn(price);
+                let limit = cone.by_slot[slot].max(0) as f64 * problem.lengths[slot] as f64 + slack;
+                cone_prices.worth += (length * limit * (1.0 + ROUNDING)).ceil() as i128;
             }
         }
         cone_prices
@@ -69,17 +73,12 @@ impl ConePrices {
     }
 }
 
-/// More than the loads under a cone can sum to in any slot.
-fn most_load(layout: &Layout, cone: usize) -> f64 {
+/// More than the loads under any cone can sum to in any slot.
+fn most_load(layout: &Layout) -> f64 {
     let load = |cells: &super::layout::Cells| {
-        let group = &layout.groups[cells.group];
-        let coefficients: i64 = group.coefficients[..TOTAL].iter().sum();
+        let coefficients: i64 = layout.groups[cells.group].coefficients[..TOTAL].iter().sum();
         let most = layout.problem.sessions[cells.session].most;
-        if group.cones.contains(&cone) {
-            coefficients as f64 * most as f64 * layout.scale.length
-        } else {
-            0.0
-        }
+        coefficients as f64 * most as f64 * layout.scale.length
     };
     layout.cells.iter().map(load).sum()
 }

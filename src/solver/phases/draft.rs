@@ -268,6 +268,7 @@ mod tests {
             wanted: 10,
             line,
             total: 0,
+            uneven: [0; 3],
             power: 1,
             penalty: 1,
         };

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::layout::Layout;
-use super::problem::TOTAL;
+use super::problem::{KINDS, TOTAL, UNEVEN};
 use super::rows::{LANES, PEAK, UNLIMITED};
 use crate::solver::flow;
 
@@ -202,27 +202,34 @@ type Plot = (Vec<Load>, BTreeMap<Vec<Load>, Branch>);
 
 /// The branches in which each group's sessions can be solved exactly while the others stay: see [`polish`](super::polish).
 ///
-/// One-conductor sessions that load and pay alike share a forest, one branch for each conductor, unless total power is limited below the root.
+/// Sessions that load and pay alike, and one conductor alone, share a forest, one branch for each conductor, unless total power is limited
+/// below the root.
 /// All others are one branch to a forest: equal coefficients on every kind.
 pub(super) fn partition(layout: &Layout) -> Vec<(Vec<Load>, Vec<Branch>)> {
     let total_below_root = (1..layout.problem.parents.len()).any(|node| layout.rows.holds(node, TOTAL));
     let mut forests: BTreeMap<Vec<i64>, Plot> = BTreeMap::new();
     for (index, group) in layout.groups.iter().enumerate() {
-        let lines: Vec<Load> = (0..TOTAL)
-            .map(|kind| (kind, group.coefficients[kind]))
-            .filter(|load| load.1 > 0)
-            .collect();
+        let loads_of = |kinds: std::ops::Range<usize>| -> Vec<Load> {
+            let loads = kinds.map(|kind| (kind, group.coefficients[kind]));
+            loads.filter(|load| load.1 > 0).collect()
+        };
+        let (lines, uneven) = (loads_of(0..TOTAL), loads_of(UNEVEN..KINDS));
+        let on_one_conductor = match (&lines[..], &uneven[..]) {
+            ([_], []) => true,
+            ([line], [alone]) => alone.0 == UNEVEN + line.0,
+            _ => false,
+        };
         let [shared_total, peak] = [TOTAL, PEAK].map(|kind| (kind, group.coefficients[kind]));
         let mut key = vec![-group.penalty, group.power];
-        let (top, loads) = if lines.len() == 1 && !total_below_root {
+        let own = [lines, uneven].concat();
+        let (top, loads) = if on_one_conductor && !total_below_root {
             // Two branches may not share a row: one coefficient for all, so that there is one branch to a conductor.
-            key.extend([group.coefficients[TOTAL], lines[0].1]);
-            (vec![shared_total, peak], lines)
+            key.push(group.coefficients[TOTAL]);
+            key.extend(own.iter().map(|load| load.1));
+            (vec![shared_total, peak], own)
         } else {
             key.extend(group.coefficients);
-            let mut loads = lines;
-            loads.push(shared_total);
-            (vec![peak], loads)
+            (vec![peak], [own, vec![shared_total]].concat())
         };
         let counts = |loads: Vec<Load>| loads.into_iter().filter(|load| load.1 > 0).collect::<Vec<_>>();
         let forest = forests.entry(key).or_default();
@@ -253,6 +260,7 @@ mod tests {
             wanted: 20,
             line,
             total: power,
+            uneven: [0; 3],
             power,
             penalty: 100,
         }

@@ -7,6 +7,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::cone::Cone;
 use super::problem::{Problem, Session, TOTAL};
 use super::rows::{CONE, LANES, PEAK, ROW_KINDS, Rows};
 
@@ -87,6 +88,8 @@ pub(super) struct Layout<'a> {
     pub crossings: Vec<Crossing>,
     /// By chunk of a group: where its crossings end.
     crossing_ends: Vec<usize>,
+    /// By cone.
+    pub phasors: Vec<[[f64; 3]; 2]>,
 }
 
 impl<'a> Layout<'a> {
@@ -105,6 +108,7 @@ impl<'a> Layout<'a> {
             group_length: 0,
             crossings: Vec::new(),
             crossing_ends: Vec::new(),
+            phasors: problem.cones.iter().map(Cone::phasors).collect(),
         };
         layout.gather_groups();
         layout.place_cells();
@@ -139,6 +143,7 @@ impl<'a> Layout<'a> {
                 limiting[session.node],
                 session.line,
                 session.total,
+                session.uneven,
                 session.power,
                 session.penalty,
             )
@@ -151,14 +156,13 @@ impl<'a> Layout<'a> {
             let session = &problem.sessions[index];
             if last != Some(key(session)) {
                 last = Some(key(session));
-                let [first, second, third] = session.line;
-                let in_peak = if problem.demand_charge.is_some() {
-                    session.power
-                } else {
-                    0
+                let coefficient = |kind: usize| match kind {
+                    PEAK if problem.demand_charge.is_some() => session.power,
+                    PEAK | CONE => 0,
+                    kind => session.coefficient(kind),
                 };
                 self.groups.push(Group {
-                    coefficients: [first, second, third, session.total, in_peak, 0],
+                    coefficients: std::array::from_fn(coefficient),
                     power: session.power,
                     penalty: session.penalty,
                     first_slot: session.first_slot / LANES * LANES,
@@ -226,18 +230,19 @@ impl<'a> Layout<'a> {
     /// The phasors' rows: their coefficients are only for the search.
     fn list_cones(&mut self, index: usize, column: usize) {
         let group = &self.groups[index];
-        let in_row = group.first_slot / LANES + column;
-        for cone in &self.rows.cones {
-            if group.cones.contains(&cone.cone) && self.rows.chunks[cone.chunk].column == in_row {
-                for (phasor, row) in self.problem.cones[cone.cone].phasors().iter().enumerate() {
-                    let load: f64 = (0..TOTAL).map(|kind| row[kind] * group.coefficients[kind] as f64).sum();
-                    self.crossings.push(Crossing {
-                        column: group.offset / LANES + column,
-                        chunk: cone.chunk + phasor,
-                        coefficient: 0,
-                        scaled: (load / self.scale.load[CONE]) as f32,
-                    });
-                }
+        for &cone in &group.cones {
+            let first = self.rows.cone_chunk(cone, group.first_slot / LANES + column);
+            if first == 0 {
+                continue;
+            }
+            for (phasor, row) in self.phasors[cone].iter().enumerate() {
+                let load: f64 = (0..TOTAL).map(|kind| row[kind] * group.coefficients[kind] as f64).sum();
+                self.crossings.push(Crossing {
+                    column: group.offset / LANES + column,
+                    chunk: first + phasor,
+                    coefficient: 0,
+                    scaled: (load / self.scale.load[CONE]) as f32,
+                });
             }
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! # Problem
 //!
-//! The tree, slots and sessions of [`flow`](super::flow), but a node limits each line conductor and the total power apart, and a car may
-//! load several of these at once, each with a coefficient of its own: a three-phase car all conductors, a one-phase car one, a
-//! one-phase car on a three-phase connector all three for a third of the power, a DC charger the total alone. Minimise the money for
-//! energy, for what is not served, and for the site's peak. See [`Problem`].
+//! The tree, slots and sessions of [`flow`](super::flow), but a node limits each line conductor, the total power, and what may flow in
+//! one conductor alone apart, and a car may load several of these at once, each with a coefficient of its own: a three-phase car all
+//! conductors, a one-phase car one, a one-phase car on a three-phase connector all three for a third of the power, a DC charger the
+//! total alone. Minimise the money for energy, for what is not served, and for the site's peak. See [`Problem`].
 //!
 //! Between lines, and wherever currents are out of phase, what is limited is the length of a sum of phasors: a [`Cone`]. These are kept
 //! as they are, without polygons: two multipliers for each, which turn and shrink together.
@@ -65,5 +65,5 @@ mod testing;
 mod tests;
 
 pub use cone::Cone;
-pub use problem::{DemandCharge, Fault, KINDS, Limit, Plan, Problem, Session, TOTAL, Value};
+pub use problem::{DemandCharge, Fault, KINDS, Limit, Plan, Problem, Session, TOTAL, UNEVEN, Value};
 pub use solve::{Budget, Outcome, RowPrice, WarmStart, solve};

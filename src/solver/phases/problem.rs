@@ -5,7 +5,8 @@
 //!
 //! # Units
 //! A session charges at an integer **rate**; a cell of its plan holds an **amount** = rate x slot length. Limits are in load, where
-//! one unit of a session's rate puts `line[k]` or `total` units of load on the rows of that kind at its node and every node above.
+//! one unit of a session's rate puts `line[k]`, `total` or `uneven[k]` units of load on the rows of that kind at its node and every node
+//! above.
 //! Money of one unit of amount is `prices[slot] * power`; of one unit left unserved, the session's `penalty`.
 //!
 //! # Ranges
@@ -16,10 +17,13 @@
 
 use super::cone::Cone;
 
-/// Kinds of limit that a node may have: the three line conductors and the total power.
-pub const KINDS: usize = 4;
+/// Kinds of limit that a node may have: on each of the three conductors, on total power, and on each conductor once more, on what may
+/// flow there alone.
+pub const KINDS: usize = 7;
 /// The kind of the limit on total power; the kinds before it are the conductors.
 pub const TOTAL: usize = 3;
+/// The first kind of the limits on what may flow in one conductor alone.
+pub const UNEVEN: usize = 4;
 
 /// Charge the sessions as fully and then as cheaply as the limits allow.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +64,8 @@ pub struct Session {
     pub line: [i64; 3],
     /// Load on the total power of one unit of rate.
     pub total: i64,
+    /// Load that one unit of rate may put on each conductor while there is none on the others.
+    pub uneven: [i64; 3],
     /// Power that one unit of rate is expected to draw: what is paid for, and what makes the site's peak.
     pub power: i64,
     /// Money lost by one unit of amount not served.
@@ -111,7 +117,11 @@ pub enum Fault {
 impl Session {
     /// Load that one unit of rate puts on the rows of a kind.
     pub fn coefficient(&self, kind: usize) -> i64 {
-        if kind == TOTAL { self.total } else { self.line[kind] }
+        match kind {
+            TOTAL => self.total,
+            UNEVEN.. => self.uneven[kind - UNEVEN],
+            _ => self.line[kind],
+        }
     }
 
     /// Slots of the stay.
@@ -206,8 +216,12 @@ impl Problem {
     }
 
     fn check_kind(&self, plan: &Plan, kind: usize) -> Result<(), Fault> {
+        let mut limits = self.limits.iter().filter(|limit| limit.kind == kind).peekable();
+        if limits.peek().is_none() {
+            return Ok(());
+        }
         let (slots, load) = (self.slots(), self.loads(plan, kind));
-        for limit in self.limits.iter().filter(|limit| limit.kind == kind) {
+        for limit in limits {
             for slot in 0..slots {
                 if load[limit.node * slots + slot] > limit.by_slot[slot].max(0).saturating_mul(self.lengths[slot]) {
                     return Err(Fault::Excess {
@@ -289,6 +303,7 @@ mod tests {
             wanted: 25,
             line: [2, 0, 0],
             total: 0,
+            uneven: [0; 3],
             power: 3,
             penalty: 100,
         };

@@ -178,6 +178,7 @@ mod tests {
             wanted: 10,
             line,
             total: 0,
+            uneven: [0; 3],
             power,
             penalty: 100 * power,
         }

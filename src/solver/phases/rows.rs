@@ -4,9 +4,11 @@
 //! it is at least as tight. Leaving it out changes nothing: every plan that keeps the rest keeps it. On real sites nine rows in ten go.
 //!
 //! What remains is stored in **chunks** of [`LANES`] consecutive slots of one node and kind, parents before children, so that sums up
-//! the tree and prices down the tree are plain loops over arrays. Chunk 0 is empty and stands for "no limit above".
+//! the tree and prices down the tree are plain loops over arrays. Chunk 0 is empty and stands for "no limit above". A cone's rows come in
+//! pairs after all others, and are left out alike where everyone charging at once is within it.
 
-use super::problem::{KINDS, Problem};
+use super::cone::Cone;
+use super::problem::{KINDS, Problem, TOTAL};
 
 /// Slots in a chunk; also the width of the vector instructions.
 pub(super) const LANES: usize = 8;
@@ -50,6 +52,8 @@ pub(super) struct Rows {
     pub depth: usize,
     /// The cones' chunks, in pairs; all after those of other rows.
     pub cones: Vec<ConeChunks>,
+    /// By cone, then column: the chunk of its first phasor; 0 if it cannot bind there.
+    of_cone: Vec<usize>,
     /// Chunks of the peak's rows, by column; empty without a demand charge.
     pub peak: std::ops::Range<usize>,
 }
@@ -70,6 +74,7 @@ impl Rows {
             lowest: vec![0; problem.parents.len() * KINDS * columns],
             depth: depth(problem),
             cones: Vec::new(),
+            of_cone: Vec::with_capacity(problem.cones.len() * columns),
             peak: 1..1,
         };
         rows.add_peak(problem);
@@ -111,24 +116,49 @@ impl Rows {
         self.cones.first().map_or(self.chunks.len(), |cone| cone.chunk)
     }
 
+    /// The chunk of a cone's first phasor in a column, the second's being the next; 0 if it cannot bind there.
+    pub fn cone_chunk(&self, cone: usize, column: usize) -> usize {
+        self.of_cone[cone * self.columns + column]
+    }
+
     fn add_cones(&mut self, problem: &Problem) {
+        if problem.cones.is_empty() {
+            return;
+        }
+        let slots = problem.slots();
+        let unlimited = vec![UNLIMITED; problem.parents.len() * slots];
+        let worst: [Vec<i64>; TOTAL] = std::array::from_fn(|kind| worst_loads(problem, kind, &unlimited));
         for (index, cone) in problem.cones.iter().enumerate() {
+            let can_bind = |slot: usize| {
+                let most = std::array::from_fn(|kind| worst[kind][cone.node * slots + slot]);
+                !cone.holds_all_up_to(most, slot)
+            };
             for column in 0..self.columns {
-                self.cones.push(ConeChunks {
-                    cone: index,
-                    chunk: self.chunks.len(),
-                });
-                for _ in 0..2 {
-                    self.chunks.push(Chunk {
-                        kind: CONE,
-                        node: cone.node,
-                        column,
-                        parent: 0,
-                    });
-                    self.capacity.extend([UNLIMITED; LANES]);
-                }
+                let of_column = column * LANES..slots.min((column + 1) * LANES);
+                let chunk = if of_column.into_iter().any(can_bind) {
+                    self.add_phasors(index, cone, column)
+                } else {
+                    0
+                };
+                self.of_cone.push(chunk);
             }
         }
+    }
+
+    /// Returns the first chunk.
+    fn add_phasors(&mut self, index: usize, cone: &Cone, column: usize) -> usize {
+        let chunk = self.chunks.len();
+        self.cones.push(ConeChunks { cone: index, chunk });
+        for _ in 0..2 {
+            self.chunks.push(Chunk {
+                kind: CONE,
+                node: cone.node,
+                column,
+                parent: 0,
+            });
+            self.capacity.extend([UNLIMITED; LANES]);
+        }
+        chunk
     }
 
     fn add_peak(&mut self, problem: &Problem) {
@@ -262,6 +292,7 @@ mod tests {
             wanted: 100,
             line: [1, 0, 0],
             total: 0,
+            uneven: [0; 3],
             power: 1,
             penalty: 1,
         };
@@ -316,5 +347,45 @@ mod tests {
         assert!(!lanes[1] && lanes[2] && lanes[8] && !lanes[9]);
         assert_eq!(rows.lowest(2, 0, 0), 1);
         assert_eq!(rows.lowest(2, 1, 0), 0);
+    }
+    #[test]
+    fn cones_are_left_out_where_everyone_at_once_is_within_them() {
+        let session = |conductor: usize, stay: std::ops::Range<usize>| {
+            let mut line = [0; 3];
+            line[conductor] = 1;
+            Session {
+                node: 0,
+                first_slot: stay.start,
+                end_slot: stay.end,
+                most: 10,
+                wanted: 100,
+                line,
+                total: 0,
+                uneven: [0; 3],
+                power: 1,
+                penalty: 1,
+            }
+        };
+        let cone = |product: i64, limit: i64| Cone {
+            node: 0,
+            squares: [1, 1, 0],
+            products: [product, 0, 0],
+            scale: 1,
+            by_slot: vec![limit; 24],
+        };
+        let rows = Rows::new(&Problem {
+            lengths: vec![1; 24],
+            prices: vec![1; 24],
+            parents: vec![None],
+            sessions: vec![session(0, 0..12), session(1, 9..24)],
+            // Both at once make 17.3, and either alone 10.
+            cones: vec![cone(1, 17), cone(1, 18), cone(1, 9), cone(-1, 14), cone(-1, 15)],
+            ..Problem::default()
+        });
+        let kept = |cone: usize| [0, 1, 2].map(|column| rows.cone_chunk(cone, column) > 0);
+        assert_eq!([0, 1, 2].map(kept), [[false, true, false], [false; 3], [true; 3]]);
+        // That they pull against each other is not counted on: 14.1.
+        assert_eq!([3, 4].map(kept), [[false, true, false], [false; 3]]);
+        assert_eq!(rows.cones.len(), 1 + 3 + 1);
     }
 }

@@ -7,7 +7,7 @@ use super::descent::Descent;
 use super::layout::Layout;
 use super::polish::{Polish, Proposal};
 use super::problem::{Plan, Problem, Session, Value};
-use super::rows::{CONE, ConeChunks, LANES};
+use super::rows::{CONE, LANES};
 use super::start::Start;
 
 /// Iterations before the first polish.
@@ -337,10 +337,12 @@ fn row_prices(layout: &Layout, multipliers: &[f32]) -> Vec<RowPrice> {
 /// Sets one of the two multipliers of a cone, if there is such a cone.
 fn set_cone_price(layout: &Layout, price: &RowPrice, multipliers: &mut [f32]) {
     let (cone, phasor) = ((price.kind - CONE) / 2, (price.kind - CONE) % 2);
-    let column = price.slot / LANES;
-    let same = |chunks: &&ConeChunks| chunks.cone == cone && layout.rows.chunks[chunks.chunk].column == column;
-    if let Some(chunks) = layout.rows.cones.iter().find(same) {
-        let row = (chunks.chunk + phasor) * LANES + price.slot % LANES;
+    if cone >= layout.problem.cones.len() {
+        return;
+    }
+    let first = layout.rows.cone_chunk(cone, price.slot / LANES);
+    if first > 0 {
+        let row = (first + phasor) * LANES + price.slot % LANES;
         multipliers[row] = (price.money / layout.scale.multiplier(CONE)) as f32;
     }
 }

@@ -89,12 +89,19 @@ fn random_session(numbers: &mut Numbers, general: bool, nodes: usize, slots: usi
     let mut power: i64 = line.iter().sum::<i64>() * 230;
     let mut total = power;
     let mut penalty = 3000 * power;
+    // What all conductors carry alike may be known to.
+    let mut uneven = if phase < 3 || numbers.between(0, 2) == 0 {
+        line
+    } else {
+        [0; 3]
+    };
     if general {
         if numbers.between(0, 3) == 0 {
             line = [numbers.between(0, 3), numbers.between(0, 3), numbers.between(0, 3)];
+            uneven = line.map(|load| load * numbers.between(0, 3));
         }
         if numbers.between(0, 4) == 0 {
-            (line, total, power) = ([0; 3], 500, 480);
+            (line, uneven, total, power) = ([0; 3], [0; 3], 500, 480);
         }
         penalty *= numbers.between(1, 3);
     }
@@ -106,6 +113,7 @@ fn random_session(numbers: &mut Numbers, general: bool, nodes: usize, slots: usi
         wanted: numbers.between(0, 300),
         line,
         total,
+        uneven,
         power,
         penalty,
     }

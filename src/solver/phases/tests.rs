@@ -165,6 +165,7 @@ fn where_phases_mix_most_energy_comes_before_equal_shares() {
         wanted,
         line,
         total: 0,
+        uneven: [0; 3],
         power: line.iter().sum(),
         penalty: 100 * line.iter().sum::<i64>(),
     };

@@ -1,24 +1,36 @@
-//! Sites where cars load the supply differently: single-phase beside three-phase, AC beside DC.
+//! Sites where cars load the supply differently: single-phase beside three-phase, AC beside DC, or between two lines.
 //!
 //! Decides how such a site becomes a problem of [`crate::solver::phases`]: loads are rounded down and energy up, so that every plan that
 //! keeps the limits is a plan there, and bounds hold for the plan that comes of it. First the energy, if the greedy plan does not show
 //! that all can be served: then the money that this energy costs at least. How scarce energy is divided within a class is left to
 //! the repair.
+//!
+//! Lines that cars lie between are limited by [`cones`], in the currents of the pairs. Those have no place for a car on one line alone:
+//! where both are below one connection, [`super::programs`] add their magnitudes.
+
+mod conductors;
+mod cones;
+mod limits;
 
 use super::super::problem::Problem;
 use super::{Relaxed, Settled, is_searched};
-use crate::domain::conversion::{PerRate, Phase, Rate};
+use crate::domain::conversion::{PerRate, Rate};
 use crate::domain::plan::{Note, Outcome};
 use crate::solver::phases;
-use crate::units::{MoneyMicros, WattSeconds, Watts};
+use crate::units::{DeciAmps, MoneyMicros, WattSeconds, Watts};
+use conductors::Conductors;
 
 /// Units of load for a deciampere or a watt, and of power for a watt: what a unit of rate counts for is a whole number of them.
-const LOAD_PARTS: i64 = 1 << 10;
+const LOAD_PARTS: i64 = 1 << 16;
 const POWER_PARTS: i64 = 10;
+/// More than any site carries, in parts.
+const UNLIMITED: i64 = 1 << 46;
 /// Watt-seconds in a kilowatt-hour.
 const KWH: i128 = 3_600_000;
 /// Value and bound differ by at most so many millionths.
 const GAP_MILLIONTHS: u32 = 1_000;
+/// While energy is searched for, a unit of it counts for so much, that prices for a part of load are fine enough.
+const WORTH: i64 = 1 << 10;
 /// Earlier classes count so many times as much as the next, while their energy is searched for.
 const CLASS_WEIGHT: i64 = 8;
 /// Weights do not grow beyond this.
@@ -34,35 +46,40 @@ pub(super) struct Site<'p> {
     searched: Vec<usize>,
     /// With prices and penalties of zero.
     limits: phases::Problem,
+    /// Every feasible plan is a plan for `limits`.
+    is_outer: bool,
 }
 
 impl<'p> Site<'p> {
-    /// `None` where cars lie between two lines, or draw without a profile, or where what lines carry against each other can bind.
+    /// `None` where cars draw without a profile, or where some lie between two lines and others on one of them.
     pub(super) fn new(problem: &'p Problem<'p>, settled: Settled<'p>) -> Option<Self> {
         let searched: Vec<usize> = (0..problem.session_count())
             .filter(|session| is_searched(problem, *session))
             .collect();
-        let can_be_expressed = searched.iter().all(|session| {
-            let session = problem.session(*session);
-            session.default == Rate::ZERO && session.conversion.delta == [PerRate::NONE; 3]
-        });
-        if !can_be_expressed || problem.unbalance_can_bind() || problem.difference_can_bind() {
+        let has_default = |session: &usize| problem.session(*session).default != Rate::ZERO;
+        if searched.iter().any(has_default) {
             return None;
         }
+        let conductors = Conductors::new(searched.iter().map(|session| &problem.session(*session).conversion))?;
+        let carried = settled.carried();
+        let sessions = searched.iter().map(|session| session_of(problem, *session, conductors));
         let limits = phases::Problem {
             lengths: (0..problem.slots).map(|slot| problem.seconds(slot).secs()).collect(),
             prices: vec![0; problem.slots],
-            parents: parents(problem),
-            limits: limits(&settled),
-            sessions: searched.iter().map(|session| session_of(problem, *session)).collect(),
+            parents: limits::parents(problem),
+            limits: limits::of(problem, conductors, &carried),
+            sessions: sessions.collect(),
             demand_charge: None,
-            cones: Vec::new(),
+            cones: cones::of(problem, conductors, &carried),
         };
+        // Beside currents between lines that are there already, cones are cut short by all of their length.
+        let is_outer = conductors == Conductors::Lines || carried.iter().all(|load| load.delta == [DeciAmps::ZERO; 3]);
         Some(Self {
             problem,
             settled,
             searched,
             limits,
+            is_outer,
         })
     }
 
@@ -79,33 +96,25 @@ impl<'p> Site<'p> {
             .all(|session| missing(session) == WattSeconds::ZERO)
     }
 
+    /// Whether all count alike while energy is searched for, so that what is proven of all energy is tight.
+    pub(super) fn has_one_class(&self) -> bool {
+        self.weights().min() == self.weights().max()
+    }
+
     /// At most `iterations` of the search, over both stages.
     pub(super) fn relax(&self, iterations: u32) -> Relaxed {
-        let mut spent = 0;
-        let wanted: Vec<i64> = self.limits.sessions.iter().map(|session| session.wanted).collect();
-        let (served, unserved_bound) = if self.is_ample() {
-            (wanted.clone(), 0)
-        } else {
-            let outcome = self.most_energy(iterations);
-            spent = outcome.iterations as u32;
-            let served = (0..wanted.len())
-                .map(|session| outcome.plan.of(session).iter().sum())
-                .collect();
-            // What is missing counts at most by the largest weight, so at least so much is missing.
-            let largest = self.weights().max().unwrap_or(1);
-            (served, outcome.unserved_bound.div_euclid(i128::from(largest)))
-        };
-        let money = Money::new(self, served);
-        let outcome = self.solve(&money.problem, iterations - spent);
+        let energy = self.most_energy(iterations / 2);
         let asked: i128 = self
             .limits
             .sessions
             .iter()
             .map(|session| i128::from(session.power) * i128::from(session.wanted))
             .sum();
-        let most = (asked - unserved_bound).div_euclid(i128::from(POWER_PARTS));
-        let gap = outcome.value.total() - outcome.bound;
-        let is_complete = gap * 1_000_000 <= outcome.value.total().abs() * i128::from(GAP_MILLIONTHS);
+        let most = (asked - energy.unserved_bound).div_euclid(i128::from(POWER_PARTS));
+        let money = Money::new(self, energy.served);
+        let outcome = self.solve(&money.problem, iterations - energy.iterations);
+        let stages = [("energy", energy.is_close), ("money", is_close(&outcome))];
+        let unfinished = stages.into_iter().find(|(_, is_close)| !is_close);
         let charge = &money.problem.demand_charge;
         Relaxed {
             rates: self.rates(&outcome.plan),
@@ -114,15 +123,14 @@ impl<'p> Site<'p> {
                 .map(|_| Watts::from_watts((outcome.value.peak + POWER_PARTS - 1).div_euclid(POWER_PARTS))),
             delivered: Some(WattSeconds::from_watt_seconds(whole(most)) + self.settled.energy()),
             cost: Some(money.micros(outcome.bound) + self.settled.cost()),
-            proven: self.settled.is_without_alternative(),
-            iterations: spent + outcome.iterations as u32,
-            outcome: if is_complete {
-                Outcome::Optimal
-            } else {
-                Outcome::BudgetSpent
+            proven: self.is_outer && self.settled.is_without_alternative(),
+            iterations: energy.iterations + outcome.iterations as u32,
+            outcome: match unfinished {
+                None => Outcome::Optimal,
+                Some(_) => Outcome::BudgetSpent,
             },
-            stopped: (!is_complete).then(|| Note::SearchStopped {
-                stage: "money".to_owned(),
+            stopped: unfinished.map(|(stage, _)| Note::SearchStopped {
+                stage: stage.to_owned(),
                 reason: "the budget of iterations is spent".to_owned(),
             }),
         }
@@ -136,13 +144,32 @@ impl<'p> Site<'p> {
         phases::solve(problem, None, budget)
     }
 
-    /// The most energy, promises before classes and earlier classes before later ones.
-    fn most_energy(&self, iterations: u32) -> phases::Outcome {
+    /// The most energy, earlier classes before later ones.
+    fn most_energy(&self, iterations: u32) -> Energy {
+        let wanted = self.limits.sessions.iter().map(|session| session.wanted);
+        if self.is_ample() {
+            return Energy {
+                served: wanted.collect(),
+                unserved_bound: 0,
+                is_close: true,
+                iterations: 0,
+            };
+        }
         let mut problem = self.limits.clone();
         for (session, weight) in problem.sessions.iter_mut().zip(self.weights()) {
-            session.penalty = weight * session.power;
+            session.penalty = WORTH * weight * session.power;
         }
-        self.solve(&problem, iterations / 2)
+        let outcome = self.solve(&problem, iterations);
+        // What is missing counts at most by the largest weight, so at least so much is missing.
+        let largest = self.weights().max().unwrap_or(1);
+        Energy {
+            served: (0..wanted.len())
+                .map(|session| outcome.plan.of(session).iter().sum())
+                .collect(),
+            unserved_bound: outcome.unserved_bound.div_euclid(i128::from(WORTH * largest)),
+            is_close: is_close(&outcome),
+            iterations: outcome.iterations as u32,
+        }
     }
 
     /// What a unit of energy of each searched session counts for while energy is searched for: one in the last class.
@@ -166,6 +193,22 @@ impl<'p> Site<'p> {
         }
         rates
     }
+}
+
+/// What the first stage found.
+struct Energy {
+    /// By searched session, as the problem counts amounts.
+    served: Vec<i64>,
+    /// In every plan at least so much is missing, in parts of power.
+    unserved_bound: i128,
+    is_close: bool,
+    iterations: u32,
+}
+
+/// Whether value and bound differ by no more than is allowed.
+fn is_close(outcome: &phases::Outcome) -> bool {
+    let gap = outcome.value.total() - outcome.bound;
+    gap * 1_000_000 <= outcome.value.total().abs() * i128::from(GAP_MILLIONTHS)
 }
 
 /// The problem of what the energy costs at least.
@@ -234,59 +277,8 @@ fn whole(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// Watched nodes of the problem below a root of their own.
-fn parents(problem: &Problem) -> Vec<Option<usize>> {
-    let below =
-        (0..problem.watched_count()).map(|node| Some(problem.watched_parent(node).map_or(0, |parent| parent + 1)));
-    std::iter::once(None).chain(below).collect()
-}
-
-fn limits(settled: &Settled) -> Vec<phases::Limit> {
-    let problem = settled.problem;
-    let carried = settled.carried();
-    let mut limits = Vec::new();
-    for node in 0..problem.watched_count() {
-        let mut add = |kind: usize, left: &dyn Fn(usize) -> Option<i64>| {
-            // Where one line is overloaded, no car below may charge, whichever lines it loads.
-            let left = |slot| {
-                if problem.is_overloaded(node, slot) {
-                    Some(0)
-                } else {
-                    left(slot)
-                }
-            };
-            let by_slot: Vec<Option<i64>> = (0..problem.slots).map(left).collect();
-            if by_slot.iter().any(Option::is_some) {
-                let parts =
-                    |left: Option<i64>| left.map_or(UNLIMITED, |left| left.saturating_mul(LOAD_PARTS).min(UNLIMITED));
-                limits.push(phases::Limit {
-                    node: node + 1,
-                    kind,
-                    by_slot: by_slot.into_iter().map(parts).collect(),
-                });
-            }
-        };
-        let at = |slot: usize| (problem.capacity(node, slot), &carried[node * problem.slots + slot]);
-        for phase in Phase::ALL.map(Phase::index) {
-            add(phase, &|slot| {
-                let (capacity, carried) = at(slot);
-                capacity.line[phase].map(|limit| (limit - carried.line_currents()[phase]).deciamps())
-            });
-        }
-        add(phases::TOTAL, &|slot| {
-            let (capacity, carried) = at(slot);
-            capacity.total.map(|limit| (limit - carried.total).watts())
-        });
-    }
-    limits
-}
-
-/// More than any site carries, in parts.
-const UNLIMITED: i64 = 1 << 42;
-
-fn session_of(problem: &Problem, index: usize) -> phases::Session {
+fn session_of(problem: &Problem, index: usize, conductors: Conductors) -> phases::Session {
     let session = problem.session(index);
-    let parts = |load: PerRate| whole(load.amount_of(i128::from(LOAD_PARTS)));
     let power = session.power.amount_of(i128::from(POWER_PARTS));
     let wanted = session
         .power
@@ -298,9 +290,23 @@ fn session_of(problem: &Problem, index: usize) -> phases::Session {
         end_slot: session.end_slot,
         most: session.choice.floor(session.choice.maximum).value(),
         wanted: whole(wanted),
-        line: session.conversion.star.map(parts),
+        line: conductors.loads(&session.conversion),
         total: parts(session.conversion.total),
+        // Cars that differ in nothing that can bind are searched as one kind.
+        uneven: if problem.unbalance_can_bind() {
+            session.conversion.uneven.map(parts)
+        } else {
+            [0; 3]
+        },
         power: whole(power),
         penalty: 0,
     }
 }
+
+/// What a unit of rate counts for, rounded down.
+fn parts(load: PerRate) -> i64 {
+    whole(load.amount_of(i128::from(LOAD_PARTS)))
+}
+
+#[cfg(test)]
+mod tests;
