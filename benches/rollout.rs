@@ -14,6 +14,8 @@ use std::hint::black_box;
 /// 2026-11-22T15:45:00Z
 const START: Instant = Instant::from_unix_secs(1_795_362_300);
 const EVSES_PER_PANEL: usize = 25;
+/// Leases are renewed after so long.
+const HALF_A_LEASE: Seconds = Seconds::from_secs(450);
 /// Half of what all could draw.
 const DECIAMPS_PER_EVSE: i64 = 160;
 
@@ -117,24 +119,26 @@ fn steps(criterion: &mut Criterion) {
         };
         let empty = Ledger::new(&site);
         let before = targets(evses, |_| 160);
+        // Sent one after the other, as on a day: so their leases end at as many times as they may.
         let mut followed = empty.clone();
-        for command in step(&empty, &room, START, &before).commands {
-            followed.issued(&command);
-            followed
-                .answered(
-                    &command.evse,
-                    command.revision,
-                    command.attempt,
-                    &Answer::Accepted,
-                    START,
-                )
-                .expect("it was sent");
+        for (index, target) in before.iter().enumerate() {
+            let now = START + Seconds::from_secs(index as i64 * HALF_A_LEASE.secs() / evses as i64);
+            for command in step(&followed, &room, now, std::slice::from_ref(target)).commands {
+                followed.issued(&command);
+                followed
+                    .answered(&command.evse, command.revision, command.attempt, &Answer::Accepted, now)
+                    .expect("it was sent");
+            }
         }
-        let later = START + Seconds::from_secs(60);
+        let later = START + HALF_A_LEASE - Seconds::from_secs(30);
+        followed.forget_expired(later);
         let after = targets(evses, |index| if index % 2 == 0 { 100 } else { 220 });
+        let mut one = before.clone();
+        one[evses / 2] = after[evses / 2].clone();
         let cases = [
             ("first_profiles", &empty, START, &before),
             ("nothing_new", &followed, later, &before),
+            ("one_change", &followed, later, &one),
             ("all_change", &followed, later, &after),
         ];
         for (name, ledger, now, targets) in cases {

@@ -173,6 +173,11 @@ impl Connector {
         Conversion::new(&self.wiring, self.volt)
     }
 
+    /// What its rates are counted in.
+    pub fn unit(&self) -> RateUnit {
+        self.conversion().unit
+    }
+
     pub fn choice(&self) -> RateChoice {
         RateChoice {
             minimum: self.minimum,

@@ -82,19 +82,45 @@ impl<T: Clone + PartialEq> Timeline<T> {
         other: &Timeline<U>,
         mut join: impl FnMut(&T, &U) -> V,
     ) -> Timeline<V> {
-        let mut starts: Vec<Instant> = self
-            .points
-            .iter()
-            .map(|(start, _)| *start)
-            .chain(other.points.iter().map(|(start, _)| *start))
-            .collect();
-        starts.sort_unstable();
-        starts.dedup();
-        Timeline::from_points(
-            starts
-                .into_iter()
-                .map(|start| (start, join(self.at(start), other.at(start)))),
-        )
+        let mut points = Vec::with_capacity(self.points.len() + other.points.len());
+        // How many points of each have begun.
+        let (mut own, mut others) = (0, 0);
+        loop {
+            let first = self.points.get(own).map(|(start, _)| *start);
+            let second = other.points.get(others).map(|(start, _)| *start);
+            let Some(start) = first.into_iter().chain(second).min() else {
+                return Timeline::from_points(points);
+            };
+            own += usize::from(first == Some(start));
+            others += usize::from(second == Some(start));
+            // The first value also holds before its instant.
+            let value = join(&self.points[own.max(1) - 1].1, &other.points[others.max(1) - 1].1);
+            points.push((start, value));
+        }
+    }
+
+    /// Whether `same` holds for the values of both at every moment of `[from, until)`.
+    pub fn agrees<U: Clone + PartialEq>(
+        &self,
+        other: &Timeline<U>,
+        from: Instant,
+        until: Instant,
+        same: impl Fn(&T, &U) -> bool,
+    ) -> bool {
+        let mut own = self.points.partition_point(|(start, _)| *start <= from);
+        let mut others = other.points.partition_point(|(start, _)| *start <= from);
+        loop {
+            if !same(&self.points[own.max(1) - 1].1, &other.points[others.max(1) - 1].1) {
+                return false;
+            }
+            let first = self.points.get(own).map(|(start, _)| *start);
+            let second = other.points.get(others).map(|(start, _)| *start);
+            let Some(start) = first.into_iter().chain(second).min().filter(|start| *start < until) else {
+                return true;
+            };
+            own += usize::from(first == Some(start));
+            others += usize::from(second == Some(start));
+        }
     }
 
     /// The part from `from` on; what held before is forgotten.
@@ -190,5 +216,16 @@ mod tests {
         assert_eq!(during(12, 20), [1]);
         assert_eq!(during(12, 21), [1, 5]);
         assert_eq!(during(20, 30), [5, 2]);
+    }
+
+    #[test]
+    fn two_timelines_agree_over_a_span_where_all_their_values_do() {
+        let at = Instant::from_unix_secs;
+        let sent = timeline(&[(0, 1), (10, 2), (20, 3)]);
+        let wanted = timeline(&[(-5, 1), (10, 2), (25, 3)]);
+        let agree = |from: i64, until: i64| sent.agrees(&wanted, at(from), at(until), |a, b| a == b);
+        assert!(agree(0, 20) && agree(-100, 15) && agree(25, 90) && agree(12, 13));
+        assert!(!agree(0, 21) && !agree(20, 22));
+        assert!(sent.agrees(&wanted, at(0), at(99), |a, b| a >= b));
     }
 }

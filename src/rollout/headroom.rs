@@ -1,66 +1,16 @@
-//! Sums of what may be drawn at each place, and how far one EVSE may be raised beside everyone else.
+//! How far one EVSE may be raised beside everyone else.
 //!
 //! Decides the ceiling that fits. A place where others already may draw too much gives nothing and takes nothing away: what an EVSE
 //! may be following anyway always fits.
 
 use super::invariants;
+use super::sums::Sums;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::site::RateChoice;
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
-
-/// What may be drawn at one place over time, from some instant on. The first stretch begins there, the last never ends.
-#[derive(Clone, Debug)]
-pub(super) struct LoadSum {
-    points: Vec<(Instant, Load)>,
-}
-
-impl LoadSum {
-    /// Sums over a tree: `loads[place]` are those that hang directly under a place, and count there and at every place above.
-    /// Parents come before children.
-    pub fn over_tree(parents: &[Option<usize>], loads: &[Vec<&Timeline<Load>>], from: Instant) -> Vec<Self> {
-        let mut changes: Vec<Vec<(Instant, Load)>> = vec![Vec::new(); parents.len()];
-        for (own, loads) in changes.iter_mut().zip(loads) {
-            for load in loads {
-                let mut before = Load::ZERO;
-                for (start, load) in stretches(load, from) {
-                    own.push((start, load - before));
-                    before = load;
-                }
-            }
-        }
-        let mut sums: Vec<Self> = Vec::with_capacity(parents.len());
-        for place in (0..parents.len()).rev() {
-            let mut own = std::mem::take(&mut changes[place]);
-            compress(&mut own);
-            if let Some(parent) = parents[place] {
-                changes[parent].extend_from_slice(&own);
-            }
-            sums.push(Self::from_changes(own, from));
-        }
-        sums.reverse();
-        sums
-    }
-
-    /// `changes` are in order of time.
-    fn from_changes(changes: Vec<(Instant, Load)>, from: Instant) -> Self {
-        let mut points = vec![(from, Load::ZERO)];
-        let mut sum = Load::ZERO;
-        for (at, change) in changes {
-            sum += change;
-            match points.last_mut() {
-                Some((last, load)) if *last == at => *load = sum,
-                _ => points.push((at, sum)),
-            }
-        }
-        Self { points }
-    }
-
-    pub fn into_timeline(self) -> Timeline<Load> {
-        Timeline::from_points(self.points)
-    }
-}
+use std::collections::BTreeMap;
 
 /// The values of `timeline` from `from` on, each with its start.
 fn stretches<T: Clone + PartialEq>(timeline: &Timeline<T>, from: Instant) -> impl Iterator<Item = (Instant, T)> {
@@ -76,17 +26,6 @@ fn stretches<T: Clone + PartialEq>(timeline: &Timeline<T>, from: Instant) -> imp
         )
 }
 
-fn compress(changes: &mut Vec<(Instant, Load)>) {
-    changes.sort_unstable_by_key(|(at, _)| *at);
-    changes.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
-        if same {
-            kept.1 += later.1;
-        }
-        same
-    });
-}
-
 /// A stretch of time at one place, until the next one begins.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
@@ -98,8 +37,12 @@ struct Stretch {
 
 /// The room at every place of a site, from one instant on.
 #[derive(Debug)]
-pub(super) struct Headroom {
-    places: Vec<Vec<Stretch>>,
+pub(super) struct Headroom<'a> {
+    sums: &'a Sums,
+    available: &'a [Timeline<Capacity>],
+    from: Instant,
+    /// Of the places that were asked for so far: most steps raise few EVSEs.
+    places: BTreeMap<usize, Vec<Stretch>>,
 }
 
 /// For a span of time at one place: the highest rate that fits.
@@ -142,29 +85,30 @@ pub(super) struct Asking<'a> {
     pub frozen: bool,
 }
 
-impl Headroom {
-    pub fn new(sums: Vec<LoadSum>, available: &[Timeline<Capacity>], from: Instant) -> Self {
-        let places = sums
-            .into_iter()
-            .zip(available)
-            .map(|(sum, available)| {
-                let sum = sum.into_timeline();
-                let joined = sum.zip(available, |load, available| (*load, *available));
-                stretches(&joined, from)
-                    .map(|(from, (load, available))| Stretch { from, load, available })
-                    .collect()
-            })
-            .collect();
-        Self { places }
+impl<'a> Headroom<'a> {
+    pub fn new(sums: &'a Sums, available: &'a [Timeline<Capacity>], from: Instant) -> Self {
+        Self {
+            sums,
+            available,
+            from,
+            places: BTreeMap::new(),
+        }
+    }
+
+    fn at(&mut self, place: usize) -> &mut Vec<Stretch> {
+        self.places.entry(place).or_insert_with(|| {
+            let sum = self.sums.at(place, self.from);
+            let joined = sum.zip(&self.available[place], |load, available| (*load, *available));
+            stretches(&joined, self.from)
+                .map(|(from, (load, available))| Stretch { from, load, available })
+                .collect()
+        })
     }
 
     /// Where the rates in `wanted`, clocks and all, are more than what fits beside the others: the most that does.
-    pub fn clips(&self, asking: &Asking<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
+    pub fn clips(&mut self, asking: &Asking<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
         let mut clips: Vec<Clip> = Vec::new();
-        let from = self
-            .places
-            .first()
-            .map_or(Instant::FAR_PAST, |stretches| stretches[0].from);
+        let from = self.from;
         let own = asking.reserved.zip(asking.told, |reserved, told| (*reserved, *told));
         let all = own.zip(wanted, |(reserved, told), rate| (*reserved, *told, *rate));
         let spans: Vec<(Instant, (Load, Load, Rate))> = stretches(&all, from).collect();
@@ -186,8 +130,8 @@ impl Headroom {
         clips
     }
 
-    fn clip_at(&self, asking: &Asking<'_>, place: usize, span: &Span, clips: &mut Vec<Clip>) {
-        let stretches = &self.places[place];
+    fn clip_at(&mut self, asking: &Asking<'_>, place: usize, span: &Span, clips: &mut Vec<Clip>) {
+        let stretches = self.at(place);
         let first = stretches
             .partition_point(|stretch| stretch.from <= span.from)
             .saturating_sub(1);
@@ -223,11 +167,8 @@ impl Headroom {
     }
 
     /// An EVSE may now draw `new` where it could draw `old`, at each place of `path`.
-    pub fn raise(&mut self, path: &[usize], old: &Timeline<Load>, new: &Timeline<Load>) {
-        let from = self
-            .places
-            .first()
-            .map_or(Instant::FAR_PAST, |stretches| stretches[0].from);
+    pub fn raise(&mut self, path: impl Iterator<Item = usize>, old: &Timeline<Load>, new: &Timeline<Load>) {
+        let from = self.from;
         let change = new.zip(old, |new, old| *new - *old);
         let spans: Vec<(Instant, Load)> = stretches(&change, from).collect();
         for place in path {
@@ -236,13 +177,13 @@ impl Headroom {
                     continue;
                 }
                 let until = spans.get(index + 1).map(|(next, _)| *next);
-                self.add(*place, *start, until, *change);
+                self.add(place, *start, until, *change);
             }
         }
     }
 
     fn add(&mut self, place: usize, from: Instant, until: Option<Instant>, change: Load) {
-        let stretches = &mut self.places[place];
+        let stretches = self.at(place);
         let first = split(stretches, from);
         let end = until.map_or(stretches.len(), |until| split(stretches, until));
         for stretch in &mut stretches[first..end] {

@@ -46,22 +46,29 @@ pub fn inv_1_nothing_is_raised_too_far(
     available: &[Timeline<Capacity>],
     from: Instant,
 ) -> Result<(), Breach> {
-    for (place, ((before, after), available)) in before.iter().zip(after).zip(available).enumerate() {
-        let starts = [from]
-            .into_iter()
-            .chain(before.points().iter().map(|(start, _)| *start))
-            .chain(after.points().iter().map(|(start, _)| *start))
-            .chain(available.points().iter().map(|(start, _)| *start));
-        for at in starts.filter(|at| *at >= from) {
-            if let Some(excess) = allowed(before.at(at), available.at(at)).excess(after.at(at)) {
-                return Err(Breach {
-                    id: "INV-1",
-                    what: format!("place {place} at {at}: {excess}"),
-                });
-            }
-        }
+    let places = before.iter().zip(after).zip(available).enumerate();
+    let mut checked =
+        places.map(|(place, ((before, after), available))| inv_1_at(place, before, after, available, from));
+    checked.find(Result::is_err).unwrap_or(Ok(()))
+}
+
+/// The same at one place.
+pub fn inv_1_at(
+    place: usize,
+    before: &Timeline<Load>,
+    after: &Timeline<Load>,
+    available: &Timeline<Capacity>,
+    from: Instant,
+) -> Result<(), Breach> {
+    let allowed = before.zip(available, |before, available| allowed(before, available));
+    let excess = allowed.zip(after, |allowed, after| allowed.excess(after)).since(from);
+    match excess.points().iter().find_map(|(at, excess)| Some((at, (*excess)?))) {
+        Some((at, excess)) => Err(Breach {
+            id: "INV-1",
+            what: format!("place {place} at {at}: {excess}"),
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// INV-PROFILE: every profile sent starts by now, ends its lease within the site's, has as many periods as the station takes, and

@@ -6,8 +6,8 @@
 
 use super::Trust;
 use super::entry::{Entry, Order};
-use super::headroom::LoadSum;
 use super::may_follow::{MayFollow, Terms};
+use super::sums::Sums;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::ids::{EvseId, GatewayId, NodeId, SessionId};
 use crate::domain::profile::{Answer, Attempt, ProfileCommand, Revision};
@@ -15,7 +15,7 @@ use crate::domain::session::MeterSample;
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::units::Instant;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Records of EVSEs that the site no longer has, kept beside those it has.
 const MAX_FORMER_EVSES: usize = 1_000;
@@ -51,6 +51,7 @@ pub struct Ledger {
     /// Of each place of the site.
     parents: Vec<Option<usize>>,
     records: Vec<MayFollow>,
+    sums: Sums,
     index: HashMap<EvseId, usize>,
     order: Order,
 }
@@ -72,6 +73,7 @@ impl Ledger {
             link: Link::Unheard,
             parents: Vec::new(),
             records: Vec::new(),
+            sums: Sums::default(),
             index: HashMap::new(),
             order: 0,
         };
@@ -93,6 +95,7 @@ impl Ledger {
             record.unheard = true;
             record.recount(&ledger.terms, now);
         }
+        ledger.sum_up(now);
         ledger
     }
 
@@ -134,6 +137,7 @@ impl Ledger {
             }
         }
         self.keep_former_evses(site, now);
+        self.sum_up(now);
     }
 
     fn keep_former_evses(&mut self, site: &Site, now: Instant) {
@@ -170,9 +174,10 @@ impl Ledger {
     /// A command is about to be sent, and is already durable.
     pub fn issued(&mut self, command: &ProfileCommand) {
         let (order, terms) = (self.next_order(), self.terms);
-        let Some(record) = self.record_mut(&command.evse) else {
+        let Some(index) = self.index_of(&command.evse) else {
             return;
         };
+        let record = &mut self.records[index];
         let car_phases = record.car_phases(&command.session);
         let load = record.load_of(command, car_phases, &terms);
         if record.entry_mut(command.revision).is_none() {
@@ -182,7 +187,7 @@ impl Ledger {
             entry.transmitted(command, terms.gateway_fences, order);
         }
         record.lost_profile = None;
-        record.recount(&terms, command.sent_at);
+        self.recount(index, command.sent_at);
     }
 
     /// Whether such a command was ever sent. For refusing an answer before it is recorded.
@@ -219,9 +224,10 @@ impl Ledger {
     ) -> Result<(), UnknownCommand> {
         self.was_sent(evse, revision, attempt)?;
         let (order, terms) = (self.next_order(), self.terms);
-        let Some(record) = self.record_mut(evse) else {
+        let Some(index) = self.index_of(evse) else {
             return Ok(());
         };
+        let record = &mut self.records[index];
         let Some(entry) = record.entry_mut(revision) else {
             return Ok(());
         };
@@ -230,14 +236,17 @@ impl Ledger {
             // Room may have been given away on the strength of it.
             record.unknown_until = Some(now + terms.lease + terms.skew);
         }
-        record.recount(&terms, now);
+        self.recount(index, now);
         Ok(())
     }
 
     /// The station said which of our profiles it follows; `None` is none of them.
     pub fn active_reported(&mut self, evse: &EvseId, revision: Option<Revision>, now: Instant) {
         let (order, terms) = (self.next_order(), self.terms);
-        let Some(record) = self.record_mut(evse) else { return };
+        let Some(index) = self.index_of(evse) else {
+            return;
+        };
+        let record = &mut self.records[index];
         match revision.filter(|revision| *revision > Revision::NONE) {
             None => record.lost_profile = Some((order, now)),
             Some(revision) if revision > record.last_revision() => {
@@ -257,14 +266,15 @@ impl Ledger {
                 record.lost_profile = None;
             }
         }
-        record.recount(&terms, now);
+        self.recount(index, now);
     }
 
     /// A meter was read. It shows whether a ceiling is kept; what is drawn is never counted.
     pub fn metered(&mut self, sample: &MeterSample, now: Instant) {
         let (order, terms) = (self.next_order(), self.terms);
-        if let Some(record) = self.record_mut(&sample.evse) {
-            record.metered(sample, &terms, order, now);
+        if let Some(index) = self.index_of(&sample.evse) {
+            self.records[index].metered(sample, &terms, order, now);
+            self.recount(index, now);
         }
     }
 
@@ -274,13 +284,14 @@ impl Ledger {
             since: self.next_order(),
         };
         self.terms.gateway_fences = fences;
-        for record in &mut self.records {
+        for index in 0..self.records.len() {
+            let record = &mut self.records[index];
             // A gateway that fences durably has said before this what it has applied: nothing, where it said nothing.
             if fences && record.unheard {
                 record.unknown_until = None;
             }
             record.unheard &= !fences;
-            record.recount(&self.terms, now);
+            self.recount(index, now);
         }
     }
 
@@ -295,16 +306,18 @@ impl Ledger {
     pub fn session_started(&mut self, evse: &EvseId, session: &SessionId, now: Instant) {
         self.next_order();
         let terms = self.terms;
-        if let Some(record) = self.record_mut(evse) {
-            record.session_started(session, &terms, now);
+        if let Some(index) = self.index_of(evse) {
+            self.records[index].session_started(session, &terms);
+            self.recount(index, now);
         }
     }
 
     /// Someone said on how many phases the car of `session` charges; `None` is that nobody knows.
     pub fn car_described(&mut self, evse: &EvseId, session: &SessionId, phases: Option<u8>, now: Instant) {
         let terms = self.terms;
-        if let Some(record) = self.record_mut(evse) {
-            record.car_described(session, phases, &terms, now);
+        if let Some(index) = self.index_of(evse) {
+            self.records[index].car_described(session, phases, &terms);
+            self.recount(index, now);
         }
     }
 
@@ -321,52 +334,68 @@ impl Ledger {
 
     /// Lets go of what time has ended. Call it before every step.
     pub fn forget_expired(&mut self, now: Instant) {
-        for record in &mut self.records {
-            if record.next_expiry.is_some_and(|expiry| expiry <= now) {
-                record.recount(&self.terms, now);
+        for index in 0..self.records.len() {
+            if self.records[index].next_expiry.is_some_and(|expiry| expiry <= now) {
+                self.recount(index, now);
             }
+        }
+    }
+
+    /// What is known of one EVSE has changed, or time has passed.
+    fn recount(&mut self, index: usize, now: Instant) {
+        let record = &mut self.records[index];
+        record.recount(&self.terms, now);
+        let before = record.take_summed(now);
+        let path = path_to_root(&self.parents, record.place);
+        self.sums.replace(path, &before, record.summed());
+    }
+
+    /// Sums up anew what may be drawn everywhere: places have changed.
+    fn sum_up(&mut self, now: Instant) {
+        self.sums = Sums::new(self.parents.len());
+        let nothing = Timeline::constant(Load::ZERO);
+        for record in &mut self.records {
+            record.take_summed(now);
+            let path = path_to_root(&self.parents, record.place);
+            self.sums.replace(path, &nothing, record.summed());
         }
     }
 
     /// The most that may be drawn at each place of the site, from `now` on.
     pub fn worst_cases(&self, now: Instant) -> Vec<Timeline<Load>> {
-        self.sums(now).into_iter().map(LoadSum::into_timeline).collect()
+        (0..self.parents.len())
+            .map(|place| self.worst_case(place, now))
+            .collect()
     }
 
-    pub(super) fn sums(&self, now: Instant) -> Vec<LoadSum> {
-        self.sums_of(|record| record.worst(), now)
-    }
-
-    /// The same, once `commands` are sent as well.
-    pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<Timeline<Load>> {
-        let mut then: HashMap<&EvseId, Timeline<Load>> = HashMap::new();
+    /// Each place where `commands` may change what is drawn, with the most that may be drawn once they are sent as well.
+    pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<(usize, Timeline<Load>)> {
+        let mut then: BTreeMap<usize, Timeline<Load>> = BTreeMap::new();
         for command in commands {
-            if let Some(record) = self.record(&command.evse) {
+            if let Some(index) = self.index_of(&command.evse) {
+                let record = &self.records[index];
                 let load = record.load_of(command, record.car_phases(&command.session), &self.terms);
-                let follows = then.entry(&command.evse).or_insert_with(|| record.worst().clone());
+                let follows = then.entry(index).or_insert_with(|| record.worst().clone());
                 *follows = follows.zip(&load, |a, b| a.max(*b));
             }
         }
-        let sums = self.sums_of(
-            |record| then.get(&record.evse.id).unwrap_or_else(|| record.worst()),
-            now,
-        );
-        sums.into_iter().map(LoadSum::into_timeline).collect()
-    }
-
-    fn sums_of<'a>(&'a self, load_of: impl Fn(&'a MayFollow) -> &'a Timeline<Load>, now: Instant) -> Vec<LoadSum> {
-        let mut loads: Vec<Vec<&Timeline<Load>>> = vec![Vec::new(); self.parents.len()];
-        for record in &self.records {
-            loads[record.place].push(load_of(record));
+        let touched: BTreeSet<usize> = (then.keys())
+            .flat_map(|index| path_to_root(&self.parents, self.records[*index].place))
+            .collect();
+        let mut sums = self.sums.only(&touched);
+        for (index, follows) in &then {
+            let record = &self.records[*index];
+            sums.replace(
+                path_to_root(&self.parents, record.place),
+                record.summed(),
+                &follows.since(now),
+            );
         }
-        LoadSum::over_tree(&self.parents, &loads, now)
+        touched.into_iter().map(|place| (place, sums.at(place, now))).collect()
     }
 
     pub fn worst_case(&self, place: usize, now: Instant) -> Timeline<Load> {
-        self.worst_cases(now)
-            .into_iter()
-            .nth(place)
-            .unwrap_or_else(|| Timeline::constant(Load::ZERO))
+        self.sums.at(place, now)
     }
 
     /// What has to be left free over time for one EVSE. Snapshots deduct it for every EVSE that carries no session of the planner's.
@@ -399,6 +428,19 @@ impl Ledger {
     pub fn open_attempts(&self, evse: &EvseId) -> usize {
         self.record(evse)
             .map_or(0, |record| record.entries().iter().map(Entry::open_attempts).sum())
+    }
+
+    pub(super) fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    pub(super) fn index_of(&self, evse: &EvseId) -> Option<usize> {
+        self.index.get(evse).copied()
+    }
+
+    /// The place of `record` and all above it.
+    pub(super) fn path_to_root(&self, record: &MayFollow) -> impl Iterator<Item = usize> + '_ {
+        path_to_root(&self.parents, record.place)
     }
 
     pub(super) fn record(&self, evse: &EvseId) -> Option<&MayFollow> {
@@ -446,13 +488,16 @@ impl Ledger {
     #[cfg(test)]
     pub(super) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
         self.terms.wrong = Some(rule);
-        for record in &mut self.records {
-            record.recount(&self.terms, Instant::FAR_PAST);
-        }
+        (0..self.records.len()).for_each(|index| self.recount(index, Instant::FAR_PAST));
     }
 
     fn next_order(&mut self) -> Order {
         self.order += 1;
         self.order
     }
+}
+
+/// `place` and all above it.
+fn path_to_root(parents: &[Option<usize>], place: usize) -> impl Iterator<Item = usize> + '_ {
+    std::iter::successors(Some(place), |place| parents[*place])
 }

@@ -160,6 +160,8 @@ pub(super) struct MayFollow {
     /// What `possible` was until then, for readings that arrive late.
     earlier: Option<(Instant, Timeline<Load>)>,
     maximum: Timeline<Load>,
+    /// What is in the site's sums for it: the worst case since it was counted last.
+    summed: Timeline<Load>,
     /// When time alone next changes what counts.
     pub next_expiry: Option<Instant>,
     #[cfg(test)]
@@ -187,6 +189,7 @@ impl MayFollow {
             possible: Timeline::constant(Load::ZERO),
             earlier: None,
             maximum: Timeline::constant(evse.maximum_load()),
+            summed: Timeline::constant(Load::ZERO),
             next_expiry: None,
             #[cfg(test)]
             last_drawn: None,
@@ -236,7 +239,7 @@ impl MayFollow {
 
     /// It was said on how many phases the car of `session` charges. What was sent before counts as this car's only where that is
     /// worse: it holds for what is sent from here on.
-    pub fn car_described(&mut self, session: &SessionId, phases: Option<u8>, terms: &Terms, now: Instant) {
+    pub fn car_described(&mut self, session: &SessionId, phases: Option<u8>, terms: &Terms) {
         self.car = Some((session.clone(), phases));
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];
@@ -245,11 +248,10 @@ impl MayFollow {
                 self.count_anew(index, terms);
             }
         }
-        self.recount(terms, now);
     }
 
     /// Another car is there: what was sent for those before it may reach this one, whatever it is.
-    pub fn session_started(&mut self, session: &SessionId, terms: &Terms, now: Instant) {
+    pub fn session_started(&mut self, session: &SessionId, terms: &Terms) {
         self.session = Some(session.clone());
         if self.trust == Trust::Obeys {
             self.trust = Trust::Unknown;
@@ -260,7 +262,6 @@ impl MayFollow {
                 self.count_anew(index, terms);
             }
         }
-        self.recount(terms, now);
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -299,6 +300,16 @@ impl MayFollow {
         } else {
             &self.possible
         }
+    }
+
+    pub fn summed(&self) -> &Timeline<Load> {
+        &self.summed
+    }
+
+    /// From here on the worst case from `now` on is in the sums; returns what was.
+    pub fn take_summed(&mut self, now: Instant) -> Timeline<Load> {
+        let summed = self.worst().since(now);
+        std::mem::replace(&mut self.summed, summed)
     }
 
     /// The part of it that is our doing towards `session`. Only this may be sent again beside others that may take too much already: that
@@ -614,7 +625,6 @@ impl MayFollow {
             }
             _ => {}
         }
-        self.recount(terms, now);
     }
 
     /// `reading` shows the ceiling of the entry at `index` kept. That says something of an older one only where that allowed more.

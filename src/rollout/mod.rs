@@ -50,6 +50,7 @@ pub mod invariants;
 mod ledger;
 mod may_follow;
 mod step;
+mod sums;
 
 pub use ledger::{Ledger, UnknownCommand};
 pub use may_follow::MAX_OPEN_ENTRIES;

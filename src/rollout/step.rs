@@ -10,13 +10,12 @@ use super::ledger::{Ledger, Link};
 use super::may_follow::{MayFollow, WrongRule};
 use super::{Decision, Room, TailWish, Target, Wish, invariants};
 use crate::domain::conversion::{Conversion, Load, Rate};
-use crate::domain::ids::{ConnectorId, EvseId};
+use crate::domain::ids::ConnectorId;
 use crate::domain::plan::Note;
 use crate::domain::profile::{Cause, ChargingProfile, Instruction, ProfileCommand};
 use crate::domain::site::{Connector, RateChoice};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
-use std::collections::HashSet;
 
 /// A command without an answer is sent again after this long, then after twice as long, and so on.
 const RETRY_AFTER: Seconds = Seconds::from_secs(30);
@@ -45,16 +44,19 @@ pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) 
         ledger,
         room,
         now,
-        headroom: None,
+        headroom: Headroom::new(ledger.sums(), room.available, now),
         lowering: Vec::new(),
         raising: Vec::new(),
         notes: Vec::new(),
         wake_at: ledger.next_expiry(now).unwrap_or(Instant::FAR_FUTURE),
     };
     if ledger.link() != Link::Down {
-        let mut seen: HashSet<&EvseId> = HashSet::new();
-        for target in targets.iter().filter(|target| seen.insert(&target.evse)) {
-            step.serve(target);
+        let mut seen = vec![false; ledger.records().len()];
+        for target in targets {
+            let index = ledger.index_of(&target.evse);
+            if index.is_none_or(|index| !std::mem::replace(&mut seen[index], true)) {
+                step.serve(target, index.map(|index| &ledger.records()[index]));
+            }
         }
     }
     step.finish()
@@ -64,8 +66,7 @@ struct Step<'a> {
     ledger: &'a Ledger,
     room: &'a Room<'a>,
     now: Instant,
-    /// Made when first needed: in most steps nobody asks for more.
-    headroom: Option<Headroom>,
+    headroom: Headroom<'a>,
     lowering: Vec<ProfileCommand>,
     raising: Vec<ProfileCommand>,
     notes: Vec<Note>,
@@ -77,10 +78,7 @@ struct Case<'a> {
     target: &'a Target,
     record: &'a MayFollow,
     connector: &'a Connector,
-    conversion: Conversion,
     choice: RateChoice,
-    /// Places above it, up to the grid connection.
-    path: Vec<usize>,
     /// The newest revision sent for this session and not refused.
     current: Option<&'a Entry>,
 }
@@ -101,10 +99,15 @@ impl<'a> Case<'a> {
         }
     }
 
+    fn conversion(&self) -> Conversion {
+        let car_phases = self.record.car_phases(&self.target.session);
+        self.connector.conversion().for_car(car_phases)
+    }
+
     /// Whether `profile` might be sent as it is: the site may have changed since it was.
     fn still_takes(&self, connector: &ConnectorId, profile: &ChargingProfile, now: Instant, lease: Seconds) -> bool {
         *connector == self.connector.id
-            && profile.unit == self.conversion.unit
+            && profile.unit == self.connector.unit()
             && profile.lease_end() <= now + lease
             && profile.limits().points().len() <= most_periods(self)
             && profile
@@ -116,26 +119,25 @@ impl<'a> Case<'a> {
 }
 
 impl<'a> Step<'a> {
-    fn serve(&mut self, target: &'a Target) {
-        let evse = self.room.site.evse(&target.evse);
-        let connector = evse.and_then(|evse| evse.connector(&target.connector));
-        let (Some(record), Some(evse), Some(connector)) = (self.ledger.record(&target.evse), evse, connector) else {
+    fn serve(&mut self, target: &'a Target, record: Option<&'a MayFollow>) {
+        let record = record.filter(|record| record.in_site);
+        let connector = record.and_then(|record| record.evse.connector(&target.connector));
+        let (Some(record), Some(connector)) = (record, connector) else {
             return self.withhold(target, "the site has no such connector".to_owned());
         };
-        if !evse.controllable {
+        if !record.evse.controllable {
             return self.withhold(target, "the EVSE cannot be controlled".to_owned());
         }
         let case = Case {
             target,
             record,
             connector,
-            conversion: connector.conversion().for_car(record.car_phases(&target.session)),
             choice: connector.choice(),
-            path: self.room.site.path_to_root(record.place).collect(),
             current: record.current(&target.session),
         };
         match &target.wish {
             Wish::HandBack => self.hand_back(&case),
+            Wish::Follow { rates, .. } if self.is_quiet(&case, rates) => {}
             Wish::Follow { rates, tail } => self.follow(&case, rates, *tail),
         }
     }
@@ -154,9 +156,10 @@ impl<'a> Step<'a> {
         let maximum = Timeline::constant(case.connector.maximum);
         // By any connector and with any car: nothing that we know of the session binds an EVSE that is handed back.
         let whole = *anything.last();
+        let conversion = case.conversion();
         let load = |rate: Rate| {
             if rate < case.connector.maximum {
-                case.conversion.load(rate)
+                conversion.load(rate)
             } else {
                 whole
             }
@@ -173,9 +176,6 @@ impl<'a> Step<'a> {
 
     fn follow(&mut self, case: &Case<'_>, rates: &Timeline<Rate>, tail: TailWish) {
         let rates = rates.since(self.now).map(|rate| case.choice.floor(*rate));
-        if self.is_quiet(case, &rates) {
-            return;
-        }
         let shape = self.shape(case, &rates, tail);
         let due = case
             .profile(self.now, self.room.site.spec().lease)
@@ -207,7 +207,7 @@ impl<'a> Step<'a> {
             return self.wake(until);
         }
         self.wake(renewal_due(&shape.profile));
-        let conversion = &case.conversion;
+        let conversion = case.conversion();
         let load = shape
             .profile
             .limits()
@@ -222,19 +222,8 @@ impl<'a> Step<'a> {
             return false;
         };
         let due = renewal_due(profile);
-        let same = || {
-            let kept = |timeline: &Timeline<Rate>| {
-                let from_now = timeline.since(self.now);
-                let before_end = from_now
-                    .points()
-                    .iter()
-                    .copied()
-                    .filter(|(at, _)| *at < profile.lease_end());
-                before_end.collect::<Vec<_>>()
-            };
-            kept(profile.limits()) == kept(rates)
-        };
-        if due <= self.now || !same() {
+        let is_wanted = |sent: &Rate, rate: &Rate| *sent == case.choice.floor(*rate);
+        if due <= self.now || !(profile.limits()).agrees(rates, self.now, profile.lease_end(), is_wanted) {
             return false;
         }
         self.wake(due);
@@ -250,9 +239,9 @@ impl<'a> Step<'a> {
         let grain = Seconds::from_secs((lease.secs() / LEASE_GRAINS).max(1));
         let lease_end = (self.now + lease).floor_to(grain);
         let now = self.now;
-        let cut = |rates: &Timeline<Rate>, tail: Rate| {
-            ChargingProfile::cut(case.conversion.unit, rates, now, lease_end, tail)
-        };
+        let conversion = case.conversion();
+        let cut =
+            |rates: &Timeline<Rate>, tail: Rate| ChargingProfile::cut(conversion.unit, rates, now, lease_end, tail);
         let wanted_tail = match tail {
             TailWish::Zero => Rate::ZERO,
             // Where nothing fences, a transmission without an answer may have effect at any time, and a tail holds for ever.
@@ -263,7 +252,7 @@ impl<'a> Step<'a> {
         };
         let wanted = cut(rates, wanted_tail);
         let skew = self.skew();
-        let clips = self.clips(case, &wanted.limits().widen(skew), &|rate| case.conversion.load(rate));
+        let clips = self.clips(case, &wanted.limits().widen(skew), &|rate| conversion.load(rate));
         let tail_fits = clips
             .iter()
             .all(|clip| clip.until + skew <= lease_end || clip.rate >= wanted_tail);
@@ -303,32 +292,29 @@ impl<'a> Step<'a> {
 
     /// Where the rates of `wanted`, drawing `load` each, are more than what fits.
     fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>, load: &dyn Fn(Rate) -> Load) -> Vec<Clip> {
-        let (ledger, room, now) = (self.ledger, self.room, self.now);
+        let (ledger, now) = (self.ledger, self.now);
         if ledger.terms().break_rule(WrongRule::SendAll) {
             return Vec::new();
         }
-        let headroom = self
-            .headroom
-            .get_or_insert_with(|| Headroom::new(ledger.sums(now), room.available, now));
+        let path: Vec<usize> = ledger.path_to_root(case.record).collect();
         let asking = Asking {
-            path: &case.path,
+            path: &path,
             reserved: case.record.worst(),
             told: &case.record.told(&case.target.session, ledger.terms(), now),
             load,
             choice: &case.choice,
             frozen: case.record.is_full(),
         };
-        headroom.clips(&asking, wanted)
+        self.headroom.clips(&asking, wanted)
     }
 
     fn issue(&mut self, case: &Case<'_>, cause: Cause, instruction: Instruction, load: Timeline<Load>) {
         let with = |known: &Timeline<Load>| known.zip(&load, |known, load| known.max(*load));
         let told = case.record.told(&case.target.session, self.ledger.terms(), self.now);
         let raises = with(&told).since(self.now) != told.since(self.now);
-        if let Some(headroom) = self.headroom.as_mut() {
-            let reserved = case.record.worst();
-            headroom.raise(&case.path, reserved, &with(reserved));
-        }
+        let reserved = case.record.worst();
+        let path = self.ledger.path_to_root(case.record);
+        self.headroom.raise(path, reserved, &with(reserved));
         let command = ProfileCommand {
             evse: case.target.evse.clone(),
             session: case.target.session.clone(),
@@ -511,13 +497,11 @@ impl Ledger {
             .iter()
             .map(|command| (self.last_revision(&command.evse), command));
         checks.extend(revisions.map(|(last, command)| invariants::inv_revision_counts_up(last, command)));
-        let (before, after) = (self.worst_cases(now), self.worst_cases_if(commands, now));
-        checks.push(invariants::inv_1_nothing_is_raised_too_far(
-            &before,
-            &after,
-            room.available,
-            now,
-        ));
+        let then = self.worst_cases_if(commands, now);
+        checks.extend(then.iter().map(|(place, after)| {
+            let before = self.worst_case(*place, now);
+            invariants::inv_1_at(*place, &before, after, &room.available[*place], now)
+        }));
         for check in checks {
             if let Err(breach) = check {
                 panic!("the roll-out would break its promise: {breach}");

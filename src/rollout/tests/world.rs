@@ -381,6 +381,7 @@ impl World {
 
     pub fn roll_out(&mut self) {
         self.ledger.forget_expired(at(self.now));
+        self.sums_are_right();
         let targets = self.targets();
         let decision = self.decide(&targets);
         for command in decision.commands {
@@ -398,6 +399,18 @@ impl World {
             }
         }
         self.wake_at = decision.wake_at.unix_secs() - at(0).unix_secs();
+    }
+
+    /// What is kept up change by change is what the records add up to.
+    fn sums_are_right(&self) {
+        let now = at(self.now);
+        for (place, sum) in self.ledger.worst_cases(now).iter().enumerate() {
+            let records = self.ledger.records().iter();
+            let below = records.filter(|record| self.site.path_to_root(record.place).any(|above| above == place));
+            let nothing = Timeline::constant(Load::ZERO);
+            let all = below.fold(nothing, |all, record| all.zip(record.worst(), |all, load| *all + *load));
+            assert_eq!(*sum, all.since(now), "place {place} at {now}");
+        }
     }
 
     fn decide(&self, targets: &[Target]) -> Decision {
