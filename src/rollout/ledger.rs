@@ -7,7 +7,7 @@
 use super::Trust;
 use super::entry::{Entry, Order};
 use super::may_follow::{MayFollow, Terms};
-use super::sums::Sums;
+use super::sums::{Sum, Sums};
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::ids::{EvseId, GatewayId, NodeId, SessionId};
 use crate::domain::profile::{Answer, Attempt, ProfileCommand, Revision};
@@ -15,7 +15,7 @@ use crate::domain::session::MeterSample;
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::units::Instant;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// Records of EVSEs that the site no longer has, kept beside those it has.
 const MAX_FORMER_EVSES: usize = 1_000;
@@ -368,30 +368,37 @@ impl Ledger {
             .collect()
     }
 
-    /// Each place where `commands` may change what is drawn, with the most that may be drawn once they are sent as well.
-    pub(super) fn worst_cases_if(&self, commands: &[ProfileCommand], now: Instant) -> Vec<(usize, Timeline<Load>)> {
-        let mut then: BTreeMap<usize, Timeline<Load>> = BTreeMap::new();
+    /// Each place where `commands` may change what is drawn: with the most that may be drawn there now, and once they are sent as well.
+    pub(super) fn worst_cases_if(
+        &self,
+        commands: &[ProfileCommand],
+        now: Instant,
+    ) -> Vec<(usize, Timeline<Load>, Timeline<Load>)> {
+        let mut follow: BTreeMap<usize, Timeline<Load>> = BTreeMap::new();
         for command in commands {
             if let Some(index) = self.index_of(&command.evse) {
                 let record = &self.records[index];
                 let load = record.load_of(command, record.car_phases(&command.session), &self.terms);
-                let follows = then.entry(index).or_insert_with(|| record.worst().clone());
+                let follows = follow.entry(index).or_insert_with(|| record.worst().clone());
                 *follows = follows.zip(&load, |a, b| a.max(*b));
             }
         }
-        let touched: BTreeSet<usize> = (then.keys())
-            .flat_map(|index| path_to_root(&self.parents, self.records[*index].place))
-            .collect();
-        let mut sums = self.sums.only(&touched);
-        for (index, follows) in &then {
-            let record = &self.records[*index];
-            sums.replace(
-                path_to_root(&self.parents, record.place),
-                record.summed(),
-                &follows.since(now),
-            );
+        let mut more: BTreeMap<usize, Sum> = BTreeMap::new();
+        for (index, follows) in follow {
+            let record = &self.records[index];
+            let change = follows
+                .since(now)
+                .zip(&record.worst().since(now), |then, now| *then - *now);
+            for place in self.path_to_root(record) {
+                more.entry(place).or_default().put_in(&change);
+            }
         }
-        touched.into_iter().map(|place| (place, sums.at(place, now))).collect()
+        let each = more.into_iter().map(|(place, more)| {
+            let before = self.worst_case(place, now);
+            let after = before.zip(&more.since(now), |before, more| *before + *more);
+            (place, before, after)
+        });
+        each.collect()
     }
 
     pub fn worst_case(&self, place: usize, now: Instant) -> Timeline<Load> {

@@ -498,10 +498,11 @@ impl Ledger {
             .map(|command| (self.last_revision(&command.evse), command));
         checks.extend(revisions.map(|(last, command)| invariants::inv_revision_counts_up(last, command)));
         let then = self.worst_cases_if(commands, now);
-        checks.extend(then.iter().map(|(place, after)| {
-            let before = self.worst_case(*place, now);
-            invariants::inv_1_at(*place, &before, after, &room.available[*place], now)
-        }));
+        checks.extend(
+            then.iter().map(|(place, before, after)| {
+                invariants::inv_1_at(*place, before, after, &room.available[*place], now)
+            }),
+        );
         for check in checks {
             if let Err(breach) = check {
                 panic!("the roll-out would break its promise: {breach}");

@@ -5,7 +5,7 @@
 use crate::domain::conversion::Load;
 use crate::domain::timeline::Timeline;
 use crate::units::Instant;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 #[derive(Clone, Debug, Default)]
@@ -13,14 +13,15 @@ pub(super) struct Sums {
     places: Vec<Sum>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Sum {
+/// At one place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sum {
     /// Before the first change.
     first: Load,
     changes: BTreeMap<Instant, Change>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Change {
     load: Load,
     /// How many loads change then.
@@ -33,15 +34,6 @@ impl Sums {
         Self {
             places: vec![Sum::default(); places],
         }
-    }
-
-    /// The same at `places`, and nothing elsewhere.
-    pub fn only(&self, places: &BTreeSet<usize>) -> Self {
-        let mut only = Self::new(self.places.len());
-        for place in places {
-            only.places[*place] = self.places[*place].clone();
-        }
-        only
     }
 
     /// At the places of `path`, what was `old` is `new`.
@@ -58,10 +50,15 @@ impl Sums {
 
     /// The sum at `place` from `from` on.
     pub fn at(&self, place: usize, from: Instant) -> Timeline<Load> {
-        let sum = &self.places[place];
-        let past = sum.changes.range(..=from).map(|(_, change)| change.load);
-        let mut load = past.fold(sum.first, |sum, change| sum + change);
-        let later = sum.changes.range((Bound::Excluded(from), Bound::Unbounded));
+        self.places[place].since(from)
+    }
+}
+
+impl Sum {
+    pub fn since(&self, from: Instant) -> Timeline<Load> {
+        let past = self.changes.range(..=from).map(|(_, change)| change.load);
+        let mut load = past.fold(self.first, |sum, change| sum + change);
+        let later = self.changes.range((Bound::Excluded(from), Bound::Unbounded));
         let mut points = vec![(from, load)];
         for (at, change) in later {
             load += change.load;
@@ -69,10 +66,8 @@ impl Sums {
         }
         Timeline::from_points(points)
     }
-}
 
-impl Sum {
-    fn put_in(&mut self, load: &Timeline<Load>) {
+    pub fn put_in(&mut self, load: &Timeline<Load>) {
         self.first += load.points()[0].1;
         for (at, change) in changes(load) {
             let known = self.changes.entry(at).or_default();
