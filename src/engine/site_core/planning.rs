@@ -4,88 +4,56 @@
 //! too long is no reason to wait: the greedy plan stands in meanwhile.
 
 use super::super::assemble::{self, Candidate, Facts};
-use super::super::on_a_solver;
-use super::super::ports::StoreError;
-use super::super::stopwatch::timed;
 use super::super::view::PlanView;
-use super::{Intake, SiteTask};
+use super::append::{Afterwards, Intake};
+use super::{Effect, SearchEnd, SearchJob, SiteCore, Then};
 use crate::domain::event::Event;
 use crate::domain::ids::EvseId;
-use crate::domain::plan::{NumberedPlan, Plan, Provenance};
+use crate::domain::plan::{Budget, NumberedPlan, Plan, Provenance};
 use crate::domain::session::Session;
 use crate::domain::snapshot::Snapshot;
 use crate::rollout::Trust;
 use crate::units::Instant;
 use crate::{planner, verify};
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 
-/// A search under way.
+/// What is kept of a search while it is under way.
 pub(super) struct Search {
-    result: JoinHandle<(Plan, u64)>,
     snapshot: Arc<Snapshot>,
-    /// The plan that stands in if the watchdog barks; taken then.
-    greedy: Option<Plan>,
-    watchdog: tokio::time::Instant,
+    /// The plan that stands in if the search fails.
+    greedy: Plan,
     journal_sequence: u64,
 }
 
-pub(super) enum SearchEnd {
-    Found(Plan, u64),
-    /// The search takes too long: the greedy plan stands in meanwhile.
-    WatchdogBarked,
-    /// The search itself broke.
-    Broken(String),
-}
-
-/// Waits for the search, if there is one, or for its watchdog.
-pub(super) async fn search_end(search: &mut Option<Search>) -> SearchEnd {
-    let Some(search) = search else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        // A search that is done is never thrown away.
-        biased;
-        found = &mut search.result => match found {
-            Ok((plan, solve_micros)) => SearchEnd::Found(plan, solve_micros),
-            Err(error) => SearchEnd::Broken(error.to_string()),
-        },
-        () = tokio::time::sleep_until(search.watchdog) => SearchEnd::WatchdogBarked,
-    }
-}
-
-impl SiteTask {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the watchdog looks at real time; that it barked is journalled"
-    )]
-    pub(super) fn begin_search(&mut self, now: Instant) {
+impl SiteCore {
+    pub(super) fn begin_search(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.plan_due = None;
         self.last_planned = now;
         let Some(snapshot) = self.snapshot(now) else { return };
         let snapshot = Arc::new(snapshot);
-        let greedy = planner::greedy(&snapshot);
-        let settings = self.world.settings;
-        let solvers = Arc::clone(&self.world.solvers);
-        let given = Arc::clone(&snapshot);
-        let result = tokio::spawn(async move {
-            let search = on_a_solver(solvers, move || timed(|| planner::plan(&given, settings.budget)));
-            search.await.expect("the search does not panic")
-        });
         // After a cut someone must shed, and soon: then the greedy plan is not kept waiting long.
         let hurry = !self.patient && self.exceeds_room(now);
         let patience = if hurry {
-            settings.cut_watchdog
+            self.settings.cut_watchdog
         } else {
-            settings.watchdog
+            self.settings.watchdog
         };
         self.search = Some(Search {
-            result,
-            snapshot,
-            greedy: Some(greedy),
-            watchdog: tokio::time::Instant::now() + patience,
+            greedy: planner::greedy(&snapshot),
+            snapshot: Arc::clone(&snapshot),
             journal_sequence: self.state.sequence(),
         });
+        effects.push(Effect::Search(SearchJob {
+            snapshot,
+            budget: self.settings.budget,
+            patience,
+        }));
+    }
+
+    pub(super) fn abandon_search(&mut self, effects: &mut Vec<Effect>) {
+        if self.search.take().is_some() {
+            effects.push(Effect::AbandonSearch);
+        }
     }
 
     /// Whether what EVSEs may be following now is more than is available somewhere.
@@ -141,84 +109,75 @@ impl SiteTask {
         }))
     }
 
-    pub(super) async fn search_ended(&mut self, end: SearchEnd) -> Result<(), StoreError> {
-        let Some(mut search) = self.search.take() else {
-            return Ok(());
+    pub(super) fn search_ended(&mut self, end: SearchEnd, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        let Some(search) = self.search.take() else {
+            return Then::Wait;
         };
-        match end {
+        let (plans, solve_micros, watchdog_fallback) = match end {
             SearchEnd::Found(plan, solve_micros) => {
                 self.patient = false;
-                let greedy = search.greedy.take();
-                self.adopt(&search, plan, greedy, solve_micros, false).await
+                ([Some(plan), Some(search.greedy)], solve_micros, false)
             }
             SearchEnd::WatchdogBarked => {
                 tracing::warn!(site = %self.state.key(), "the search takes too long; the greedy plan stands in");
-                // Bounded by its budget, the search runs out by itself; what it finds is for facts that are old by then. After a
-                // hurried one another follows, with patience.
-                search.result.abort();
+                // After a hurried search another follows, with patience.
                 self.patient = !self.patient;
                 self.plan_due = self.patient.then_some(Instant::FAR_PAST);
-                let greedy = search.greedy.take().expect("the watchdog barks once");
-                self.adopt(&search, greedy, None, 0, true).await
+                ([Some(search.greedy), None], 0, true)
             }
             SearchEnd::Broken(why) => {
                 tracing::error!(site = %self.state.key(), why, "the search broke; the greedy plan stands in");
-                let greedy = search.greedy.take().expect("the search ends once");
-                self.adopt(&search, greedy, None, 0, true).await
+                ([Some(search.greedy), None], 0, true)
             }
-        }
+        };
+        let origin = Origin {
+            snapshot: &search.snapshot,
+            journal_sequence: search.journal_sequence,
+            budget: self.settings.budget,
+            solve_micros,
+            watchdog_fallback,
+        };
+        self.adopt(plans, &origin, now, effects)
     }
 
-    /// Makes a plan the plan in force, if it passes the check, and sends what the roll-out allows of it.
-    async fn adopt(
-        &mut self,
-        search: &Search,
-        plan: Plan,
-        greedy: Option<Plan>,
-        solve_micros: u64,
-        watchdog_fallback: bool,
-    ) -> Result<(), StoreError> {
-        let at = self.now();
+    /// Makes the first plan that passes the check the plan in force, and sends what the roll-out allows of it.
+    fn adopt(&mut self, plans: [Option<Plan>; 2], origin: &Origin<'_>, at: Instant, effects: &mut Vec<Effect>) -> Then {
         self.state.let_time_pass(at);
         let Some(lease) = self.state.site().map(|site| site.spec().lease) else {
-            return Ok(());
+            return Then::Wait;
         };
-        let Some(plan) = self.first_that_verifies(&search.snapshot, [Some(plan), greedy]) else {
+        let Some(plan) = self.first_that_verifies(origin.snapshot, plans) else {
             // The plan in force stands, clipped by the roll-out to what there is room for.
-            return self.react().await;
+            return self.react(at, effects);
         };
         let parent = self.state.plan().map(|before| before.provenance.number);
         let provenance = Provenance {
             number: parent.unwrap_or(0) + 1,
             parent,
-            journal_sequence: search.journal_sequence,
-            made_at: search.snapshot.now(),
-            budget: self.world.settings.budget,
+            journal_sequence: origin.journal_sequence,
+            made_at: origin.snapshot.now(),
+            budget: origin.budget,
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            watchdog_fallback,
+            watchdog_fallback: origin.watchdog_fallback,
         };
         let view = PlanView::new(
             &plan,
-            &search.snapshot,
+            origin.snapshot,
             lease,
             Some(provenance.clone()),
-            solve_micros,
+            origin.solve_micros,
             true,
         );
-        let mut intake = Intake {
-            synced: true,
-            ..Intake::default()
-        };
         let made = Event::PlanMade(Box::new(NumberedPlan {
             provenance,
             plan,
-            solve_micros,
+            solve_micros: origin.solve_micros,
         }));
-        self.record(made, None, at, &mut intake);
-        let commands = self.roll_out(at, &mut intake);
-        self.append_and_send(intake, commands).await?;
-        self.plans.send_replace(Some(Arc::new(view)));
-        self.react().await
+        let mut intake = Intake::default();
+        let (entry, _) = self.apply(made, None, at);
+        intake.make_plan(entry, view);
+        self.roll_out(at, &mut intake);
+        self.close(intake, Afterwards::React, at, effects)
     }
 
     fn first_that_verifies(&self, snapshot: &Snapshot, plans: [Option<Plan>; 2]) -> Option<Plan> {
@@ -230,4 +189,13 @@ impl SiteTask {
             violations.is_empty()
         })
     }
+}
+
+/// What a plan was made from, and how.
+struct Origin<'a> {
+    snapshot: &'a Snapshot,
+    journal_sequence: u64,
+    budget: Budget,
+    solve_micros: u64,
+    watchdog_fallback: bool,
 }
