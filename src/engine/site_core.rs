@@ -2,6 +2,7 @@
 //!
 //! Decides the order of things. Requests that wait together are recorded together, and answered only once that record is synced.
 //! A plan is searched beside the intake, never in its way; what the roll-out then wants to send is recorded before it is sent.
+//! Whoever has to take less is told in the same step, by the greedy plan; the search for a better one then starts anew.
 //! If the store fails, nothing of what it was given is answered or sent, and the state is read again from what is there.
 //!
 //! Pure: told the same at the same instants it does the same, on any machine. [`super::site_task`] performs what it says.
@@ -19,7 +20,7 @@ use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{GatewayId, SessionId};
 use crate::domain::plan::{Budget, Plan};
 use crate::domain::rejection::Rejection;
-use crate::domain::session::{MeterSample, Session};
+use crate::domain::session::{MeterSample, Override, Session};
 use crate::domain::site::Mode;
 use crate::domain::snapshot::Snapshot;
 use crate::rollout::Ledger;
@@ -139,6 +140,8 @@ pub(crate) struct SiteCore {
     search: Option<Search>,
     /// The greedy plan already stands in: this search may take its time.
     patient: bool,
+    /// Somebody has to take less, and sooner than a search would tell.
+    must_shed: bool,
     /// When a new plan is wanted.
     plan_due: Option<Instant>,
     last_planned: Instant,
@@ -155,6 +158,7 @@ impl SiteCore {
             shown: Summary::default(),
             search: None,
             patient: false,
+            must_shed: false,
             // Whatever was planned before a start was planned by another process: plan anew at once.
             plan_due: Some(Instant::FAR_PAST),
             last_planned: Instant::FAR_PAST,
@@ -278,13 +282,17 @@ impl SiteCore {
         }
         let admitted = self.state.admit(event, at)?;
         let last = admitted.events.len() - 1;
+        let may_cut = admitted.events.iter().any(may_cut);
+        let room_before = may_cut.then(|| self.room(at));
         for (index, event) in admitted.events.into_iter().enumerate() {
             let stamp = request
                 .clone()
                 .filter(|_| index == last)
                 .map(|stamp| (stamp, admitted.warnings.clone()));
+            self.must_shed |= stops_charging(&event);
             self.record(event, stamp, at, intake);
         }
+        self.must_shed |= room_before.is_some_and(|before| self.is_cut(&before, at));
         Ok(Receipt {
             sequence: self.state.sequence(),
             recorded_at: at,
@@ -419,7 +427,14 @@ impl SiteCore {
 
     /// Does what is due: a new plan, or what the roll-out has to send for the plan in force.
     fn react(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
-        if self.mode() == Mode::Off || self.search.is_some() {
+        let must_shed = std::mem::take(&mut self.must_shed);
+        if self.mode() == Mode::Off {
+            return Then::Wait;
+        }
+        if must_shed {
+            return self.shed(now, effects);
+        }
+        if self.search.is_some() {
             return Then::Wait;
         }
         self.state.let_time_pass(now);
@@ -472,6 +487,23 @@ impl SiteCore {
     }
 }
 
+/// Whether it may leave the site less to charge with.
+fn may_cut(event: &Event) -> bool {
+    matches!(event, Event::GridLimitSet(_) | Event::SitePut(_))
+}
+
+/// Whether somebody wants charging to stop, whatever is planned.
+fn stops_charging(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SiteStopped { stopped: true }
+            | Event::SessionOverridden {
+                overridden: Override::Pause,
+                ..
+            }
+    )
+}
+
 fn id_has_ended(id: &SessionId) -> Rejection {
     Rejection::one(
         "session.id",
@@ -480,3 +512,6 @@ fn id_has_ended(id: &SessionId) -> Rejection {
         "an id that was never used at this site",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,21 @@
 //! How a site comes to its plan: the facts of now, a search beside the intake, and what is done with what it finds.
 //!
 //! Decides which plan is in force: the search's if it passes the check, else the greedy one, else the one before. A search that takes
-//! too long is no reason to wait: the greedy plan stands in meanwhile.
+//! too long is no reason to wait: the greedy plan stands in meanwhile, and at once where somebody has to take less.
 
 use super::super::assemble::{self, Candidate, Facts};
 use super::super::view::PlanView;
 use super::append::{Afterwards, Intake};
 use super::{Effect, SearchEnd, SearchJob, SiteCore, Then};
 use crate::domain::event::Event;
-use crate::domain::ids::EvseId;
+use crate::domain::ids::{EvseId, NodeId};
+use crate::domain::limits::Capacity;
 use crate::domain::plan::{Budget, NumberedPlan, Plan, Provenance};
 use crate::domain::session::Session;
 use crate::domain::snapshot::Snapshot;
+use crate::domain::timeline::Timeline;
 use crate::rollout::Trust;
-use crate::units::Instant;
+use crate::units::{Instant, Seconds};
 use crate::{planner, verify};
 use std::sync::Arc;
 
@@ -54,6 +56,61 @@ impl SiteCore {
         if self.search.take().is_some() {
             effects.push(Effect::AbandonSearch);
         }
+    }
+
+    /// What is available at each place, by its id.
+    pub(super) fn room(&self, now: Instant) -> Vec<(NodeId, Timeline<Capacity>)> {
+        let Some(site) = self.state.site() else {
+            return Vec::new();
+        };
+        let ids = site.places().iter().map(|place| place.id.clone());
+        ids.zip(self.state.available(now)).collect()
+    }
+
+    /// Whether less is available somewhere than `before`, and what EVSEs may be following is more than that, before a search would
+    /// be over. A cut that comes later leaves time for a search.
+    pub(super) fn is_cut(&self, before: &[(NodeId, Timeline<Capacity>)], now: Instant) -> bool {
+        let (Some(site), Some(ledger)) = (self.state.site(), self.state.ledger()) else {
+            return false;
+        };
+        if before.is_empty() {
+            // A site that is described first has nobody yet to take less.
+            return false;
+        }
+        let patience = i64::try_from(self.settings.watchdog.as_secs()).unwrap_or(i64::MAX);
+        let soon = now + Seconds::from_secs(patience.saturating_add(1));
+        let rooms = site.places().iter().zip(self.state.available(now));
+        rooms.zip(ledger.worst_cases(now)).any(|((place, room), load)| {
+            let had = before.iter().find(|(id, _)| *id == place.id).map(|(_, had)| had);
+            let sum = room.zip(&load, |room, load| (*room, *load));
+            let starts = sum.points().iter().map(|(start, _)| *start);
+            let cut_at = |at: Instant| {
+                let (room, load) = sum.at(at);
+                !room.fits(load) && had.is_none_or(|had| room.tighter(had.at(at)) != *had.at(at))
+            };
+            let soon_starts = starts.filter(|start| now < *start && *start < soon);
+            [now].into_iter().chain(soon_starts).any(cut_at)
+        })
+    }
+
+    /// Somebody has to take less: the greedy plan on the facts of now is the plan in force at once, and what it lowers leaves with
+    /// it. Whatever is being searched is for facts that are old; another search, which may take its time, follows.
+    pub(super) fn shed(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        self.abandon_search(effects);
+        self.state.let_time_pass(now);
+        self.want_plan_by(now);
+        let Some(snapshot) = self.snapshot(now) else {
+            return Then::Wait;
+        };
+        self.patient = true;
+        let origin = Origin {
+            snapshot: &snapshot,
+            journal_sequence: self.state.sequence(),
+            budget: Budget { iterations: 0 },
+            solve_micros: 0,
+            watchdog_fallback: false,
+        };
+        self.adopt([Some(planner::greedy(&snapshot)), None], &origin, now, effects)
     }
 
     /// Whether what EVSEs may be following now is more than is available somewhere.
@@ -122,7 +179,9 @@ impl SiteCore {
                 tracing::warn!(site = %self.state.key(), "the search takes too long; the greedy plan stands in");
                 // After a hurried search another follows, with patience.
                 self.patient = !self.patient;
-                self.plan_due = self.patient.then_some(Instant::FAR_PAST);
+                if self.patient {
+                    self.want_plan_by(Instant::FAR_PAST);
+                }
                 ([Some(search.greedy), None], 0, true)
             }
             SearchEnd::Broken(why) => {
