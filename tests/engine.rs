@@ -290,6 +290,43 @@ async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blo
     large.await.unwrap().expect("the large problem has its plan");
 }
 
+#[tokio::test]
+async fn a_cut_lowers_while_the_only_solver_is_busy_with_something_else() {
+    let mut settings = SETTINGS;
+    settings.solver_threads = 1;
+    settings.watchdog = Duration::from_secs(600);
+    settings.cut_watchdog = Duration::from_secs(600);
+    let world = World::start_with(settings).await;
+    world.put_site(site_spec(40, 2)).await;
+    world.gateway_connects().await;
+    for number in [1, 2] {
+        world
+            .submit(Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20))))
+            .await;
+    }
+    world.settle().await;
+    accept_all(&world).await;
+    let engine = world.engine.clone();
+    let large = tokio::spawn(async move { engine.plan_once(large_problem()).await });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    world.submit(Event::GridLimitSet(fuse_limit(20))).await;
+    let sum = || {
+        let sent = world.gateway.sent();
+        [1, 2]
+            .map(|number| ceiling(&sent, number, MORNING).unwrap())
+            .iter()
+            .sum::<i64>()
+    };
+    while sum() > 200 {
+        assert!(!large.is_finished(), "the cut waited for the solver: {} dA", sum());
+        tokio::task::yield_now().await;
+    }
+    assert!(!large.is_finished(), "this shows nothing unless the solver is busy");
+    large.await.unwrap().expect("the large problem has its plan");
+}
+
 /// A problem that keeps a solver busy for much longer than a few milliseconds.
 fn large_problem() -> OnceRequest {
     OnceRequest {

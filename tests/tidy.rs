@@ -120,7 +120,7 @@ const FLOATS_FOR_SEARCHING: &[(&str, &str)] = &[("src/domain/conversion.rs", "fn
 const MAY_READ_A_CLOCK: &[&str] = &[
     "src/app.rs",
     "src/engine/clock.rs",
-    "src/engine/site_task/planning.rs",
+    "src/engine/site_task.rs",
     "src/engine/stopwatch.rs",
     "src/simulate/demo/",
 ];

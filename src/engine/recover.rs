@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 const MAX_QUARANTINED: usize = 16;
 
 /// The state that a site's journal leads to.
-pub(super) async fn load(store: &dyn Store, key: &SiteKey) -> Result<SiteState, StoreError> {
+pub(crate) async fn load(store: &dyn Store, key: &SiteKey) -> Result<SiteState, StoreError> {
     let mut quarantined = BTreeSet::new();
     loop {
         match replay(store, key, &quarantined).await? {

@@ -2,8 +2,9 @@
 //!
 //! Decides who is asked for first. Whatever is to be sent is recorded first, and leaves only once that record is synced.
 
-use super::super::ports::{Batch, Durability, OutgoingCommand, StoreError};
-use super::{Intake, SiteTask};
+use super::super::ports::OutgoingCommand;
+use super::SiteCore;
+use super::append::Intake;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Event;
 use crate::domain::profile::ProfileCommand;
@@ -13,15 +14,15 @@ use crate::domain::timeline::Timeline;
 use crate::rollout::{self, Room, TailWish, Target, Wish};
 use crate::units::{Instant, WattSeconds};
 
-impl SiteTask {
-    /// Records what has to be sent now and returns it; it is sent once it is synced.
-    pub(super) fn roll_out(&mut self, now: Instant, intake: &mut Intake) -> Vec<ProfileCommand> {
+impl SiteCore {
+    /// Records what has to be sent now; it is sent once that is synced.
+    pub(super) fn roll_out(&mut self, now: Instant, intake: &mut Intake) {
         self.roll_out_at = Instant::FAR_FUTURE;
         if self.mode() != Mode::Control || self.state.not_controlled_because(now).is_some() {
-            return Vec::new();
+            return;
         }
         let Some((site, ledger)) = self.state.site().zip(self.state.ledger()) else {
-            return Vec::new();
+            return;
         };
         let available = self.state.available(now);
         let room = Room {
@@ -35,10 +36,10 @@ impl SiteTask {
         }
         self.roll_out_at = decision.wake_at;
         if !decision.commands.is_empty() {
-            intake.synced = true;
-            self.record(Event::CommandsIssued(decision.commands.clone()), None, now, intake);
+            let outgoing = self.outgoing(&decision.commands);
+            let (entry, _) = self.apply(Event::CommandsIssued(decision.commands), None, now);
+            intake.issue(entry, outgoing);
         }
-        decision.commands
     }
 
     /// What each EVSE with a session should be told.
@@ -86,48 +87,26 @@ impl SiteTask {
         session.spec.guaranteed > self.state.delivered(session)
     }
 
-    pub(super) async fn append_and_send(
-        &mut self,
-        intake: Intake,
-        commands: Vec<ProfileCommand>,
-    ) -> Result<(), StoreError> {
-        if intake.entries.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch {
-            entries: intake.entries,
-            ended_sessions: intake.ended,
-            durability: Durability::Synced,
+    /// The commands with what a gateway needs to apply them.
+    fn outgoing(&self, commands: &[ProfileCommand]) -> Vec<OutgoingCommand> {
+        let site = self.state.site();
+        let Some((site, gateway)) = site.and_then(|site| Some((site, site.spec().gateway.clone()?))) else {
+            return Vec::new();
         };
-        self.world.store.append(&self.key(), batch).await?;
-        self.send(commands);
-        self.keep_snapshot().await;
-        Ok(())
-    }
-
-    fn send(&self, commands: Vec<ProfileCommand>) {
-        let Some(site) = self.state.site() else { return };
-        let Some(gateway) = site.spec().gateway.clone() else {
-            return;
-        };
-        for command in commands {
-            let minimum = site
-                .evse(&command.evse)
-                .and_then(|evse| evse.connector(&command.connector))
-                .map_or(Rate::ZERO, |connector| connector.minimum);
-            let ocpi = self
+        let outgoing = commands.iter().map(|command| OutgoingCommand {
+            key: self.state.key().clone(),
+            gateway: gateway.clone(),
+            command: command.clone(),
+            ocpi: self
                 .state
                 .sessions
                 .get(&command.session)
-                .and_then(|session| session.spec.ocpi.clone());
-            let key = self.key();
-            self.world.gateway.send(OutgoingCommand {
-                key,
-                gateway: gateway.clone(),
-                command,
-                ocpi,
-                minimum,
-            });
-        }
+                .and_then(|session| session.spec.ocpi.clone()),
+            minimum: site
+                .evse(&command.evse)
+                .and_then(|evse| evse.connector(&command.connector))
+                .map_or(Rate::ZERO, |connector| connector.minimum),
+        });
+        outgoing.collect()
     }
 }
