@@ -7,7 +7,7 @@ use laddplan::domain::event::{Event, Recorded};
 use laddplan::domain::ids::*;
 use laddplan::domain::profile::{Answer, Cause, Instruction};
 use laddplan::domain::session::{MeterSample, Override};
-use laddplan::domain::site::Mode;
+use laddplan::domain::site::{Mode, SiteSpec};
 use laddplan::engine::Refusal;
 use laddplan::engine::ports::OutgoingCommand;
 use laddplan::engine::view::{OnceRequest, OnceSession};
@@ -403,6 +403,28 @@ async fn a_start_brings_back_everything_that_was_acknowledged() {
     assert_eq!(again.sessions, seen.sessions);
     assert_eq!(again.grid_limits, seen.grid_limits);
     assert_eq!(again.site, seen.site);
+}
+
+#[tokio::test]
+async fn a_damaged_journal_stops_its_own_site_and_no_other() {
+    let before = site_with_two_cars().await;
+    let other = SiteKey {
+        site: SiteId::parse("other").unwrap(),
+        ..site_key()
+    };
+    let spec = SiteSpec {
+        id: other.site.clone(),
+        ..site_spec(40, 2)
+    };
+    let put = Event::SitePut(Box::new(spec));
+    before.engine.submit(&other, None, put.clone()).await.unwrap();
+    *before.store.damaged.lock().unwrap() = Some(other.clone());
+    let after = World::start_on(Arc::clone(&before.store), Arc::clone(&before.clock), SETTINGS).await;
+    assert!(after.engine.site(&site_key()).await.is_ok());
+    // Nor is it taken for one that is new, and written to.
+    let refused = after.engine.submit(&other, None, put).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "{refused:?}");
+    assert!(matches!(after.engine.site(&other).await, Err(Refusal::Unavailable(_))));
 }
 
 #[tokio::test]

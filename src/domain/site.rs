@@ -215,6 +215,15 @@ impl Evse {
             .map(|connector| connector.conversion().load(connector.default_or_maximum()))
             .fold(Load::ZERO, Load::max)
     }
+
+    /// The most it draws at the minimum of any of its connectors.
+    pub fn minimum_load(&self) -> Load {
+        let loads = self
+            .connectors
+            .iter()
+            .map(|connector| connector.conversion().load(connector.minimum));
+        loads.fold(Load::ZERO, Load::max)
+    }
 }
 
 /// A valid site, with its tree made ready to walk.

@@ -145,9 +145,21 @@ impl Engine {
             shared: Arc::new(shared),
         };
         for key in engine.shared.world.store.sites().await? {
-            let state = recover::load(engine.shared.world.store.as_ref(), &key).await?;
-            tracing::info!(site = %key, sequence = state.sequence(), "recovered");
-            engine.open(key, state);
+            match recover::load(engine.shared.world.store.as_ref(), &key).await {
+                Ok(state) => {
+                    tracing::info!(site = %key, sequence = state.sequence(), "recovered");
+                    engine.open(key, state);
+                }
+                // The others are not to wait for it.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    tracing::error!(
+                        site = %key, %error,
+                        "this site stays stopped: its EVSEs fall back as their leases end; restore its journal from an export, and start again"
+                    );
+                    engine.keep_stopped(key);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(engine)
     }
@@ -245,6 +257,19 @@ impl Engine {
                 let _ = task.await;
             }
         }
+    }
+
+    /// Nothing can be asked of it or submitted to it.
+    fn keep_stopped(&self, key: SiteKey) {
+        let handle = SiteHandle {
+            inbox: mpsc::channel(1).0,
+            status: Arc::new(Status::new()),
+            summary: watch::channel(Summary::default()).1,
+            plans: watch::channel(None).1,
+            task: Arc::default(),
+        };
+        let mut sites = self.shared.sites.write().unwrap_or_else(PoisonError::into_inner);
+        sites.insert(key, handle);
     }
 
     fn open(&self, key: SiteKey, state: SiteState) -> SiteHandle {

@@ -489,10 +489,13 @@ impl SiteState {
         None
     }
 
-    /// Passes over an entry that cannot be applied.
+    /// Passes over an entry that cannot be applied, and may have been a command: from here on stations may follow anything.
     pub fn skip(&mut self, entry: &Recorded) {
         self.sequence = entry.sequence;
         self.last_at = self.last_at.max(entry.at);
+        if let Some(described) = &mut self.described {
+            described.ledger.doubt(self.last_at);
+        }
     }
 
     fn remember(&mut self, entry: &Recorded) {

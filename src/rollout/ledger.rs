@@ -88,15 +88,23 @@ impl Ledger {
     /// on, and gateways that refuse old revisions take the new ones: no EVSE gets a revision a second for long.
     pub fn unknown(site: &Site, now: Instant) -> Self {
         let mut ledger = Self::new(site);
-        let beyond_all = Revision::new(now.unix_secs().try_into().unwrap_or_default());
         for record in &mut ledger.records {
-            record.foreign_revision = Some((beyond_all, 0, now));
-            record.unknown_until = Some(now + ledger.terms.lease + ledger.terms.skew);
+            record.doubt(&ledger.terms, 0, now);
             record.unheard = true;
             record.recount(&ledger.terms, now);
         }
         ledger.sum_up(now);
         ledger
+    }
+
+    /// Something of what was recorded at `now` cannot be read, and may have been a command: as after the loss of a store, but what
+    /// is known still counts.
+    pub fn doubt(&mut self, now: Instant) {
+        let order = self.next_order();
+        for index in 0..self.records.len() {
+            self.records[index].doubt(&self.terms, order, now);
+            self.recount(index, now);
+        }
     }
 
     /// The site was described anew. EVSEs that are no longer part of it keep what is reserved for them, at the nearest place above
@@ -253,6 +261,7 @@ impl Ledger {
                 // It follows something of which nothing is known here: our store has lost it.
                 record.unknown_until = Some(now + terms.lease + terms.skew);
                 record.unheard = false;
+                record.tail_in_doubt = true;
                 if revision.number() - record.last_revision().number() <= MAX_REVISION_AHEAD {
                     record.foreign_revision = Some((revision, order, now));
                 }

@@ -151,6 +151,8 @@ pub(super) struct MayFollow {
     pub unknown_until: Option<Instant>,
     /// Nobody has said yet what it followed before this ledger began.
     pub unheard: bool,
+    /// What it follows of those before may have a tail, of which only is known that it is no more than a minimum.
+    pub tail_in_doubt: bool,
     /// Since the last command the station said that it follows no profile of ours.
     pub lost_profile: Option<(Order, Instant)>,
     /// The most that its default and what we sent can make it draw.
@@ -184,6 +186,7 @@ impl MayFollow {
             obeys_since: None,
             unknown_until: None,
             unheard: false,
+            tail_in_doubt: false,
             lost_profile: None,
             told: Timeline::constant(Load::ZERO),
             possible: Timeline::constant(Load::ZERO),
@@ -395,6 +398,9 @@ impl MayFollow {
 
     /// Drops what can have no effect any more. Call it after anything that was learnt, and now and then for the passage of time.
     pub fn recount(&mut self, terms: &Terms, now: Instant) {
+        if self.tail_in_doubt && self.follows_ours(terms, now) {
+            self.tail_in_doubt = false;
+        }
         self.drop_released(terms, now);
         self.merge_leftovers(terms, now);
         self.merge_beyond_bound(terms);
@@ -406,6 +412,11 @@ impl MayFollow {
         if let Some(until) = self.unknown_until {
             let anything = Timeline::from_points([(Instant::FAR_PAST, self.evse.maximum_load()), (until, Load::ZERO)]);
             possible = possible.zip(&anything, |a, b| a.max(*b));
+        }
+        // Only gateways that fence are given tails.
+        if self.tail_in_doubt && terms.gateway_fences {
+            let minimum = self.evse.minimum_load();
+            possible = possible.map(|load| load.max(minimum));
         }
         #[cfg(test)]
         self.credit_the_metered_draw(&mut possible, terms);
@@ -495,6 +506,25 @@ impl MayFollow {
             .iter()
             .filter(newer)
             .any(|other| kind(other) == kind(entry))
+    }
+
+    /// Whether it follows one of our revisions, and its gateway refuses all that came before.
+    fn follows_ours(&self, terms: &Terms, now: Instant) -> bool {
+        let surely = |entry: &Entry| {
+            entry.command.revision > self.revision_before()
+                && entry.is_accepted()
+                && entry.is_settled(terms.reach(), now)
+                && entry.transmissions.iter().all(|sent| sent.fenced)
+        };
+        terms.gateway_fences && self.entries.iter().any(surely)
+    }
+
+    /// Nobody knows what was sent to it: for one lease it may do anything, and revisions go on from the unix time, beyond all that may
+    /// have been sent.
+    pub fn doubt(&mut self, terms: &Terms, order: Order, now: Instant) {
+        let beyond_all = Revision::new(now.unix_secs().try_into().unwrap_or_default());
+        self.foreign_revision = Some((beyond_all.max(self.last_revision()), order, now));
+        self.unknown_until = Some(now + terms.lease + terms.skew);
     }
 
     fn drop_released(&mut self, terms: &Terms, now: Instant) {

@@ -188,6 +188,8 @@ impl Clock for ManualClock {
 pub struct TestStore {
     pub inner: MemoryStore,
     pub failing: AtomicBool,
+    /// The journal of this site fails its checksum.
+    pub damaged: Mutex<Option<SiteKey>>,
     /// One permit per append; plenty unless a test takes them away.
     pub gate: Semaphore,
     pub diary: Arc<Diary>,
@@ -224,6 +226,12 @@ impl Store for TestStore {
     }
 
     async fn read(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
+        if self.damaged.lock().unwrap().as_ref() == Some(key) {
+            return Err(StoreError::Damaged {
+                what: format!("the journal of {key}"),
+                why: "entry 1 fails its checksum".to_owned(),
+            });
+        }
         self.inner.read(key, after, most).await
     }
 
@@ -318,6 +326,7 @@ impl World {
         let store = Arc::new(TestStore {
             inner: MemoryStore::default(),
             failing: AtomicBool::new(false),
+            damaged: Mutex::default(),
             gate: Semaphore::new(1_000),
             diary: Arc::clone(&diary),
         });

@@ -584,6 +584,35 @@ fn a_hello_wipes_nothing_that_a_station_has_said_of_a_lost_store() {
 }
 
 #[test]
+fn the_tail_of_what_a_lost_store_had_sent_counts_until_it_is_surely_replaced() {
+    let (site, _) = ledger_of(spec(vec![evse(0)]));
+    let mut ledger = Ledger::unknown(&site, at(0));
+    let lost = Revision::new(at(0).unix_secs() as u64 + 5);
+    ledger.active_reported(&evse_id(0), Some(lost), at(10));
+    ledger.gateway_connected(true, at(10));
+    assert_eq!(
+        counts(&mut ledger, 2_000, &[2_000]),
+        [60],
+        "its lease is over, but not its tail"
+    );
+    ledger.issued(&set(0, lost.number() + 1, 2_000, 0, 0));
+    answer(&mut ledger, lost.number() + 1, 1, &Answer::Accepted, 2_001);
+    assert_eq!(counts(&mut ledger, 2_006, &[2_006]), [0]);
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_may_have_been_a_command() {
+    let mut ledger = one();
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    ledger.doubt(at(10));
+    assert_eq!(counts(&mut ledger, 10, &[10, 914, 916]), [320, 320, 0]);
+    assert!(
+        ledger.last_revision(&evse_id(0)).number() >= at(10).unix_secs() as u64,
+        "it may have had the next number"
+    );
+}
+
+#[test]
 fn a_history_makes_the_same_ledger_again() {
     let (site, mut ledger) = ledger_of(spec(vec![evse(0), evse(1)]));
     ledger.gateway_connected(true, at(0));
