@@ -60,7 +60,7 @@ pub fn inv_1_at(
     available: &Timeline<Capacity>,
     from: Instant,
 ) -> Result<(), Breach> {
-    let allowed = before.zip(available, |before, available| allowed(before, available));
+    let allowed = before.zip(available, allowed);
     let excess = allowed.zip(after, |allowed, after| allowed.excess(after)).since(from);
     match excess.points().iter().find_map(|(at, excess)| Some((at, (*excess)?))) {
         Some((at, excess)) => Err(Breach {

@@ -77,13 +77,13 @@ impl Sum {
     }
 
     fn take_out(&mut self, load: &Timeline<Load>) {
-        self.first = self.first - load.points()[0].1;
+        self.first -= load.points()[0].1;
         for (at, change) in changes(load) {
             let Some(known) = self.changes.get_mut(&at) else {
                 debug_assert!(false, "what is taken out was put in");
                 continue;
             };
-            known.load = known.load - change;
+            known.load -= change;
             known.by -= 1;
             if known.by == 0 {
                 self.changes.remove(&at);
