@@ -447,7 +447,7 @@ impl Ledger {
     }
 
     #[cfg(test)]
-    pub(super) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
+    pub(crate) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
         self.terms.wrong = Some(rule);
         for record in &mut self.records {
             record.recount(&self.terms, Instant::FAR_PAST);

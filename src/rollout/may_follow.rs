@@ -35,7 +35,7 @@ pub(super) struct Terms {
 /// Rules that look right and are not. Tests follow them to show that they would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
-pub(super) enum WrongRule {
+pub(crate) enum WrongRule {
     /// Any acceptance of a newer revision frees the older ones.
     DropOnAnyAcceptance,
     /// An EVSE without a profile counts as nothing.
