@@ -31,6 +31,8 @@ kinds! {
     LateCommand "late-command" 250,
     DoubledCommand "doubled-command" 250,
     Refusal "refusal" 300,
+    // Of what is sent again: who has it already may say no to it.
+    RefusedRetry "refused-retry" 700,
     // Of what is under way at a hello.
     HelloOnTheWay "hello-on-the-way" 500,
     // From the station, for each answer.

@@ -191,7 +191,8 @@ impl World {
     }
 
     fn reach_station(&mut self, number: usize, command: ProfileCommand) {
-        let refuses = self.faults.strikes(Kind::Refusal, &mut self.network.dice);
+        let mut refuses = self.faults.strikes(Kind::Refusal, &mut self.network.dice);
+        refuses |= command.attempt > 1 && self.faults.strikes(Kind::RefusedRetry, &mut self.network.dice);
         let gateway = &mut self.network.gateways[number];
         let station = self.stations.iter_mut().find(|station| *station.id() == command.evse);
         let Some(station) = station else { return };
