@@ -34,7 +34,7 @@ kinds! {
     // Of what is sent again: who has it already may say no to it.
     RefusedRetry "refused-retry" 700,
     // Of what is under way at a hello.
-    HelloOnTheWay "hello-on-the-way" 500,
+    HelloOnTheWay "hello-on-the-way" 1000,
     // From the station, for each answer.
     LostAnswer "lost-answer" 400,
     LateAnswer "late-answer" 400,
@@ -51,7 +51,7 @@ kinds! {
     Disobedience "disobedience" 1,
     // In each second.
     LinkBreak "link-break" 12,
-    GatewayChange "gateway-change" 2,
+    GatewayChange "gateway-change" 6,
     ClockStep "clock-step" 10,
     Cut "cut" 12,
     Redescription "redescription" 5,
@@ -156,10 +156,10 @@ impl Faults {
                 _ => dice.roll(1, most.max(2)).min(most),
             };
         }
-        if odds[Kind::Amnesia as usize] > 0 {
-            // A gateway that fences says what it has applied; what another applied before it, only the store knows.
-            odds[Kind::GatewayChange as usize] = 0;
-        }
+        // A gateway that fences says what it has applied; what another applied before it, only the store knows. So no world loses
+        // both.
+        let spared = *dice.pick(&[Kind::Amnesia, Kind::GatewayChange]);
+        odds[spared as usize] = 0;
         Self {
             odds,
             without,

@@ -12,7 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::plan::Budget;
 use crate::domain::profile::{Instruction, Revision};
 use crate::engine::Settings;
-use crate::engine::ports::StoreError;
+use crate::engine::ports::{Batch, StoreError};
 use crate::engine::recover;
 use crate::engine::site_core::{
     Append, Ask, Caller, Effect, Input, Question, Reply, SearchEnd, SearchJob, SiteCore, Then,
@@ -224,7 +224,13 @@ impl World {
     fn append(&mut self, append: Append) -> Option<Input> {
         let dice = &mut self.process.dice;
         let Append { batch, unsaid } = append;
-        if self.faults.strikes(Kind::CrashWhileWriting, dice) {
+        let dies = self.faults.strikes(Kind::CrashWhileWriting, dice);
+        let fails = self.faults.strikes(Kind::FailedAppend, dice);
+        if dies || fails {
+            self.fear(&batch);
+        }
+        let dice = &mut self.process.dice;
+        if dies {
             match dice.roll(0, 2) {
                 0 => {}
                 1 => self.disk.write(&batch),
@@ -233,7 +239,7 @@ impl World {
             self.crash();
             return None;
         }
-        if self.faults.strikes(Kind::FailedAppend, dice) {
+        if fails {
             if dice.happens(500) {
                 self.disk.write(&batch);
             }
@@ -242,6 +248,21 @@ impl World {
         }
         self.disk.append(&batch);
         Some(Input::Appended(unsaid, Ok(())))
+    }
+
+    /// Commands that may be found in the journal, and so count as sent, though they never left.
+    fn fear(&mut self, batch: &Batch) {
+        let events = batch.entries.iter().map(|entry| &entry.event);
+        let issued = events.filter_map(|event| match event {
+            Event::CommandsIssued(commands) => Some(commands),
+            _ => None,
+        });
+        for command in issued.flatten() {
+            let station = self.stations.iter_mut().find(|station| *station.id() == command.evse);
+            if let Some(station) = station {
+                station.may_follow.push(command.clone());
+            }
+        }
     }
 
     fn perform(&mut self, effect: Effect, askers: &[Asker]) {
