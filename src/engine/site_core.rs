@@ -93,7 +93,7 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Effect {
     Answer(Caller, Said<Reply>),
-    Send(Said<OutgoingCommand>),
+    Send(Box<Said<OutgoingCommand>>),
     /// There is at most one search at a time.
     Search(SearchJob),
     /// What it would find is of no use any more.

@@ -245,10 +245,10 @@ impl World {
             attempt: command.attempt,
             answer,
         };
-        self.to_service(event);
+        self.tell_service(event);
     }
 
-    fn to_service(&mut self, event: Event) {
+    fn tell_service(&mut self, event: Event) {
         let stream = self.network.stream;
         if let Some(at) = self.way(Kind::LostAnswer, Kind::LateAnswer) {
             self.network.push(at, Message::ToService { stream, event });
@@ -257,7 +257,7 @@ impl World {
 
     pub(super) fn network_reports_nothing(&mut self, number: usize) {
         let evse = self.stations[number].id().clone();
-        self.to_service(Event::ActiveProfileReported { evse, revision: None });
+        self.tell_service(Event::ActiveProfileReported { evse, revision: None });
     }
 
     pub(super) fn network_reads(&mut self, sample: MeterSample) {
