@@ -40,7 +40,8 @@
 //! * No key in the store lacks its tenant, and no name of a person is in a journal.
 //! * No effect of ours raises the worst case of what EVSEs may follow above what is available, at any place, phase and instant.
 //!
-//! `tests/tidy.rs` holds the import table behind this list.
+//! `tests/tidy.rs` holds the import table behind this list. `tests/sim` plays the engine, the roll-out and the planner in worlds where
+//! everything goes wrong that can, and checks the last of these promises against what is really drawn.
 #![forbid(unsafe_code)]
 
 pub mod units;
@@ -78,3 +79,8 @@ pub mod telemetry;
 pub mod app;
 
 pub mod cli;
+
+/// Worlds in which everything goes wrong, from seeds.
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;

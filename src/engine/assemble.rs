@@ -7,7 +7,7 @@ use crate::domain::conversion::{Conversion, Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::plan::LEAST_HORIZON;
 use crate::domain::session::{Session, Tier};
-use crate::domain::site::{Connector, RateChoice, Site, Steps};
+use crate::domain::site::{Connector, Evse, RateChoice, Site, Steps};
 use crate::domain::snapshot::{DemandCharge, SlotGrid, Snapshot, SnapshotNode, SnapshotSession};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, MicrosPerKwh, Seconds, WattSeconds, Watts};
@@ -52,7 +52,7 @@ pub fn snapshot(facts: &Facts<'_>) -> Snapshot {
     let grid = slot_grid(facts, &wishes);
     Snapshot {
         grid,
-        nodes: nodes(facts, &grid),
+        nodes: nodes(facts, &wishes, &grid),
         sessions: wishes.iter().map(|wish| wish.in_slots(&grid)).collect(),
         prices: sample(facts.prices, &grid).collect(),
         demand_charge: facts
@@ -96,7 +96,7 @@ fn slot_grid(facts: &Facts<'_>, wishes: &[Wish<'_>]) -> SlotGrid {
     SlotGrid::new(facts.now, length, count)
 }
 
-fn nodes(facts: &Facts<'_>, grid: &SlotGrid) -> Vec<SnapshotNode> {
+fn nodes(facts: &Facts<'_>, wishes: &[Wish<'_>], grid: &SlotGrid) -> Vec<SnapshotNode> {
     let places = facts.site.places();
     let mut held = vec![vec![Load::ZERO; grid.count()]; places.len()];
     for (place, load) in &facts.held {
@@ -109,6 +109,11 @@ fn nodes(facts: &Facts<'_>, grid: &SlotGrid) -> Vec<SnapshotNode> {
             for (sum, load) in held[above].iter_mut().zip(&by_slot) {
                 *sum += *load;
             }
+        }
+    }
+    for wish in wishes.iter().filter(|wish| wish.beside != Load::ZERO) {
+        for above in facts.site.path_to_root(wish.place) {
+            held[above].iter_mut().for_each(|sum| *sum += wish.beside);
         }
     }
     let available = |place: usize, slot: usize| {
@@ -134,9 +139,12 @@ fn least_during(capacity: &Timeline<Capacity>, from: Instant, until: Instant) ->
 /// A session with its unknowns filled in.
 struct Wish<'a> {
     candidate: &'a Candidate<'a>,
-    connector: &'a Connector,
     conversion: Conversion,
     choice: RateChoice,
+    /// What it counts for at least.
+    default: Rate,
+    /// What its EVSE's other connectors may draw by default that no rate of this one counts for.
+    beside: Load,
     place: usize,
     start: Instant,
     end: Instant,
@@ -149,7 +157,8 @@ impl<'a> Wish<'a> {
     /// `None` where the session's EVSE or connector is gone.
     fn new(facts: &'a Facts<'_>, candidate: &'a Candidate<'_>) -> Option<Self> {
         let session = candidate.session;
-        let connector = facts.site.evse(&session.spec.evse)?.connector(&session.connector)?;
+        let evse = facts.site.evse(&session.spec.evse)?;
+        let connector = evse.connector(&session.connector)?;
         let conversion = connector.conversion().for_car(session.spec.car.phases);
         let mut choice = choice_with_car(connector, session);
         let stopped = session.has_stopped();
@@ -171,11 +180,13 @@ impl<'a> Wish<'a> {
             .departure(facts.now)
             .unwrap_or_else(|| start + time_in_haste(need, fastest));
         let place = facts.site.place_of_evse(&session.spec.evse)?;
+        let (default, beside) = default_of(evse, connector);
         Some(Self {
             candidate,
-            connector,
             conversion,
             choice,
+            default,
+            beside,
             place,
             start,
             end,
@@ -216,7 +227,7 @@ impl<'a> Wish<'a> {
             evse: session.spec.evse.clone(),
             node: self.place,
             conversion: self.conversion.clone(),
-            default: self.connector.default_or_maximum(),
+            default: self.default,
             choice: self.choice.clone(),
             arrival: session.spec.arrival,
             first_slot,
@@ -234,6 +245,31 @@ impl<'a> Wish<'a> {
             planned: self.planned(grid),
         }
     }
+}
+
+/// What a session at `connector` counts for at least, so that its EVSE's default is covered, whichever connector the next car uses:
+/// the least rate that counts for as much, or the connector's own default and what is to be left free beside it.
+fn default_of(evse: &Evse, connector: &Connector) -> (Rate, Load) {
+    let (own, whole) = (connector.default_or_maximum(), evse.default_load());
+    let conversion = connector.conversion();
+    let counts = |rate: Rate| conversion.load_of_any_car(rate);
+    let covers = |rate: Rate| counts(rate).max(whole) == counts(rate);
+    if covers(own) {
+        return (own, Load::ZERO);
+    }
+    if !covers(connector.maximum) {
+        return (own, counts(own).max(whole) - counts(own));
+    }
+    let (mut too_little, mut enough) = (own.value(), connector.maximum.value());
+    while enough - too_little > 1 {
+        let middle = too_little + (enough - too_little) / 2;
+        if covers(Rate::new(middle)) {
+            enough = middle;
+        } else {
+            too_little = middle;
+        }
+    }
+    (Rate::new(enough), Load::ZERO)
 }
 
 fn time_in_haste(need: Option<WattSeconds>, fastest: Watts) -> Seconds {
@@ -267,5 +303,62 @@ pub fn choice_with_car(connector: &Connector, session: &Session) -> RateChoice {
         minimum,
         maximum,
         steps: choice.steps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conversion::{Phase, Wiring};
+    use crate::domain::ids::{ConnectorId, EvseId};
+    use crate::units::{DeciAmps, Volts};
+
+    fn evse(connectors: &[(Phase, Option<i64>)]) -> Evse {
+        let connector = |number: usize, phase: Phase, default: Option<i64>| Connector {
+            id: ConnectorId::parse(&number.to_string()).unwrap(),
+            wiring: Wiring::Star(vec![phase]),
+            volt: Volts::from_volts(230),
+            minimum: Rate::new(60),
+            maximum: Rate::new(320),
+            default: default.map(Rate::new),
+            steps: Steps::Multiple(Rate::new(1)),
+            max_profile_periods: 24,
+        };
+        Evse {
+            id: EvseId::parse("evse").unwrap(),
+            controllable: true,
+            metered: false,
+            connectors: connectors
+                .iter()
+                .enumerate()
+                .map(|(number, (phase, default))| connector(number, *phase, *default))
+                .collect(),
+        }
+    }
+
+    fn default(evse: &Evse) -> (i64, [i64; 3]) {
+        let (default, beside) = default_of(evse, &evse.connectors[0]);
+        (default.value(), beside.star.map(DeciAmps::deciamps))
+    }
+
+    #[test]
+    fn a_session_counts_for_what_its_evse_does_by_default_at_any_connector() {
+        assert_eq!(default(&evse(&[(Phase::L1, Some(60))])), (60, [0; 3]));
+        assert_eq!(
+            default(&evse(&[(Phase::L1, Some(0)), (Phase::L1, Some(0))])),
+            (0, [0; 3])
+        );
+        assert_eq!(
+            default(&evse(&[(Phase::L1, Some(0)), (Phase::L1, Some(80))])),
+            (80, [0; 3])
+        );
+        assert_eq!(
+            default(&evse(&[(Phase::L1, Some(0)), (Phase::L1, None)])),
+            (320, [0; 3])
+        );
+        assert_eq!(
+            default(&evse(&[(Phase::L1, Some(60)), (Phase::L2, Some(80))])),
+            (60, [0, 80, 0])
+        );
     }
 }

@@ -23,7 +23,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Override, Session};
 use crate::domain::site::Mode;
 use crate::domain::snapshot::Snapshot;
-use crate::rollout::Ledger;
+use crate::rollout::{Ledger, Trust};
 use crate::units::{Instant, Seconds};
 use append::{Afterwards, Intake, Round};
 pub(crate) use append::{Append, Caller, Reply, Said, Unsaid};
@@ -97,7 +97,7 @@ pub(crate) struct Step {
 )]
 pub(crate) enum Effect {
     Answer(Caller, Said<Reply>),
-    Send(Said<OutgoingCommand>),
+    Send(Box<Said<OutgoingCommand>>),
     /// There is at most one search at a time.
     Search(SearchJob),
     /// What it would find is of no use any more.
@@ -175,6 +175,14 @@ impl SiteCore {
     #[cfg(test)]
     pub fn state(&self) -> &SiteState {
         &self.state
+    }
+
+    /// From here on the roll-out follows a rule that is wrong.
+    #[cfg(test)]
+    pub fn break_rule(&mut self, rule: Option<crate::rollout::WrongRule>) {
+        if let Some((described, rule)) = self.state.described.as_mut().zip(rule) {
+            described.ledger.follow_wrong_rule(rule);
+        }
     }
 
     pub fn is_searching(&self) -> bool {
@@ -345,7 +353,7 @@ impl SiteCore {
             Urgency::Soon if self.state.misses_out(&event) => self.want_plan_by(soon),
             Urgency::Soon | Urgency::Never => {}
         }
-        let done_before = self.state.cars_done();
+        let before = (self.state.cars_done(), self.distrusted());
         let entry = Recorded {
             sequence: self.state.sequence() + 1,
             at,
@@ -353,10 +361,17 @@ impl SiteCore {
             request,
         };
         let ended = self.state.apply(&entry);
-        if self.state.cars_done() != done_before {
+        if (self.state.cars_done(), self.distrusted()) != before {
             self.want_plan_by(soon);
         }
         (entry, ended)
+    }
+
+    /// How many sessions get no plan because their EVSE disobeys: its maximum is taken from others, and given back once it obeys.
+    fn distrusted(&self) -> usize {
+        let Some(ledger) = self.state.ledger() else { return 0 };
+        let disobeys = |session: &&Session| ledger.trust(&session.spec.evse) == Trust::Disobeys;
+        self.state.sessions().filter(disobeys).count()
     }
 
     fn want_plan_by(&mut self, due: Instant) {

@@ -25,6 +25,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Whether it is more than a counter of energy.
+    pub fn shows_draw(&self) -> bool {
+        self.power.is_some() || self.currents.is_some()
+    }
+
     pub fn against(&self, ceiling: &Load) -> Evidence {
         let lines = ceiling.star.into_iter().chain(ceiling.delta);
         let most = lines.clone().fold(DeciAmps::ZERO, Ord::max) + METER_TOLERANCE;

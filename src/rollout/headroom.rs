@@ -141,9 +141,12 @@ impl<'a> Headroom<'a> {
             }
             let others = stretch.load - span.reserved;
             let allowed = invariants::allowed(&(others + span.told), &stretch.available);
+            // Beside what a car before was told, star and delta currents may add up to more than either.
+            let with_all = invariants::allowed(&(others + span.reserved), &stretch.available);
             let fits = |rate: Rate| {
                 let load = span.load(asking, rate);
-                load == span.told || (!asking.frozen && allowed.fits(&(others + load)))
+                let fits = || allowed.fits(&(others + load)) && with_all.fits(&(others + load.max(span.reserved)));
+                load == span.told || (!asking.frozen && fits())
             };
             if fits(span.rate) {
                 continue;

@@ -502,7 +502,7 @@ impl Ledger {
     }
 
     #[cfg(test)]
-    pub(super) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
+    pub(crate) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
         self.terms.wrong = Some(rule);
         (0..self.records.len()).for_each(|index| self.recount(index, Instant::FAR_PAST));
     }

@@ -36,7 +36,7 @@ pub(super) struct Terms {
 /// Rules that look right and are not. Tests follow them to show that they would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
-pub(super) enum WrongRule {
+pub(crate) enum WrongRule {
     /// A plan fits, so it may be sent as it is.
     SendAll,
     /// The newest revision that was accepted counts, and the newest without an answer.
@@ -645,7 +645,8 @@ impl MayFollow {
                 self.disobeyed = Some((order, sample.clone()));
                 self.obeys_since = None;
             }
-            Evidence::Under if self.trust == Trust::Disobeys => {
+            // It was seen above, so a reading of the same kind that is not above says that it is over.
+            Evidence::Under | Evidence::Silent if self.trust == Trust::Disobeys && reading.shows_draw() => {
                 let since = *self.obeys_since.get_or_insert(at);
                 if at - since >= terms.skew {
                     self.trust = Trust::Obeys;

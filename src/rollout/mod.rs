@@ -54,6 +54,8 @@ mod sums;
 
 pub use ledger::{Ledger, UnknownCommand};
 pub use may_follow::MAX_OPEN_ENTRIES;
+#[cfg(test)]
+pub(crate) use may_follow::WrongRule;
 pub use step::step;
 
 use crate::domain::conversion::Rate;

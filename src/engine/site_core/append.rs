@@ -158,7 +158,10 @@ impl Unsaid {
             .answers
             .into_iter()
             .map(|(caller, reply)| Effect::Answer(caller, Said(reply)));
-        let commands = self.commands.into_iter().map(|command| Effect::Send(Said(command)));
+        let commands = self
+            .commands
+            .into_iter()
+            .map(|command| Effect::Send(Box::new(Said(command))));
         let plan = self.plan.into_iter().map(|plan| Effect::ShowPlan(Some(plan)));
         answers.chain(commands).chain(plan).collect()
     }

@@ -310,6 +310,44 @@ fn what_comes_during_a_search_that_takes_too_long_is_planned_after_it() {
     assert!(bench.job.is_some(), "and one on what came meanwhile");
 }
 
+#[test]
+fn whoever_disobeys_makes_room_for_nobody_and_is_planned_again_once_it_obeys() {
+    let mut bench = Bench::with_two_cars();
+    bench.submit(Event::SessionOverridden {
+        session: session_id(1),
+        overridden: Override::Pause,
+    });
+    bench.find_all();
+    bench.accept_all();
+    let mut minute_later = |readings: &[i64]| {
+        for deciamps in readings {
+            bench.now = bench.now + Seconds::from_secs(15);
+            bench.submit(Event::Metered(vec![MeterSample {
+                evse: evse_id(1),
+                at: bench.now,
+                session_energy: None,
+                power: None,
+                currents: Some([*deciamps, 0, 0].map(DeciAmps::from_deciamps)),
+            }]));
+        }
+        let mut searches = bench.job.is_some();
+        bench.find_all();
+        bench.now = bench.now + REPLAN_INTERVAL;
+        bench.take(Input::Woke);
+        searches |= bench.job.is_some();
+        bench.find_all();
+        let trust = bench.core.state().ledger().unwrap().trust(&evse_id(1));
+        (trust, searches)
+    };
+    assert_eq!(minute_later(&[0]), (Trust::Obeys, false));
+    assert_eq!(
+        minute_later(&[320]),
+        (Trust::Disobeys, true),
+        "its maximum is others' no more"
+    );
+    assert_eq!(minute_later(&[0, 0]), (Trust::Obeys, true), "it is planned again");
+}
+
 fn car_wants_more() -> Event {
     let Event::SessionStarted(mut spec) = car(2) else {
         unreachable!("a car arrives")
