@@ -91,10 +91,6 @@ pub(crate) struct Step {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful live at once, and each is taken apart where it arrives"
-)]
 pub(crate) enum Effect {
     Answer(Caller, Said<Reply>),
     Send(Box<Said<OutgoingCommand>>),
