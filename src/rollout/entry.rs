@@ -66,6 +66,15 @@ impl Transmission {
     }
 }
 
+/// What an answer means for what is known already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Learnt {
+    Nothing,
+    Accepted,
+    /// An acceptance was taken back: nobody knows what the station follows.
+    TakenBack,
+}
+
 /// What meter readings showed since the station said that it follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Obedience {
@@ -149,30 +158,38 @@ impl Entry {
         self.transmissions.iter().max_by_key(|sent| sent.sent)
     }
 
-    /// Returns true if an acceptance was taken back: then nobody knows what the station follows.
-    pub fn answered(&mut self, attempt: Attempt, answer: &Answer, order: Order, now: Instant) -> bool {
+    pub fn answered(&mut self, attempt: Attempt, answer: &Answer, order: Order, now: Instant) -> Learnt {
         let Some(sent) = self
             .transmissions
             .iter_mut()
             .find(|sent| sent.command.attempt == attempt)
         else {
-            return false;
+            return Learnt::Nothing;
         };
         let reply = sent.reply.then(answer);
         if reply == sent.reply {
-            return false;
+            return Learnt::Nothing;
         }
         let was_accepted = sent.reply == Reply::Accepted;
+        let is_accepted = reply == Reply::Accepted;
         sent.reply = reply;
         sent.replied = order;
         sent.replied_at = now;
+        if is_accepted {
+            // Whatever an earlier acceptance showed: the station may have followed another since, and turn from it only now.
+            self.accepted_at = Some(now);
+            self.obedience = Obedience::default();
+            return Learnt::Accepted;
+        }
         if !self.is_accepted() {
             self.accepted_at = None;
             self.obedience = Obedience::default();
-        } else if self.accepted_at.is_none() {
-            self.accepted_at = Some(now);
         }
-        was_accepted
+        if was_accepted {
+            Learnt::TakenBack
+        } else {
+            Learnt::Nothing
+        }
     }
 
     pub fn reported_active(&mut self, order: Order, now: Instant) {
@@ -185,9 +202,36 @@ impl Entry {
         self.seen_active.is_some() || self.transmissions.iter().any(|sent| sent.reply == Reply::Accepted)
     }
 
-    /// The station refused every transmission, so none had or will have effect.
+    /// The station refused every transmission, so none will have effect.
     pub fn is_rejected(&self) -> bool {
         self.seen_active.is_none() && self.transmissions.iter().all(|sent| sent.reply.is_rejection())
+    }
+
+    /// When it is no longer followed since every transmission was refused; `None` while one was not.
+    ///
+    /// A command comes several times where the gateway fences. Then a refusal of one may say that a newer revision has replaced what
+    /// another had brought just before, and the car needs its time.
+    fn refused_at(&self, settling: Seconds) -> Option<Instant> {
+        let replied = self.transmissions.iter().map(|sent| {
+            let settling = if sent.fenced { settling } else { Seconds::ZERO };
+            sent.replied_at + settling
+        });
+        self.is_rejected().then(|| replied.max().unwrap_or(Instant::FAR_PAST))
+    }
+
+    /// The station refused every transmission, and no car still follows what one of them may have brought.
+    pub fn is_refused(&self, settling: Seconds, now: Instant) -> bool {
+        self.refused_at(settling).is_some_and(|refused| refused <= now)
+    }
+
+    /// What the station said of it does not agree. Room that a refusal freed may have been given away since: that it counts again is no
+    /// reason to send it, or as much, once more.
+    pub fn is_contradicted(&self) -> bool {
+        let mut replies = self.transmissions.iter().map(|sent| &sent.reply);
+        if self.seen_active.is_some() && replies.clone().all(Reply::is_rejection) {
+            return true;
+        }
+        replies.any(|reply| *reply == Reply::Contradicted)
     }
 
     /// No answer that says anything about the effect.
@@ -239,11 +283,16 @@ impl Entry {
         self.lease_end().is_some_and(|end| end + skew < now)
     }
 
-    /// When time alone next changes what it means: its lease is over, or its acceptance settled.
+    /// When time alone next changes what it means: its lease is over, or its acceptance or refusal settled.
     pub fn next_change(&self, skew: Seconds, now: Instant) -> Option<Instant> {
         let over = self.lease_end().map(|end| end + skew + Seconds::from_secs(1));
         let settled = self.accepted_at.map(|accepted| accepted + skew);
-        over.into_iter().chain(settled).filter(|change| *change > now).min()
+        let refused = self.refused_at(skew);
+        over.into_iter()
+            .chain(settled)
+            .chain(refused)
+            .filter(|change| *change > now)
+            .min()
     }
 
     /// True once a car had the time to follow after the station said that it does.

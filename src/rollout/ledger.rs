@@ -5,7 +5,7 @@
 //! same in the same order it always holds the same.
 
 use super::Trust;
-use super::entry::{Entry, Order};
+use super::entry::{Entry, Learnt, Order};
 use super::may_follow::{MayFollow, Terms};
 use super::sums::{Sum, Sums};
 use crate::domain::conversion::{Load, Rate};
@@ -239,10 +239,11 @@ impl Ledger {
         let Some(entry) = record.entry_mut(revision) else {
             return Ok(());
         };
-        let taken_back = entry.answered(attempt, answer, order, now);
-        if taken_back {
+        match entry.answered(attempt, answer, order, now) {
+            Learnt::Nothing => {}
+            Learnt::Accepted => record.accepted_anew(revision),
             // Room may have been given away on the strength of it.
-            record.unknown_until = Some(now + terms.lease + terms.skew);
+            Learnt::TakenBack => record.unknown_until = Some(now + terms.lease + terms.skew),
         }
         self.recount(index, now);
         Ok(())

@@ -316,9 +316,9 @@ impl MayFollow {
     }
 
     /// The part of it that is our doing towards `session`. Only this may be sent again beside others that may take too much already: that
-    /// the EVSE may do anything, or follow what another car was told, is no reason to tell it to.
+    /// the EVSE may do anything, or follow what another car was told or what it has refused, is no reason to tell it to.
     pub fn told(&self, session: &SessionId, terms: &Terms, now: Instant) -> Cow<'_, Timeline<Load>> {
-        let is_own = |entry: &Entry| entry.command.session == *session;
+        let is_own = |entry: &Entry| entry.command.session == *session && !entry.is_contradicted();
         if self.entries.iter().all(is_own) {
             return Cow::Borrowed(&self.told);
         }
@@ -345,6 +345,12 @@ impl MayFollow {
 
     pub fn entry_mut(&mut self, revision: Revision) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.command.revision == revision)
+    }
+
+    /// The station said anew that it follows `revision`: what a meter showed before tells nothing of what that replaced.
+    pub fn accepted_anew(&mut self, revision: Revision) {
+        let older = (self.entries.iter_mut()).filter(|entry| entry.command.revision < revision);
+        older.for_each(|entry| entry.seen_left = false);
     }
 
     pub fn insert(&mut self, entry: Entry) {
@@ -477,12 +483,12 @@ impl MayFollow {
         if terms.break_rule(WrongRule::NewestOfEach) && !self.is_newest_of_its_kind(entry) {
             return false;
         }
-        !self.is_refused(entry, terms) && !self.is_spent(entry, terms, now)
+        !self.is_refused(entry, terms, now) && !self.is_spent(entry, terms, now)
     }
 
-    fn is_refused(&self, entry: &Entry, terms: &Terms) -> bool {
+    fn is_refused(&self, entry: &Entry, terms: &Terms, now: Instant) -> bool {
         let any = entry.transmissions.iter().any(|sent| sent.reply.is_rejection());
-        entry.is_rejected() || (any && terms.break_rule(WrongRule::RejectedRetryCancels))
+        entry.is_refused(terms.reach(), now) || (any && terms.break_rule(WrongRule::RejectedRetryCancels))
     }
 
     /// Its lease is over, and its tail is no more than what the EVSE does by itself.

@@ -13,20 +13,21 @@
 //! maximum where nobody knows it) and of every revision whose effect cannot be excluded, each at its highest within the clocks' skew.
 //! A revision is excluded, and only then:
 //! 1. *Refused*: every transmission of it was refused. One accepted or unanswered transmission keeps it. Having passed it on is no
-//!    answer, and no waiting is one either.
+//!    answer, and no waiting is one either. A gateway that fences also refuses what it has applied and a newer one has replaced since:
+//!    there the car has the settling time to follow.
 //! 2. *Over*: its lease has run out by every clock, and its tail, which holds for ever, is no more than the default.
 //! 3. *Surely replaced*: a newer one was accepted, and must have come after it. Either the gateway refuses older revisions, even
 //!    after a restart, and all was sent through it; or every transmission of the older one had its definite answer before the
-//!    accepted one was sent: two answers say nothing about the order of two effects. Then the car had the settling time to follow,
-//!    and besides, while the older lease runs: a meter showed the new ceiling kept, for the settling time, where the older one allowed
+//!    accepted one was sent: two answers say nothing about the order of two effects. Since the last acceptance the car had the
+//!    settling time to follow, and besides, while the older lease runs: a meter showed the new ceiling kept, for the settling time, where the older one allowed
 //!    more; where no meter is, the site has chosen to believe answers.
 //!
 //! That another session runs by now frees nothing: a late profile for the one before may reach it. From when the other is known, it
 //! counts as any car's; that a car has come which draws on other lines is the world's doing, like a limit that falls.
 //!
 //! Answers that contradict each other, a revision that we never sent, a lost store: nobody knows, so anything may be drawn, for one
-//! lease. An EVSE that draws more than it can have been told is reserved at its maximum until it is seen obeying. Neither is a reason
-//! to tell it more.
+//! lease. An EVSE that draws more than it can have been told is reserved at its maximum until it is seen obeying. What was refused and
+//! then accepted counts again, and its room may be another's by then. None of these is a reason to tell it more.
 //!
 //! A decrease always goes, at once. An increase goes as far as it fits beside the worst case of all others, eroded by the skew; what
 //! does not fit yet is raised by a later step, once an answer or the time has made room.

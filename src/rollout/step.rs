@@ -84,13 +84,13 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// The profile in force, unless the station has said that it has none.
+    /// The profile in force, unless the station has said that it has none, or both that it follows it and that it does not.
     fn profile(&self, now: Instant, lease: Seconds) -> Option<&'a ChargingProfile> {
         let current = self.current?;
         let sent_at = current
             .last_transmission()
             .map_or(Instant::FAR_PAST, |sent| sent.command.sent_at);
-        let lost = self.record.lost_profile.is_some() && sent_at + RETRY_AFTER <= now;
+        let lost = (self.record.lost_profile.is_some() || current.is_contradicted()) && sent_at + RETRY_AFTER <= now;
         match &current.command.instruction {
             Instruction::Set(profile) if !lost && self.still_takes(&current.command.connector, profile, now, lease) => {
                 Some(profile)
@@ -145,7 +145,7 @@ impl<'a> Step<'a> {
     fn hand_back(&mut self, case: &Case<'_>) {
         if let Some(current) = case
             .current
-            .filter(|current| current.command.instruction == Instruction::Clear)
+            .filter(|current| current.command.instruction == Instruction::Clear && !current.is_contradicted())
         {
             return self.retry_if_due(case, current);
         }
@@ -336,6 +336,10 @@ impl<'a> Step<'a> {
         };
         if !current.is_unanswered() || attempts >= MAX_ATTEMPTS {
             return;
+        }
+        if current.is_contradicted() {
+            // Made anew then: it may be more than what fits by now.
+            return self.wake(last.command.sent_at + RETRY_AFTER);
         }
         let gateway_is_new = matches!(self.ledger.link(), Link::Up { since } if since > last.sent);
         let due = if gateway_is_new {

@@ -203,6 +203,58 @@ fn where_a_meter_is_a_decrease_frees_room_only_once_the_draw_stayed_under_it() {
     assert_eq!(ledger.trust(&evse_id(0)), Trust::Obeys);
 }
 
+/// The newer revision was followed first, then the older one, which came late; a second transmission makes it turn back.
+fn turned_back(ledger: &mut Ledger) {
+    let newer = set(0, 2, 0, 60, 0);
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    ledger.issued(&newer);
+    answer(ledger, 2, 1, &Answer::Accepted, 1);
+    for secs in [2, 9] {
+        ledger.metered(&drawing(0, secs, 60), at(secs));
+    }
+    answer(ledger, 1, 1, &Answer::Accepted, 10);
+    ledger.issued(&retry(&newer, 2, 30));
+    answer(ledger, 2, 2, &Answer::Accepted, 60);
+}
+
+#[test]
+fn a_car_has_its_time_to_follow_from_the_acceptance_that_replaces() {
+    let mut ledger = one();
+    turned_back(&mut ledger);
+    assert_eq!(
+        counts(&mut ledger, 64, &[64]),
+        [160],
+        "it may have turned back just now"
+    );
+    assert_eq!(counts(&mut ledger, 65, &[65]), [60]);
+}
+
+#[test]
+fn what_a_meter_showed_before_the_acceptance_that_replaces_shows_nothing() {
+    let mut metered = evse(0);
+    metered.metered = true;
+    let (_, mut ledger) = ledger_of(spec(vec![metered]));
+    turned_back(&mut ledger);
+    assert_eq!(
+        counts(&mut ledger, 70, &[70]),
+        [160],
+        "it followed the older one in between"
+    );
+    ledger.metered(&drawing(0, 71, 60), at(71));
+    assert_eq!(counts(&mut ledger, 71, &[71]), [60]);
+}
+
+#[test]
+fn a_fence_that_refuses_says_what_is_not_followed_any_more_and_the_car_has_its_time() {
+    let mut ledger = one();
+    ledger.gateway_connected(true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    // Of a copy, after a newer revision had replaced what the first had brought. The answer to that one is still under way.
+    answer(&mut ledger, 1, 1, &rejected(), 10);
+    assert_eq!(counts(&mut ledger, 14, &[14]), [160]);
+    assert_eq!(counts(&mut ledger, 15, &[15]), [0]);
+}
+
 #[test]
 fn a_reading_that_says_nothing_of_the_ceiling_confirms_nothing() {
     let mut metered = evse(0);

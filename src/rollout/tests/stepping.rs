@@ -512,6 +512,33 @@ fn that_an_evse_may_do_anything_is_no_reason_to_tell_it_to() {
 }
 
 #[test]
+fn what_counts_again_after_a_refusal_is_not_told_again() {
+    for fences in [false, true] {
+        let mut desk = Desk::new(2, 220);
+        desk.ledger.gateway_connected(fences, at(0));
+        let first = desk.send(0, &[target(0, &[(0, 160)])]);
+        desk.refuse(&first[0], 1);
+        // Its room goes to another. Then the answer to a copy says that it was followed.
+        let other = desk.send(10, &[target(1, &[(0, 160)])]);
+        desk.accept(&other, 11);
+        desk.accept(&first, 12);
+        let wishes = [target(0, &[(0, 160)]), target(1, &[(0, 160)])];
+        desk.ledger.gateway_connected(fences, at(20));
+        assert!(
+            desk.send(20, &wishes).is_empty(),
+            "not repeated, though the gateway is new"
+        );
+        let again = desk.send(40, &wishes);
+        assert_eq!(
+            outline(&again),
+            [sent("e0", 2, 1, Cause::Change)],
+            "anew, and not what was contradicted"
+        );
+        assert_eq!(points(&again[0])[0], (40, 60));
+    }
+}
+
+#[test]
 fn a_profile_that_the_station_lost_is_sent_again() {
     let mut desk = Desk::new(1, 640);
     let targets = [target(0, &[(0, 160)])];
