@@ -64,10 +64,10 @@ impl<'stream> LiveStream<'stream> {
 
     /// Tells each site what its EVSEs follow, then that its gateway is there: in that order, so that the first commands are made
     /// knowing it.
-    pub(super) async fn open(&mut self, applied: Vec<(SiteId, Event)>) {
+    pub(super) async fn open(&mut self, known: Vec<(SiteId, Event)>) {
         self.sites = self.named_sites();
         self.welcome();
-        for (site, event) in applied {
+        for (site, event) in known {
             self.wait_for_room().await;
             self.say(FIRST_NUMBER, Statement::Event { site, event }, false);
         }

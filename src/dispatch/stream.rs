@@ -130,7 +130,7 @@ impl GatewayApi {
             return Some(status);
         }
         tracing::info!(tenant = %key.tenant, gateway = %key.gateway, fences = hello.fences, "gateway connected");
-        live.open(hello.applied).await;
+        live.open(hello.known).await;
         drop(turn);
 
         let end = live.listen(upstream).await;

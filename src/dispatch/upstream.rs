@@ -24,8 +24,8 @@ pub(super) struct Hello {
     pub(super) tenant: TenantId,
     pub(super) gateway: GatewayId,
     pub(super) fences: bool,
-    /// What each EVSE follows, in the order of the message.
-    pub(super) applied: Vec<(SiteId, Event)>,
+    /// What each EVSE follows and what is under way to it, in the order of the message.
+    pub(super) known: Vec<(SiteId, Event)>,
 }
 
 impl Hello {
@@ -63,25 +63,33 @@ fn read_hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
     read(|faults| {
         let tenant = faults.field("tenant_id", TenantId::parse(&message.tenant_id));
         let gateway = faults.field("gateway_id", GatewayId::parse(&message.gateway_id));
-        let applied = list(faults, "applied", &message.applied, applied);
+        let mut known = list(faults, "applied", &message.applied, applied);
+        known.extend(list(faults, "on_its_way", &message.on_its_way, on_its_way));
         Some(Hello {
             tenant: tenant?,
             gateway: gateway?,
             fences: message.fences_durably,
-            applied,
+            known,
         })
     })
 }
 
 fn applied(message: &proto::EvseRevision) -> Result<(SiteId, Event), Rejection> {
+    let (site, evse, revision) = evse_revision(message)?;
+    let revision = Some(revision);
+    Ok((site, Event::ActiveProfileReported { evse, revision }))
+}
+
+fn on_its_way(message: &proto::EvseRevision) -> Result<(SiteId, Event), Rejection> {
+    let (site, evse, revision) = evse_revision(message)?;
+    Ok((site, Event::CommandOnItsWay { evse, revision }))
+}
+
+fn evse_revision(message: &proto::EvseRevision) -> Result<(SiteId, EvseId, Revision), Rejection> {
     read(|faults| {
         let (site, evse) = site_and_evse(faults, &message.site_id, &message.evse_id);
         let revision = at_least(1, faults, "revision", message.revision);
-        let event = Event::ActiveProfileReported {
-            evse: evse?,
-            revision: Some(Revision::new(revision?)),
-        };
-        Some((site?, event))
+        Some((site?, evse?, Revision::new(revision?)))
     })
 }
 

@@ -398,12 +398,21 @@ impl Load {
 
     /// Component by component the greater of both: an EVSE that may draw either draws at most this.
     pub fn max(self, other: Self) -> Self {
-        let larger = |a: [DeciAmps; 3], b: [DeciAmps; 3]| [a[0].max(b[0]), a[1].max(b[1]), a[2].max(b[2])];
+        self.join(other, DeciAmps::max, Watts::max)
+    }
+
+    /// Component by component the lesser of both: what is surely no more than either.
+    pub fn min(self, other: Self) -> Self {
+        self.join(other, DeciAmps::min, Watts::min)
+    }
+
+    fn join(self, other: Self, current: fn(DeciAmps, DeciAmps) -> DeciAmps, power: fn(Watts, Watts) -> Watts) -> Self {
+        let each = |a: [DeciAmps; 3], b: [DeciAmps; 3]| [0, 1, 2].map(|index| current(a[index], b[index]));
         Self {
-            star: larger(self.star, other.star),
-            delta: larger(self.delta, other.delta),
-            uneven: larger(self.uneven, other.uneven),
-            total: self.total.max(other.total),
+            star: each(self.star, other.star),
+            delta: each(self.delta, other.delta),
+            uneven: each(self.uneven, other.uneven),
+            total: power(self.total, other.total),
         }
     }
 }

@@ -64,6 +64,11 @@ pub enum Event {
         evse: EvseId,
         revision: Option<Revision>,
     },
+    /// A gateway said that this command of ours is still under way to the station: nobody knows yet whether it will be followed.
+    CommandOnItsWay {
+        evse: EvseId,
+        revision: Revision,
+    },
     GatewayConnected {
         gateway: GatewayId,
         fences: bool,

@@ -82,7 +82,7 @@ impl SiteState {
             let site = Site::new(spec).ok()?;
             let mut ledger = Ledger::new(&site);
             for (at, event) in &image.ledger {
-                super::state::apply_to_ledger(&mut ledger, event, *at);
+                ledger.tell(event, *at);
             }
             for session in &image.sessions {
                 let spec = &session.spec;

@@ -286,7 +286,7 @@ impl SiteState {
                     .into());
                 }
             }
-            Event::ActiveProfileReported { evse, .. } => {
+            Event::ActiveProfileReported { evse, .. } | Event::CommandOnItsWay { evse, .. } => {
                 if site.evse(evse).is_none() {
                     return Err(Refusal::NotFound {
                         what: "EVSE",
@@ -479,10 +479,11 @@ impl SiteState {
             Event::CommandsIssued(_)
             | Event::CommandAnswered { .. }
             | Event::ActiveProfileReported { .. }
+            | Event::CommandOnItsWay { .. }
             | Event::GatewayConnected { .. }
             | Event::GatewayDisconnected { .. } => {
                 if let Some(described) = &mut self.described {
-                    apply_to_ledger(&mut described.ledger, &entry.event, now);
+                    described.ledger.tell(&entry.event, now);
                 }
             }
         }
@@ -646,39 +647,6 @@ impl SiteState {
     }
 }
 
-/// What an event means to the roll-out's ledger.
-pub(super) fn apply_to_ledger(ledger: &mut Ledger, event: &Event, now: Instant) {
-    match event {
-        Event::CommandsIssued(commands) => {
-            for command in commands {
-                ledger.issued(command);
-            }
-        }
-        Event::CommandAnswered {
-            evse,
-            revision,
-            attempt,
-            answer,
-        } => {
-            // An answer to nothing was refused before it was recorded; one that fits nothing changes nothing.
-            let _ = ledger.answered(evse, *revision, *attempt, answer, now);
-        }
-        Event::ActiveProfileReported { evse, revision } => ledger.active_reported(evse, *revision, now),
-        Event::GatewayConnected { fences, .. } => ledger.gateway_connected(*fences, now),
-        Event::GatewayDisconnected { .. } => ledger.gateway_disconnected(now),
-        Event::Metered(samples) => {
-            for sample in samples {
-                ledger.metered(sample, now);
-            }
-        }
-        Event::SessionStarted(spec) => {
-            ledger.session_started(&spec.evse, &spec.id, now);
-            ledger.car_described(&spec.evse, &spec.id, spec.car.phases, now);
-        }
-        _ => {}
-    }
-}
-
 /// `new` from its first point on, `old` before that; what ended before `now` is forgotten.
 fn spliced<T: Clone + PartialEq>(old: Option<Timeline<T>>, new: &Timeline<T>, now: Instant) -> Timeline<T> {
     let Some(old) = old else { return new.clone() };
@@ -786,6 +754,7 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::CommandsIssued(_)
         | Event::CommandAnswered { .. }
         | Event::ActiveProfileReported { .. }
+        | Event::CommandOnItsWay { .. }
         | Event::GatewayDisconnected { .. } => Urgency::Never,
     }
 }

@@ -4,7 +4,7 @@
 //! what an entry means beside others is decided in [`super::may_follow`].
 
 use super::evidence::Evidence;
-use crate::domain::conversion::Load;
+use crate::domain::conversion::{Load, Rate};
 use crate::domain::profile::{Answer, Attempt, Instruction, ProfileCommand};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
@@ -100,6 +100,8 @@ pub(super) struct Entry {
     obedience: Obedience,
     /// A meter showed a newer revision kept where this one allowed more.
     pub seen_left: bool,
+    /// Where entries were merged: until all but one of them are over, no meter shows that none of them is followed.
+    muddled_until: Instant,
 }
 
 impl Entry {
@@ -113,6 +115,7 @@ impl Entry {
             accepted_at: None,
             obedience: Obedience::default(),
             seen_left: false,
+            muddled_until: Instant::FAR_PAST,
         }
     }
 
@@ -278,6 +281,19 @@ impl Entry {
         }
     }
 
+    /// When it ends without anything else being sent, by the station's clock.
+    fn over_by_itself(&self) -> Instant {
+        match &self.command.instruction {
+            Instruction::Set(profile) if profile.tail() == Rate::ZERO => profile.lease_end(),
+            _ => Instant::FAR_FUTURE,
+        }
+    }
+
+    /// Whether it stands for one revision, as far as a meter can show at `at`.
+    pub fn is_plain(&self, at: Instant, skew: Seconds) -> bool {
+        self.muddled_until + skew < at
+    }
+
     /// Whether its lease has run out, by whatever clock.
     pub fn lease_is_over(&self, skew: Seconds, now: Instant) -> bool {
         self.lease_end().is_some_and(|end| end + skew < now)
@@ -328,6 +344,10 @@ impl Entry {
     /// Takes `older` in: from here on this entry stands for both, worst case in everything. `command` covers the instructions of
     /// both, `load` what they may draw.
     pub fn absorb(&mut self, older: &Self, command: ProfileCommand, load: Timeline<Load>) {
+        if self.command.instruction != older.command.instruction {
+            let one_is_over = self.over_by_itself().min(older.over_by_itself());
+            self.muddled_until = self.muddled_until.max(older.muddled_until).max(one_is_over);
+        }
         self.command = command;
         self.load = load;
         // Obedience to both at once cannot be told by a meter.

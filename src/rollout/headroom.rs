@@ -1,9 +1,9 @@
 //! How far one EVSE may be raised beside everyone else.
 //!
-//! Decides the ceiling that fits. A place where others already may draw too much gives nothing and takes nothing away: what an EVSE
-//! may be following anyway always fits.
+//! Decides the ceiling that fits. A place where too much may be drawn already gives nothing and takes nothing away: what an EVSE surely
+//! follows always fits. That it *may* be following more is no reason to tell it more there: perhaps it does not.
 
-use super::invariants;
+use super::invariants::Allowed;
 use super::sums::Sums;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
@@ -60,14 +60,8 @@ struct Span {
     until: Instant,
     reserved: Load,
     told: Load,
+    follows: Load,
     rate: Rate,
-}
-
-impl Span {
-    /// What it may draw once it is told `rate` as well.
-    fn load(&self, asking: &Asking<'_>, rate: Rate) -> Load {
-        self.told.max((asking.load)(rate))
-    }
 }
 
 /// The EVSE that asks for room.
@@ -76,12 +70,14 @@ pub(super) struct Asking<'a> {
     pub path: &'a [usize],
     /// What is in the sums for it.
     pub reserved: &'a Timeline<Load>,
-    /// What it was told it may draw: that much always fits.
+    /// The most that it may be following of what it was told.
     pub told: &'a Timeline<Load>,
+    /// The least of that: so much always fits.
+    pub follows: &'a Timeline<Load>,
     /// The most it may draw once it is told a rate.
     pub load: &'a dyn Fn(Rate) -> Load,
     pub choice: &'a RateChoice,
-    /// Nothing may be added to what it was told.
+    /// Nothing may be added to the most that it may be following.
     pub frozen: bool,
 }
 
@@ -109,18 +105,20 @@ impl<'a> Headroom<'a> {
     pub fn clips(&mut self, asking: &Asking<'_>, wanted: &Timeline<Rate>) -> Vec<Clip> {
         let mut clips: Vec<Clip> = Vec::new();
         let from = self.from;
-        let own = asking.reserved.zip(asking.told, |reserved, told| (*reserved, *told));
-        let all = own.zip(wanted, |(reserved, told), rate| (*reserved, *told, *rate));
-        let spans: Vec<(Instant, (Load, Load, Rate))> = stretches(&all, from).collect();
-        for (index, (start, (reserved, told, rate))) in spans.iter().enumerate() {
+        let ours = asking.told.zip(asking.follows, |told, follows| (*told, *follows));
+        let own = asking.reserved.zip(&ours, |reserved, ours| (*reserved, *ours));
+        let all = own.zip(wanted, |own, rate| (*own, *rate));
+        let spans: Vec<(Instant, ((Load, (Load, Load)), Rate))> = stretches(&all, from).collect();
+        for (index, (start, ((reserved, (told, follows)), rate))) in spans.iter().enumerate() {
             let span = Span {
                 from: *start,
                 until: spans.get(index + 1).map_or(Instant::FAR_FUTURE, |(next, _)| *next),
                 reserved: *reserved,
                 told: *told,
+                follows: *follows,
                 rate: *rate,
             };
-            if span.load(asking, span.rate) == span.told {
+            if span.follows.max((asking.load)(span.rate)) == span.follows {
                 continue;
             }
             for place in asking.path {
@@ -140,13 +138,17 @@ impl<'a> Headroom<'a> {
                 break;
             }
             let others = stretch.load - span.reserved;
-            let allowed = invariants::allowed(&(others + span.told), &stretch.available);
+            let allowed = Allowed::new(&(others + span.follows), &stretch.available);
             // Beside what a car before was told, star and delta currents may add up to more than either.
-            let with_all = invariants::allowed(&(others + span.reserved), &stretch.available);
+            let with_all = Allowed::new(&(others + span.reserved), &stretch.available);
             let fits = |rate: Rate| {
-                let load = span.load(asking, rate);
-                let fits = || allowed.fits(&(others + load)) && with_all.fits(&(others + load.max(span.reserved)));
-                load == span.told || (!asking.frozen && fits())
+                let load = (asking.load)(rate);
+                let adds_to = |known: Load| known.max(load) != known;
+                let fits = || {
+                    allowed.fits(&(others + span.follows.max(load)))
+                        && with_all.fits(&(others + span.reserved.max(load)))
+                };
+                !adds_to(span.follows) || (!(asking.frozen && adds_to(span.told)) && fits())
             };
             if fits(span.rate) {
                 continue;

@@ -20,6 +20,33 @@ struct Told {
 }
 
 impl Ledger {
+    /// Something happened. What is no concern of the ledger's changes nothing.
+    ///
+    /// An answer to nothing is to be refused before it is recorded ([`Ledger::was_sent`]).
+    pub fn tell(&mut self, event: &Event, now: Instant) {
+        match event {
+            Event::CommandsIssued(commands) => commands.iter().for_each(|command| self.issued(command)),
+            Event::CommandAnswered {
+                evse,
+                revision,
+                attempt,
+                answer,
+            } => {
+                let _ = self.answered(evse, *revision, *attempt, answer, now);
+            }
+            Event::ActiveProfileReported { evse, revision } => self.active_reported(evse, *revision, now),
+            Event::CommandOnItsWay { evse, revision } => self.on_its_way(evse, *revision, now),
+            Event::GatewayConnected { gateway, fences } => self.gateway_connected(gateway, *fences, now),
+            Event::GatewayDisconnected { gateway } => self.gateway_disconnected(gateway),
+            Event::Metered(samples) => samples.iter().for_each(|sample| self.metered(sample, now)),
+            Event::SessionStarted(spec) => {
+                self.session_started(&spec.evse, &spec.id, now);
+                self.car_described(&spec.evse, &spec.id, spec.car.phases, now);
+            }
+            _ => {}
+        }
+    }
+
     /// The events from which [`Ledger::new`] for the site as it is becomes a ledger like this one, in order.
     ///
     /// `None` while something counts that no such event can tell: a reservation of an EVSE that the site no longer has, or a station

@@ -5,7 +5,7 @@
 //! must never happen is that an act of ours makes it so, or worse.
 
 use super::may_follow::MAX_OPEN_ENTRIES;
-use crate::domain::conversion::Load;
+use crate::domain::conversion::{Load, Phase, PhasePair};
 use crate::domain::limits::Capacity;
 use crate::domain::profile::{Cause, Instruction, ProfileCommand, Revision};
 use crate::domain::site::Site;
@@ -27,14 +27,73 @@ impl fmt::Display for Breach {
 }
 
 /// What a place may carry after an act of ours: what is available, or what it may be carrying already.
-pub fn allowed(before: &Load, available: &Capacity) -> Capacity {
-    let were = before.line_currents();
-    let each = |limits: [DeciAmps; 3], were: [DeciAmps; 3]| [0, 1, 2].map(|index| limits[index].max(were[index]));
-    Capacity {
-        line: [0, 1, 2].map(|index| available.line[index].map(|limit| limit.max(were[index]))),
-        total: available.total.map(|limit| limit.max(before.total)),
-        unbalance: (available.unbalance).map(|limits| each(limits, before.uneven)),
-        difference: (available.difference).map(|limits| each(limits, before.line_differences())),
+///
+/// Where delta currents meet, a limit binds a root of several currents, each at its highest. Beside the highest of one a rise of
+/// another may vanish in the root, or be rounded away, and yet be one where the first is not that high by now. So where such a limit is
+/// broken already, nothing that goes into it may rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    capacity: Capacity,
+    before: Load,
+    /// Whether a limit that takes in the star current of each line, and the delta current of each pair, is broken.
+    star_is_held: [bool; 3],
+    delta_is_held: [bool; 3],
+}
+
+impl Allowed {
+    pub fn new(before: &Load, available: &Capacity) -> Self {
+        let lines = before.line_currents();
+        let each = |limits: [DeciAmps; 3], were: [DeciAmps; 3]| [0, 1, 2].map(|index| limits[index].max(were[index]));
+        let mut allowed = Self {
+            capacity: Capacity {
+                line: [0, 1, 2].map(|index| available.line[index].map(|limit| limit.max(lines[index]))),
+                total: available.total.map(|limit| limit.max(before.total)),
+                unbalance: (available.unbalance).map(|limits| each(limits, before.uneven)),
+                difference: (available.difference).map(|limits| each(limits, before.line_differences())),
+            },
+            before: *before,
+            star_is_held: [false; 3],
+            delta_is_held: [false; 3],
+        };
+        for phase in Phase::ALL {
+            if allowed.capacity.line[phase.index()] != available.line[phase.index()] {
+                allowed.star_is_held[phase.index()] = true;
+                for pair in PhasePair::meeting_in(phase) {
+                    allowed.delta_is_held[pair.index()] = true;
+                }
+            }
+        }
+        for pair in PhasePair::ALL {
+            let limit = |capacity: &Capacity| capacity.difference.map(|limits| limits[pair.index()]);
+            if limit(&allowed.capacity) != limit(available) {
+                allowed.delta_is_held = [true; 3];
+                for phase in pair.lines() {
+                    allowed.star_is_held[phase.index()] = true;
+                }
+            }
+        }
+        allowed
+    }
+
+    pub fn fits(&self, after: &Load) -> bool {
+        self.capacity.excess(after).is_none() && !self.raises_what_is_held(after)
+    }
+
+    fn raises_what_is_held(&self, after: &Load) -> bool {
+        let any = |held: [bool; 3], before: [DeciAmps; 3], after: [DeciAmps; 3]| {
+            (0..3).any(|index| held[index] && after[index] > before[index])
+        };
+        any(self.star_is_held, self.before.star, after.star) || any(self.delta_is_held, self.before.delta, after.delta)
+    }
+
+    /// What is wrong with `after`, if it does not fit.
+    fn excess(&self, after: &Load) -> Option<String> {
+        let excess = self.capacity.excess(after).map(|excess| excess.to_string());
+        let held = || {
+            self.raises_what_is_held(after)
+                .then(|| format!("{after:?} where a limit is broken by {:?}", self.before))
+        };
+        excess.or_else(held)
     }
 }
 
@@ -60,9 +119,9 @@ pub fn inv_1_at(
     available: &Timeline<Capacity>,
     from: Instant,
 ) -> Result<(), Breach> {
-    let allowed = before.zip(available, allowed);
+    let allowed = before.zip(available, Allowed::new);
     let excess = allowed.zip(after, |allowed, after| allowed.excess(after)).since(from);
-    match excess.points().iter().find_map(|(at, excess)| Some((at, (*excess)?))) {
+    match (excess.points().iter()).find_map(|(at, excess)| Some((at, excess.as_ref()?))) {
         Some((at, excess)) => Err(Breach {
             id: "INV-1",
             what: format!("place {place} at {at}: {excess}"),

@@ -19,8 +19,6 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Records of EVSEs that the site no longer has, kept beside those it has.
 const MAX_FORMER_EVSES: usize = 1_000;
-/// Beyond this the revisions of ours do not go on from what a station reports: numbers are not to run out.
-const MAX_REVISION_AHEAD: u64 = 1 << 32;
 
 /// An answer that belongs to no command of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -263,9 +261,7 @@ impl Ledger {
                 record.unknown_until = Some(now + terms.lease + terms.skew);
                 record.unheard = false;
                 record.tail_in_doubt = true;
-                if revision.number() - record.last_revision().number() <= MAX_REVISION_AHEAD {
-                    record.foreign_revision = Some((revision, order, now));
-                }
+                record.goes_on_from(revision, order, now);
             }
             Some(revision) => {
                 match record.entry_mut(revision) {
@@ -279,6 +275,26 @@ impl Ledger {
         self.recount(index, now);
     }
 
+    /// The gateway said that it has such a command under way to the station, which may follow it or not.
+    pub fn on_its_way(&mut self, evse: &EvseId, revision: Revision, now: Instant) {
+        let (order, terms) = (self.next_order(), self.terms);
+        let Some(index) = self.index_of(evse) else {
+            return;
+        };
+        let record = &mut self.records[index];
+        let is_open = |entry: &Entry| entry.command.revision == revision && !entry.is_rejected();
+        if record.entries().iter().any(is_open) || revision == Revision::NONE {
+            // It counts anyway, until there is an answer.
+            return;
+        }
+        // Of one that was never sent, replaced or refused, as far as anyone here knows.
+        record.unknown_until = Some(now + terms.lease + terms.skew);
+        record.unheard = false;
+        record.tail_in_doubt = true;
+        record.goes_on_from(revision, order, now);
+        self.recount(index, now);
+    }
+
     /// A meter was read. It shows whether a ceiling is kept; what is drawn is never counted.
     pub fn metered(&mut self, sample: &MeterSample, now: Instant) {
         let (order, terms) = (self.next_order(), self.terms);
@@ -289,7 +305,12 @@ impl Ledger {
     }
 
     /// The gateway said hello. `fences`: it refuses revisions at or below one it has applied, even after a restart.
-    pub fn gateway_connected(&mut self, fences: bool, now: Instant) {
+    ///
+    /// What another gateway than the site's says, as over a stream from before the site was changed, means nothing.
+    pub fn gateway_connected(&mut self, gateway: &GatewayId, fences: bool, now: Instant) {
+        if self.gateway.as_ref() != Some(gateway) {
+            return;
+        }
         self.link = Link::Up {
             since: self.next_order(),
         };
@@ -306,10 +327,11 @@ impl Ledger {
     }
 
     /// The gateway is gone; nothing can be sent until it is back. What was sent may still arrive.
-    pub fn gateway_disconnected(&mut self, now: Instant) {
-        let _ = now;
-        self.next_order();
-        self.link = Link::Down;
+    pub fn gateway_disconnected(&mut self, gateway: &GatewayId) {
+        if self.gateway.as_ref() == Some(gateway) {
+            self.next_order();
+            self.link = Link::Down;
+        }
     }
 
     /// Another car: nothing is known yet of how it obeys.

@@ -20,6 +20,9 @@ use std::borrow::Cow;
 /// Revisions of one EVSE that are told apart. Beyond, the oldest two become one worst case, and nothing more may be raised there.
 pub const MAX_OPEN_ENTRIES: usize = 8;
 
+/// Beyond this the revisions of ours do not go on from what a station reports: numbers are not to run out.
+const MAX_REVISION_AHEAD: u64 = 1 << 32;
+
 /// What the site says about everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
@@ -315,14 +318,34 @@ impl MayFollow {
         std::mem::replace(&mut self.summed, summed)
     }
 
-    /// The part of it that is our doing towards `session`. Only this may be sent again beside others that may take too much already: that
-    /// the EVSE may do anything, or follow what another car was told or what it has refused, is no reason to tell it to.
+    /// The part of it that is our doing towards `session`: not that the EVSE may do anything, nor that it may follow what another car was
+    /// told or what it has refused.
     pub fn told(&self, session: &SessionId, terms: &Terms, now: Instant) -> Cow<'_, Timeline<Load>> {
         let is_own = |entry: &Entry| entry.command.session == *session && !entry.is_contradicted();
         if self.entries.iter().all(is_own) {
             return Cow::Borrowed(&self.told);
         }
         Cow::Owned(self.sum_up(terms, now, is_own))
+    }
+
+    /// The least that it may be following by now of what `session` was told: only this may be sent again beside others that may take too
+    /// much already. What came after the newest revision that it surely took may have been lost, and without such a one it may do
+    /// what it does by default.
+    pub fn follows_at_least(&self, session: &SessionId, terms: &Terms, now: Instant) -> Timeline<Load> {
+        let default = self.default_load(terms);
+        let mut least: Option<Timeline<Load>> = None;
+        for entry in self.entries.iter().rev().filter(|entry| !entry.is_rejected()) {
+            if entry.command.session != *session || self.lost_profile.is_some() || !self.counts(entry, terms, now) {
+                break;
+            }
+            let below = least.as_ref().map(|least| least.zip(&entry.load, |a, b| a.min(*b)));
+            let below = below.unwrap_or_else(|| entry.load.clone());
+            if entry.is_accepted() && !entry.is_contradicted() {
+                return below.map(|load| load.max(default));
+            }
+            least = Some(below);
+        }
+        Timeline::constant(default)
     }
 
     /// True if anything has to be left free for it at some time.
@@ -334,6 +357,14 @@ impl MayFollow {
     pub fn revision_before(&self) -> Revision {
         self.foreign_revision
             .map_or(Revision::NONE, |(revision, _, _)| revision)
+    }
+
+    /// A station or its gateway has a revision that is not of ours.
+    pub fn goes_on_from(&mut self, revision: Revision, order: Order, now: Instant) {
+        let last = self.last_revision();
+        if revision > last && revision.number() - last.number() <= MAX_REVISION_AHEAD {
+            self.foreign_revision = Some((revision, order, now));
+        }
     }
 
     pub fn last_revision(&self) -> Revision {
@@ -539,14 +570,10 @@ impl MayFollow {
             .iter()
             .filter(|entry| !self.is_newest(entry))
             .filter(|entry| {
-                let over = entry.lease_is_over(terms.reach(), now);
                 // A refusal may yet be contradicted; remember the entry for as long as that would matter.
-                (entry.is_rejected() && over)
+                (entry.is_rejected() && entry.lease_is_over(terms.reach(), now))
                     || self.is_spent(entry, terms, now)
-                    || self
-                        .entries
-                        .iter()
-                        .any(|newer| self.replaces(newer, entry, over, terms, now))
+                    || self.entries.iter().any(|newer| self.replaces(newer, entry, terms, now))
             })
             .map(|entry| entry.command.revision)
             .collect();
@@ -554,7 +581,7 @@ impl MayFollow {
     }
 
     /// Whether `newer` shows that `older` has no effect any more.
-    fn replaces(&self, newer: &Entry, older: &Entry, older_is_over: bool, terms: &Terms, now: Instant) -> bool {
+    fn replaces(&self, newer: &Entry, older: &Entry, terms: &Terms, now: Instant) -> bool {
         if newer.command.revision <= older.command.revision || !newer.is_accepted() {
             return false;
         }
@@ -564,12 +591,23 @@ impl MayFollow {
         if !newer.is_settled(terms.reach(), now) {
             return false;
         }
-        let believed = older.seen_left || (!self.evse.metered && terms.trust_unmetered);
+        let believed = older.seen_left || self.is_believed(terms);
         let answered_first = || older.is_accepted() && terms.break_rule(WrongRule::AnswersTellTheOrder);
         let replaced = newer.surely_replaced(older, terms.gateway_fences)
             || answered_first()
             || (newer.command.session != older.command.session && terms.break_rule(WrongRule::AnotherSessionFrees));
-        replaced && (believed || older_is_over)
+        replaced && believed
+    }
+
+    /// Whether its answers are believed, since there is no meter and the site has chosen to.
+    fn is_believed(&self, terms: &Terms) -> bool {
+        !self.evse.metered && terms.trust_unmetered
+    }
+
+    /// Whether it can ever be known that it has left a tail for something else.
+    pub fn may_have_tail(&self, terms: &Terms) -> bool {
+        // Where nothing fences, a transmission without an answer may have effect at any time, and a tail holds for ever.
+        terms.gateway_fences && (self.evse.metered || self.is_believed(terms))
     }
 
     /// Tails of leases that are over hold until they are surely replaced. All of them together are one entry.
@@ -664,14 +702,32 @@ impl MayFollow {
         }
     }
 
-    /// `reading` shows the ceiling of the entry at `index` kept. That says something of an older one only where that allowed more.
+    /// `reading` shows the ceiling of the entry at `index` kept. That says something of an older one only where that surely allowed more, or
+    /// surely not as much.
     fn leave_older(&mut self, index: usize, reading: &Reading, at: Instant, terms: &Terms) {
-        let (older, newer) = self.entries.split_at_mut(index);
-        let ceiling = newer[0].load.at(at);
-        for older in older {
-            older.seen_left |=
-                reading.tells_apart(ceiling, older.load.at(at)) || terms.break_rule(WrongRule::SilenceIsObedience);
+        let ceiling = *self.entries[index].load.at(at);
+        for older in 0..index {
+            let surely = self.surely_allowed(&self.entries[older], at, terms);
+            let tells_apart = surely.is_some_and(|surely| reading.tells_apart(&ceiling, &surely))
+                || reading.against(self.entries[older].load.at(at)) == Evidence::Above;
+            self.entries[older].seen_left |= tells_apart || terms.break_rule(WrongRule::SilenceIsObedience);
         }
+    }
+
+    /// The least that whoever follows `entry` may draw at `at`, by whatever clock; `None` where nobody can tell.
+    fn surely_allowed(&self, entry: &Entry, at: Instant, terms: &Terms) -> Option<Load> {
+        if !entry.is_plain(at, terms.skew) {
+            return None;
+        }
+        let Instruction::Set(profile) = &entry.command.instruction else {
+            return Some(self.evse.maximum_load());
+        };
+        let conversion = self.evse.connector(&entry.command.connector)?.conversion();
+        let within_skew = profile
+            .limits()
+            .during(at - terms.skew, at + terms.skew + Seconds::from_secs(1));
+        let least = within_skew.min().filter(|_| profile.unit == conversion.unit)?;
+        Some(conversion.for_car(entry.car_phases).load(*least))
     }
 
     fn possible_at(&self, at: Instant, terms: &Terms) -> Load {

@@ -19,8 +19,8 @@
 //! 3. *Surely replaced*: a newer one was accepted, and must have come after it. Either the gateway refuses older revisions, even
 //!    after a restart, and all was sent through it; or every transmission of the older one had its definite answer before the
 //!    accepted one was sent: two answers say nothing about the order of two effects. Since the last acceptance the car had the
-//!    settling time to follow, and besides, while the older lease runs: a meter showed the new ceiling kept, for the settling time, where the older one allowed
-//!    more; where no meter is, the site has chosen to believe answers.
+//!    settling time to follow, and besides a meter showed the new ceiling kept, for the settling time, where the older one surely
+//!    allowed more or surely less than what was drawn; where no meter is, the site has chosen to believe answers.
 //!
 //! That another session runs by now frees nothing: a late profile for the one before may reach it. From when the other is known, it
 //! counts as any car's; that a car has come which draws on other lines is the world's doing, like a limit that falls.
@@ -32,7 +32,12 @@
 //! A decrease always goes, at once. An increase goes as far as it fits beside the worst case of all others, eroded by the skew; what
 //! does not fit yet is raised by a later step, once an answer or the time has made room.
 //!
-//! A tail above the default is given only where the gateway fences. Elsewhere one lost transmission would hold its room for ever.
+//! While a limit is broken somewhere, through no act of ours, nobody there is told more than the least that he may be following of ours
+//! by now: to tell him once more what he *may* follow would not raise the worst case, but perhaps what is drawn. So there nothing
+//! that was not accepted is repeated either, unless it lowers.
+//!
+//! A tail above the default is given only where the gateway fences, and a meter or the site's belief can show that it was left.
+//! Elsewhere one lost transmission, or every change of mind, would hold its room for ever.
 //!
 //! The rule assumes one thing of the way out: unless the gateway fences, one transmission takes effect at most once, as with a
 //! request over HTTP that is not repeated below us. Our own repetitions are transmissions of their own.

@@ -152,25 +152,14 @@ impl<'a> Step<'a> {
         if let Some(until) = self.waits_after_refusal(case) {
             return self.wake(until);
         }
-        let anything = Timeline::constant(case.record.evse.maximum_load());
-        let maximum = Timeline::constant(case.connector.maximum);
-        // By any connector and with any car: nothing that we know of the session binds an EVSE that is handed back.
-        let whole = *anything.last();
-        let conversion = case.conversion();
-        let load = |rate: Rate| {
-            if rate < case.connector.maximum {
-                conversion.load(rate)
-            } else {
-                whole
-            }
-        };
-        if let Some(clip) = self.clips(case, &maximum, &load).first() {
+        if let Some(clip) = self.clips_of_clear(case, case.record.is_full()).first() {
             let what = format!(
                 "handing back needs its maximum, which does not fit at {} yet",
                 self.place_name(clip.place)
             );
             return self.withhold(case.target, what);
         }
+        let anything = Timeline::constant(case.record.evse.maximum_load());
         self.issue(case, Cause::Change, Instruction::Clear, anything);
     }
 
@@ -244,15 +233,20 @@ impl<'a> Step<'a> {
             |rates: &Timeline<Rate>, tail: Rate| ChargingProfile::cut(conversion.unit, rates, now, lease_end, tail);
         let wanted_tail = match tail {
             TailWish::Zero => Rate::ZERO,
-            // Where nothing fences, a transmission without an answer may have effect at any time, and a tail holds for ever.
-            TailWish::Minimum if self.ledger.terms().gateway_fences => {
+            TailWish::Minimum if case.record.may_have_tail(self.ledger.terms()) => {
                 case.choice.above(Rate::ZERO).unwrap_or(Rate::ZERO)
             }
             TailWish::Minimum => Rate::ZERO,
         };
         let wanted = cut(rates, wanted_tail);
         let skew = self.skew();
-        let clips = self.clips(case, &wanted.limits().widen(skew), &|rate| conversion.load(rate));
+        let frozen = case.record.is_full();
+        let clips = self.clips(
+            case,
+            &wanted.limits().widen(skew),
+            &|rate| conversion.load(rate),
+            frozen,
+        );
         let tail_fits = clips
             .iter()
             .all(|clip| clip.until + skew <= lease_end || clip.rate >= wanted_tail);
@@ -290,8 +284,23 @@ impl<'a> Step<'a> {
         raised_before(last - reach) || (self.now < last && raised_throughout())
     }
 
-    /// Where the rates of `wanted`, drawing `load` each, are more than what fits.
-    fn clips(&mut self, case: &Case<'_>, wanted: &Timeline<Rate>, load: &dyn Fn(Rate) -> Load) -> Vec<Clip> {
+    /// Where to be handed back is more than what fits: by any connector and with any car, since nothing that we know of the session binds
+    /// an EVSE then.
+    fn clips_of_clear(&mut self, case: &Case<'_>, frozen: bool) -> Vec<Clip> {
+        let conversion = case.conversion();
+        let (most, whole) = (case.connector.maximum, case.record.evse.maximum_load());
+        let load = |rate: Rate| if rate < most { conversion.load(rate) } else { whole };
+        self.clips(case, &Timeline::constant(most), &load, frozen)
+    }
+
+    /// Where the rates of `wanted`, drawing `load` each, are more than what fits. `frozen`: nothing may be added to what was told.
+    fn clips(
+        &mut self,
+        case: &Case<'_>,
+        wanted: &Timeline<Rate>,
+        load: &dyn Fn(Rate) -> Load,
+        frozen: bool,
+    ) -> Vec<Clip> {
         let (ledger, now) = (self.ledger, self.now);
         if ledger.terms().break_rule(WrongRule::SendAll) {
             return Vec::new();
@@ -301,17 +310,19 @@ impl<'a> Step<'a> {
             path: &path,
             reserved: case.record.worst(),
             told: &case.record.told(&case.target.session, ledger.terms(), now),
+            follows: &case.record.follows_at_least(&case.target.session, ledger.terms(), now),
             load,
             choice: &case.choice,
-            frozen: case.record.is_full(),
+            frozen,
         };
         self.headroom.clips(&asking, wanted)
     }
 
     fn issue(&mut self, case: &Case<'_>, cause: Cause, instruction: Instruction, load: Timeline<Load>) {
         let with = |known: &Timeline<Load>| known.zip(&load, |known, load| known.max(*load));
-        let told = case.record.told(&case.target.session, self.ledger.terms(), self.now);
-        let raises = with(&told).since(self.now) != told.since(self.now);
+        let terms = self.ledger.terms();
+        let follows = case.record.follows_at_least(&case.target.session, terms, self.now);
+        let raises = with(&follows).since(self.now) != follows.since(self.now);
         let reserved = case.record.worst();
         let path = self.ledger.path_to_root(case.record);
         self.headroom.raise(path, reserved, &with(reserved));
@@ -351,6 +362,9 @@ impl<'a> Step<'a> {
             return self.wake(due);
         }
         self.wake(self.now + wait(RETRY_AFTER, attempts + 1));
+        if !self.may_be_repeated(case, current) {
+            return;
+        }
         let retry = ProfileCommand {
             attempt: attempts + 1,
             sent_at: self.now,
@@ -358,8 +372,20 @@ impl<'a> Step<'a> {
             ..current.command.clone()
         };
         debug_assert_eq!(retry.evse, case.target.evse, "a retry is for the same EVSE");
-        // It adds nothing to what may be followed.
         self.lowering.push(retry);
+    }
+
+    /// It adds nothing to what may be followed, but where too much may be by now, perhaps to what is.
+    fn may_be_repeated(&mut self, case: &Case<'_>, current: &Entry) -> bool {
+        let clips = match &current.command.instruction {
+            Instruction::Clear => self.clips_of_clear(case, false),
+            Instruction::Set(profile) => {
+                let conversion = case.conversion();
+                let limits = profile.limits().widen(self.skew());
+                self.clips(case, &limits, &|rate| conversion.load(rate), false)
+            }
+        };
+        clips.is_empty()
     }
 
     /// Until when nothing new is sent because the last was refused.

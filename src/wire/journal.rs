@@ -127,6 +127,10 @@ fn event_message(event: &Event) -> Arm {
             evse_id: evse.to_string(),
             revision: revision.map(Revision::number),
         }),
+        Event::CommandOnItsWay { evse, revision } => Arm::CommandOnItsWay(proto::CommandOnItsWay {
+            evse_id: evse.to_string(),
+            revision: revision.number(),
+        }),
         Event::GatewayConnected { gateway, fences } => Arm::GatewayConnected(proto::GatewayConnected {
             gateway_id: gateway.to_string(),
             fences: *fences,
@@ -218,6 +222,11 @@ fn event(faults: &mut Faults, arm: &Arm) -> Option<Event> {
                 evse,
                 revision: report.revision.map(Revision::new),
             })
+        }
+        Arm::CommandOnItsWay(message) => {
+            let evse = faults.field("command_on_its_way.evse_id", EvseId::parse(&message.evse_id))?;
+            let revision = Revision::new(message.revision);
+            Some(Event::CommandOnItsWay { evse, revision })
         }
         Arm::GatewayConnected(connected) => {
             let id = GatewayId::parse(&connected.gateway_id);

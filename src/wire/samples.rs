@@ -376,6 +376,10 @@ pub fn events() -> Vec<Event> {
         need: Stated::Given(WattSeconds::from_watt_seconds(1)),
         ..session()
     };
+    let on_its_way = Event::CommandOnItsWay {
+        evse: evse_id("evse-1"),
+        revision: Revision::new(7),
+    };
     let active = |revision| Event::ActiveProfileReported {
         evse: evse_id("evse-1"),
         revision,
@@ -417,6 +421,7 @@ pub fn events() -> Vec<Event> {
         active(Some(Revision::new(77))),
         active(Some(Revision::NONE)),
         active(None),
+        on_its_way,
         Event::GatewayConnected {
             gateway: gateway_id("gw-1"),
             fences: true,

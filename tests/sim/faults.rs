@@ -87,10 +87,6 @@ impl Kinds {
         Self(self.0 | others.0)
     }
 
-    pub const fn except(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
-    }
-
     pub const fn has(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u64) != 0
     }

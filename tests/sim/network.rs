@@ -89,6 +89,14 @@ impl Network {
         gateway != Some(&gateway_id(self.current))
     }
 
+    /// What may yet reach a station, through whatever gateway.
+    pub fn on_its_way<'a>(&'a self, to: &'a EvseId) -> impl Iterator<Item = &'a ProfileCommand> {
+        self.messages.values().filter_map(move |message| match message {
+            Message::ToStation { command, .. } if command.evse == *to => Some(command),
+            _ => None,
+        })
+    }
+
     fn push(&mut self, at: Instant, message: Message) {
         self.sent += 1;
         self.messages.insert((at, self.sent), message);
@@ -282,20 +290,22 @@ impl World {
         self.network.cut(self.now, 30);
     }
 
-    /// Says what was applied or is on its way; of the rest that came over older streams nothing is applied any more.
+    /// Says what was applied and what is on its way; of the rest that came over older streams nothing is applied any more.
     fn say_hello(&mut self) {
         self.network.up = true;
         self.network.reconnects_at = None;
         let current = self.network.current;
         let network = &mut self.network;
-        let mut on_its_way: HashMap<EvseId, Revision> = HashMap::new();
+        let mut on_its_way = Vec::new();
         let (dice, faults) = (&mut network.dice, &mut self.faults);
         network.messages.retain(|_, message| match message {
             Message::ToStation { gateway, command } if *gateway == current => {
                 let kept = faults.strikes(Kind::HelloOnTheWay, dice);
                 if kept {
-                    let newest = on_its_way.entry(command.evse.clone()).or_default();
-                    *newest = (*newest).max(command.revision);
+                    on_its_way.push(Event::CommandOnItsWay {
+                        evse: command.evse.clone(),
+                        revision: command.revision,
+                    });
                 }
                 kept
             }
@@ -305,14 +315,14 @@ impl World {
         let mut events = Vec::new();
         for station in &self.stations {
             let evse = station.id();
-            let known = [on_its_way.get(evse), gateway.applied.get(evse)];
-            if let Some(revision) = known.into_iter().flatten().max() {
+            if let Some(revision) = gateway.applied.get(evse) {
                 events.push(Event::ActiveProfileReported {
                     evse: evse.clone(),
                     revision: Some(*revision),
                 });
             }
         }
+        events.extend(on_its_way);
         events.push(Event::GatewayConnected {
             gateway: gateway_id(current),
             fences: gateway.fences,

@@ -279,9 +279,7 @@ impl World {
                     }
                     self.answered(call, answer);
                 }
-                (Asker::Station(number, revision), Reply::Receipt(Ok(_))) => {
-                    self.stations[number].heard(revision, self.now)
-                }
+                (Asker::Station(number, revision), Reply::Receipt(Ok(_))) => self.stations[number].heard(revision),
                 // A stream whose hello could not be recorded is closed, and the gateway tries again.
                 (Asker::Link, Reply::Receipt(Err(_))) => self.network.cut(self.now, 10),
                 (Asker::Gateway | Asker::Link | Asker::Station(..), _) => {}

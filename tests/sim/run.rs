@@ -3,7 +3,7 @@
 //! Decides which worlds are played. No two threads share a world.
 
 use super::faults::{Counts, Kind};
-use super::world::{KNOWN_TO_HURT, Recipe, Score, World};
+use super::world::{Recipe, Score, World};
 use crate::rollout::WrongRule;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -164,14 +164,10 @@ pub fn shrunk(recipe: Recipe, why: &str) -> (Recipe, String) {
 
 /// How to play a world again.
 pub fn line(recipe: &Recipe) -> String {
-    let without = recipe.without.except(KNOWN_TO_HURT).names();
-    let with = KNOWN_TO_HURT.except(recipe.without).names();
+    let without = recipe.without.names();
     let mut line = format!("LADDPLAN_SIM_SEED={}", recipe.seed);
     if !without.is_empty() {
         line += &format!(" LADDPLAN_SIM_WITHOUT={}", without.join(","));
-    }
-    if !with.is_empty() {
-        line += &format!(" LADDPLAN_SIM_WITH={}", with.join(","));
     }
     if recipe.evses != Recipe::EVSES {
         line += &format!(" LADDPLAN_SIM_EVSES={}", recipe.evses);

@@ -44,8 +44,8 @@ pub struct Station {
     pub plugged: Option<Plugged>,
     pub follows: Option<(Revision, Instruction)>,
     pub disobeys: bool,
-    /// What was sent, for whatever session, and may be followed or yet arrive for all that anyone can know. Whoever has heard
-    /// answers knows more; but a decrease against what may be followed can raise what is, and that is not held against the service.
+    /// What was sent since the newest revision that the service has heard it took, and that one: it may be sent again before the service
+    /// hears that a limit came down, and repeats it against what it takes to be followed.
     pub may_follow: Vec<ProfileCommand>,
     /// What it allowed in each of the last seconds, newest last.
     recent: VecDeque<(Rate, Load)>,
@@ -106,16 +106,9 @@ impl Station {
         self.cached = None;
     }
 
-    /// The service has heard that it took `revision`: from here on only leases that still run, and tails, are to be feared of older ones.
-    pub fn heard(&mut self, revision: Revision, now: Instant) {
-        let skew = self.skew;
-        self.may_follow.retain(|command| {
-            let runs = match &command.instruction {
-                Instruction::Set(profile) => now <= profile.lease_end() + skew || profile.tail() > Rate::ZERO,
-                Instruction::Clear => false,
-            };
-            command.revision >= revision || runs
-        });
+    /// The service has heard that it took `revision`: it has no reason to tell it more than that and what came after.
+    pub fn heard(&mut self, revision: Revision) {
+        self.may_follow.retain(|command| command.revision >= revision);
     }
 
     pub fn unplug(&mut self) -> Option<Plugged> {
@@ -185,27 +178,35 @@ impl Station {
         }
     }
 
-    /// What nothing can keep it from drawing from `now` on: what it drew, what it was told, and what it does by itself.
-    pub fn unavoidable(&self, now: Instant) -> Timeline<Load> {
+    /// What nothing can keep it from drawing from `now` on: what it drew, what it follows, what it was told and may be told again, what is
+    /// on its way to it, and what it does by itself.
+    pub fn unavoidable<'a>(
+        &'a self,
+        on_its_way: impl Iterator<Item = &'a ProfileCommand>,
+        now: Instant,
+    ) -> Timeline<Load> {
         let default = self.evse.default_load();
         let drawn = self.recent.iter().fold(default, |most, (_, load)| most.max(*load));
         // What it drew a moment ago it may go on drawing for its lag.
         let settled = now + self.skew + Seconds::from_secs(1);
-        let mut sum = Timeline::from_points([(Instant::FAR_PAST, drawn), (settled, default)]);
-        for command in &self.may_follow {
-            let load = match &command.instruction {
-                Instruction::Clear => Timeline::constant(self.evse.maximum_load()),
-                Instruction::Set(profile) => {
-                    let Some(connector) = self.evse.connector(&command.connector) else {
-                        continue;
-                    };
+        let sum = Timeline::from_points([(Instant::FAR_PAST, drawn), (settled, default)]);
+        let told = self.may_follow.iter().chain(on_its_way);
+        let told = told.map(|command| (&command.instruction, self.evse.connector(&command.connector)));
+        let follows = self
+            .follows
+            .iter()
+            .map(|(_, instruction)| (instruction, Some(self.connector())));
+        told.chain(follows).fold(sum, |sum, (instruction, connector)| {
+            let load = match (instruction, connector) {
+                (Instruction::Clear, _) => Timeline::constant(self.evse.maximum_load()),
+                (Instruction::Set(profile), Some(connector)) => {
                     let conversion = connector.conversion();
                     profile.limits().widen(self.skew).map(|rate| conversion.load(*rate))
                 }
+                (Instruction::Set(_), None) => return sum,
             };
-            sum = sum.zip(&load, |a, b| a.max(*b));
-        }
-        sum
+            sum.zip(&load, |a, b| a.max(*b))
+        })
     }
 
     /// What its meter shows. A meter that only counts energy shows neither power nor currents.

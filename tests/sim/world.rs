@@ -28,12 +28,6 @@ const READING_INTERVAL: i64 = 4;
 /// After faults stop, the plan must be followed within so many leases.
 const LEASES_TO_CONVERGE: i64 = 3;
 
-/// Faults that a normal run leaves out, because the service does not bear them yet:
-///
-/// * A hello names the highest revision that was applied *or is still on its way*, and the roll-out takes it for followed. A station
-///   that refuses it after all, or gets it late, goes on with the one before, whose room is already given to others.
-pub const KNOWN_TO_HURT: Kinds = Kinds::NONE.with(Kind::HelloOnTheWay);
-
 /// The end of a diary that is shown.
 const MOST_TOLD: usize = 400;
 
@@ -58,7 +52,7 @@ impl Recipe {
     pub fn of(seed: u64) -> Self {
         Self {
             seed,
-            without: KNOWN_TO_HURT,
+            without: Kinds::NONE,
             evses: Self::EVSES,
             seconds: Self::SECONDS,
             rule: None,
@@ -343,7 +337,7 @@ impl World {
     pub(super) fn unavoidable(&self) -> Vec<Timeline<Bound>> {
         let mut sums = vec![Timeline::constant(Load::ZERO); self.site.places().len()];
         for station in &self.stations {
-            let load = station.unavoidable(self.now);
+            let load = station.unavoidable(self.network.on_its_way(station.id()), self.now);
             for above in self.site.path_to_root(station.place) {
                 sums[above] = sums[above].zip(&load, |sum, load| *sum + *load);
             }

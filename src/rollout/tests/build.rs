@@ -18,6 +18,10 @@ pub fn evse_id(number: usize) -> EvseId {
     EvseId::parse(&format!("e{number}")).unwrap()
 }
 
+pub fn gateway_id() -> GatewayId {
+    GatewayId::parse("gw").unwrap()
+}
+
 pub fn session_id(number: usize) -> SessionId {
     SessionId::parse(&format!("s{number}")).unwrap()
 }
@@ -62,7 +66,7 @@ pub fn spec(evses: Vec<Evse>) -> SiteSpec {
         fairness: Fairness::MaxMin,
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
-        gateway: Some(GatewayId::parse("gw").unwrap()),
+        gateway: Some(gateway_id()),
         stations: evses
             .into_iter()
             .enumerate()

@@ -1,6 +1,8 @@
 //! Tests of the roll-out: rule by rule, and in a small world where everything goes wrong that can.
 
+mod broken_limits;
 mod build;
+mod meters;
 mod properties;
 mod rules;
 mod stepping;

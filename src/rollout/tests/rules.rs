@@ -1,33 +1,32 @@
 //! The ledger's rules, one by one: what counts, for how long, and what frees it.
 
 use super::build::*;
-use super::world::tell_event;
-use crate::domain::conversion::{Phase, Rate, RateUnit, Wiring};
+use crate::domain::conversion::{Phase, Rate, Wiring};
 use crate::domain::ids::{ConnectorId, GatewayId};
-use crate::domain::profile::{Answer, ChargingProfile, Instruction, ProfileCommand, Revision};
-use crate::domain::session::MeterSample;
+use crate::domain::profile::{Answer, Instruction, ProfileCommand, Revision};
 use crate::domain::site::{Site, SiteSpec};
+use crate::rollout::ledger::Link;
 use crate::rollout::{Ledger, MAX_OPEN_ENTRIES, Trust};
-use crate::units::{WattSeconds, Watts};
+use crate::units::Watts;
 
-fn ledger_of(spec: SiteSpec) -> (Site, Ledger) {
+pub fn ledger_of(spec: SiteSpec) -> (Site, Ledger) {
     let site = site(spec);
     let ledger = Ledger::new(&site);
     (site, ledger)
 }
 
-fn one() -> Ledger {
+pub fn one() -> Ledger {
     ledger_of(spec(vec![evse(0)])).1
 }
 
-fn answer(ledger: &mut Ledger, revision: u64, attempt: u32, answer: &Answer, secs: i64) {
+pub fn answer(ledger: &mut Ledger, revision: u64, attempt: u32, answer: &Answer, secs: i64) {
     ledger
         .answered(&evse_id(0), Revision::new(revision), attempt, answer, at(secs))
         .unwrap();
 }
 
 /// What counts in L1 at the grid connection at each of `times`, as the ledger sees it at `now`.
-fn counts(ledger: &mut Ledger, now: i64, times: &[i64]) -> Vec<i64> {
+pub fn counts(ledger: &mut Ledger, now: i64, times: &[i64]) -> Vec<i64> {
     ledger.forget_expired(at(now));
     let worst = ledger.worst_case(0, at(now));
     times.iter().map(|secs| line_1(&worst, *secs)).collect()
@@ -99,7 +98,7 @@ fn a_second_transmission_stays_open_when_the_first_is_answered() {
 #[test]
 fn with_a_durable_fence_an_acceptance_frees_all_that_was_sent_through_it() {
     let mut ledger = one();
-    ledger.gateway_connected(true, at(0));
+    ledger.gateway_connected(&gateway_id(), true, at(0));
     ledger.issued(&set(0, 1, 0, 160, 0));
     ledger.issued(&set(0, 2, 10, 60, 0));
     answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
@@ -107,7 +106,7 @@ fn with_a_durable_fence_an_acceptance_frees_all_that_was_sent_through_it() {
 
     let mut ledger = one();
     ledger.issued(&set(0, 1, 0, 160, 0));
-    ledger.gateway_connected(true, at(5));
+    ledger.gateway_connected(&gateway_id(), true, at(5));
     ledger.issued(&set(0, 2, 10, 60, 0));
     answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
     assert_eq!(counts(&mut ledger, 100, &[100]), [160], "the first went another way");
@@ -185,186 +184,14 @@ fn answers_to_what_was_never_sent_are_told_and_change_nothing() {
 }
 
 #[test]
-fn where_a_meter_is_a_decrease_frees_room_only_once_the_draw_stayed_under_it() {
-    let mut metered = evse(0);
-    metered.metered = true;
-    let mut spec = spec(vec![metered]);
-    spec.trust_unmetered = false;
-    let (_, mut ledger) = ledger_of(spec);
-    ledger.issued(&set(0, 1, 0, 160, 0));
-    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
-    ledger.issued(&set(0, 2, 10, 60, 0));
-    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
-    assert_eq!(counts(&mut ledger, 60, &[60]), [160], "nothing was read");
-    for (secs, drawn, counted) in [(22, 60, 160), (24, 160, 160), (28, 60, 160), (29, 70, 60)] {
-        ledger.metered(&drawing(0, secs, drawn), at(secs));
-        assert_eq!(counts(&mut ledger, secs, &[secs]), [counted], "at {secs}");
-    }
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Obeys);
-}
-
-/// The newer revision was followed first, then the older one, which came late; a second transmission makes it turn back.
-fn turned_back(ledger: &mut Ledger) {
-    let newer = set(0, 2, 0, 60, 0);
-    ledger.issued(&set(0, 1, 0, 160, 0));
-    ledger.issued(&newer);
-    answer(ledger, 2, 1, &Answer::Accepted, 1);
-    for secs in [2, 9] {
-        ledger.metered(&drawing(0, secs, 60), at(secs));
-    }
-    answer(ledger, 1, 1, &Answer::Accepted, 10);
-    ledger.issued(&retry(&newer, 2, 30));
-    answer(ledger, 2, 2, &Answer::Accepted, 60);
-}
-
-#[test]
-fn a_car_has_its_time_to_follow_from_the_acceptance_that_replaces() {
-    let mut ledger = one();
-    turned_back(&mut ledger);
-    assert_eq!(
-        counts(&mut ledger, 64, &[64]),
-        [160],
-        "it may have turned back just now"
-    );
-    assert_eq!(counts(&mut ledger, 65, &[65]), [60]);
-}
-
-#[test]
-fn what_a_meter_showed_before_the_acceptance_that_replaces_shows_nothing() {
-    let mut metered = evse(0);
-    metered.metered = true;
-    let (_, mut ledger) = ledger_of(spec(vec![metered]));
-    turned_back(&mut ledger);
-    assert_eq!(
-        counts(&mut ledger, 70, &[70]),
-        [160],
-        "it followed the older one in between"
-    );
-    ledger.metered(&drawing(0, 71, 60), at(71));
-    assert_eq!(counts(&mut ledger, 71, &[71]), [60]);
-}
-
-#[test]
 fn a_fence_that_refuses_says_what_is_not_followed_any_more_and_the_car_has_its_time() {
     let mut ledger = one();
-    ledger.gateway_connected(true, at(0));
+    ledger.gateway_connected(&gateway_id(), true, at(0));
     ledger.issued(&set(0, 1, 0, 160, 0));
     // Of a copy, after a newer revision had replaced what the first had brought. The answer to that one is still under way.
     answer(&mut ledger, 1, 1, &rejected(), 10);
     assert_eq!(counts(&mut ledger, 14, &[14]), [160]);
     assert_eq!(counts(&mut ledger, 15, &[15]), [0]);
-}
-
-#[test]
-fn a_reading_that_says_nothing_of_the_ceiling_confirms_nothing() {
-    let mut metered = evse(0);
-    metered.metered = true;
-    metered.connectors[0].wiring = Wiring::Star(Phase::ALL.to_vec());
-    let (_, mut ledger) = ledger_of(spec(vec![metered]));
-    ledger.issued(&set(0, 1, 0, 160, 0));
-    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
-    ledger.issued(&set(0, 2, 10, 60, 0));
-    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
-    let reading = |secs: i64, watts: Option<i64>| MeterSample {
-        currents: None,
-        power: watts.map(Watts::from_watts),
-        session_energy: Some(WattSeconds::from_watt_hours(1_000)),
-        ..drawing(0, secs, 0)
-    };
-    ledger.metered(&reading(60, None), at(60));
-    assert_eq!(counts(&mut ledger, 60, &[60]), [160], "a counter of energy alone");
-    // 16 A on one line are less power than 6 A on three.
-    ledger.metered(&reading(61, Some(3_680)), at(61));
-    assert_eq!(
-        counts(&mut ledger, 61, &[61]),
-        [160],
-        "power that one line may carry alone"
-    );
-    ledger.metered(&reading(62, Some(1_300)), at(62));
-    assert_eq!(counts(&mut ledger, 62, &[62]), [60]);
-}
-
-#[test]
-fn a_reading_says_nothing_of_which_is_followed_where_both_allow_it() {
-    let mut metered = evse(0);
-    metered.metered = true;
-    let (_, mut ledger) = ledger_of(spec(vec![metered]));
-    let profile = |revision, sent, points: &[(i64, i64)]| {
-        let rates = rates(points);
-        let profile = ChargingProfile::cut(RateUnit::DeciAmpere, &rates, at(sent), at(sent + 900), Rate::ZERO);
-        command(0, revision, sent, Instruction::Set(profile))
-    };
-    ledger.issued(&profile(1, 0, &[(0, 60), (500, 160)]));
-    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
-    ledger.issued(&profile(2, 10, &[(10, 60), (500, 80)]));
-    answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
-    ledger.metered(&drawing(0, 100, 60), at(100));
-    assert_eq!(
-        counts(&mut ledger, 100, &[100, 600]),
-        [60, 160],
-        "it may have accepted the second and follow the first"
-    );
-    ledger.metered(&drawing(0, 510, 80), at(510));
-    assert_eq!(counts(&mut ledger, 510, &[600]), [80]);
-}
-
-#[test]
-fn a_reading_from_the_future_is_one_of_now() {
-    let mut metered = evse(0);
-    metered.metered = true;
-    let (_, mut ledger) = ledger_of(spec(vec![metered]));
-    ledger.issued(&set(0, 1, 0, 160, 0));
-    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
-    ledger.issued(&set(0, 2, 10, 60, 0));
-    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
-    ledger.metered(&drawing(0, 300, 60), at(21));
-    assert_eq!(counts(&mut ledger, 26, &[26]), [160], "the car had no time to follow");
-    ledger.metered(&drawing(0, 26, 60), at(26));
-    assert_eq!(counts(&mut ledger, 26, &[26]), [60]);
-}
-
-#[test]
-fn where_no_meter_is_and_answers_are_not_trusted_only_time_frees_room() {
-    let mut spec = spec(vec![evse(0)]);
-    spec.trust_unmetered = false;
-    let (_, mut ledger) = ledger_of(spec);
-    ledger.issued(&set(0, 1, 0, 160, 60));
-    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
-    ledger.issued(&set(0, 2, 100, 60, 0));
-    answer(&mut ledger, 2, 1, &Answer::Accepted, 101);
-    assert_eq!(counts(&mut ledger, 800, &[800, 906, 1_100]), [160, 60, 60]);
-    assert_eq!(counts(&mut ledger, 906, &[906, 1_100]), [60, 0]);
-}
-
-#[test]
-fn an_evse_that_draws_more_than_it_can_have_been_told_is_reserved_at_its_maximum() {
-    let mut ledger = one();
-    ledger.issued(&set(0, 1, 0, 100, 0));
-    ledger.metered(&drawing(0, 10, 109), at(10));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Unknown, "within tolerance");
-    ledger.metered(&drawing(0, 20, 120), at(20));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Disobeys);
-    assert_eq!(counts(&mut ledger, 20, &[20, 5_000]), [320, 320]);
-    ledger.metered(&drawing(0, 30, 90), at(30));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Disobeys, "for one reading only");
-    ledger.metered(&drawing(0, 36, 0), at(36));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Obeys);
-    assert_eq!(
-        counts(&mut ledger, 36, &[36, 5_000]),
-        [100, 0],
-        "a low draw alone frees nothing"
-    );
-}
-
-#[test]
-fn a_reading_that_comes_late_is_held_against_what_was_allowed_then() {
-    let mut ledger = one();
-    ledger.issued(&set(0, 1, 0, 160, 0));
-    ledger.forget_expired(at(906));
-    ledger.metered(&drawing(0, 899, 160), at(907));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Unknown);
-    ledger.metered(&drawing(0, 912, 160), at(912));
-    assert_eq!(ledger.trust(&evse_id(0)), Trust::Disobeys);
 }
 
 #[test]
@@ -455,15 +282,56 @@ fn what_was_told_one_car_counts_as_any_cars_once_another_is_there() {
 #[test]
 fn another_gateway_frees_nothing_that_went_through_the_one_before() {
     let mut ledger = one();
-    ledger.gateway_connected(true, at(0));
+    ledger.gateway_connected(&gateway_id(), true, at(0));
     ledger.issued(&set(0, 1, 0, 160, 0));
     let mut elsewhere = spec(vec![evse(0)]);
-    elsewhere.gateway = Some(GatewayId::parse("other").unwrap());
+    let other = GatewayId::parse("other").unwrap();
+    elsewhere.gateway = Some(other.clone());
     ledger.site_changed(&site(elsewhere), at(5));
-    ledger.gateway_connected(true, at(6));
+    ledger.gateway_connected(&other, true, at(6));
     ledger.issued(&set(0, 2, 10, 60, 0));
     answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
     assert_eq!(counts(&mut ledger, 100, &[100]), [160]);
+}
+
+#[test]
+fn what_a_gateway_says_that_the_site_has_no_more_means_nothing() {
+    let mut ledger = one();
+    ledger.gateway_connected(&GatewayId::parse("former").unwrap(), true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 11);
+    assert_eq!(counts(&mut ledger, 100, &[100]), [160], "its fence is not the site's");
+    ledger.gateway_connected(&gateway_id(), true, at(100));
+    ledger.gateway_disconnected(&GatewayId::parse("former").unwrap());
+    assert!(matches!(ledger.link(), Link::Up { .. }));
+}
+
+#[test]
+fn what_is_on_its_way_is_not_followed_yet() {
+    let mut ledger = one();
+    ledger.gateway_connected(&gateway_id(), true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    ledger.on_its_way(&evse_id(0), Revision::new(2), at(20));
+    assert_eq!(counts(&mut ledger, 100, &[100]), [160], "the station may refuse it");
+    answer(&mut ledger, 2, 1, &rejected(), 101);
+    ledger.on_its_way(&evse_id(0), Revision::new(2), at(110));
+    assert_eq!(counts(&mut ledger, 110, &[110]), [320], "which of the two is true?");
+}
+
+#[test]
+fn what_is_on_its_way_from_before_the_store_was_lost_may_be_anything() {
+    let (site, _) = ledger_of(spec(vec![evse(0)]));
+    let mut ledger = Ledger::unknown(&site, at(0));
+    ledger.on_its_way(&evse_id(0), Revision::new(7), at(10));
+    ledger.gateway_connected(&gateway_id(), true, at(10));
+    assert_eq!(
+        counts(&mut ledger, 10, &[10, 914, 2_000]),
+        [320, 320, 60],
+        "for one lease, and then its tail"
+    );
 }
 
 #[test]
@@ -516,7 +384,7 @@ fn a_lost_store_means_anything_for_one_lease() {
     ledger.forget_expired(at(906));
     let events = ledger.history().unwrap();
     let mut again = Ledger::new(&site);
-    events.iter().for_each(|(at, event)| tell_event(&mut again, event, *at));
+    events.iter().for_each(|(at, event)| again.tell(event, *at));
     assert_eq!(again.last_revision(&evse_id(0)), ledger.last_revision(&evse_id(0)));
 }
 
@@ -602,7 +470,7 @@ fn what_was_sent_for_a_connector_that_is_gone_may_be_anything_also_after_a_resta
     ledger.site_changed(&renamed, at(10));
     let mut again = Ledger::new(&renamed);
     for (at, event) in ledger.history().unwrap() {
-        tell_event(&mut again, &event, at);
+        again.tell(&event, at);
     }
     for ledger in [&mut ledger, &mut again] {
         assert_eq!(counts(ledger, 20, &[20]), [320]);
@@ -627,7 +495,7 @@ fn a_hello_wipes_nothing_that_a_station_has_said_of_a_lost_store() {
     let (site, _) = ledger_of(spec(vec![evse(0), evse(1)]));
     let mut ledger = Ledger::unknown(&site, at(0));
     ledger.active_reported(&evse_id(0), Some(Revision::new(at(0).unix_secs() as u64 + 5)), at(10));
-    ledger.gateway_connected(true, at(10));
+    ledger.gateway_connected(&gateway_id(), true, at(10));
     assert_eq!(
         counts(&mut ledger, 10, &[10]),
         [320],
@@ -641,7 +509,7 @@ fn the_tail_of_what_a_lost_store_had_sent_counts_until_it_is_surely_replaced() {
     let mut ledger = Ledger::unknown(&site, at(0));
     let lost = Revision::new(at(0).unix_secs() as u64 + 5);
     ledger.active_reported(&evse_id(0), Some(lost), at(10));
-    ledger.gateway_connected(true, at(10));
+    ledger.gateway_connected(&gateway_id(), true, at(10));
     assert_eq!(
         counts(&mut ledger, 2_000, &[2_000]),
         [60],
@@ -667,11 +535,11 @@ fn an_entry_that_cannot_be_read_may_have_been_a_command() {
 #[test]
 fn a_history_makes_the_same_ledger_again() {
     let (site, mut ledger) = ledger_of(spec(vec![evse(0), evse(1)]));
-    ledger.gateway_connected(true, at(0));
+    ledger.gateway_connected(&gateway_id(), true, at(0));
     ledger.issued(&set(0, 1, 0, 160, 60));
     ledger.issued(&set(1, 1, 0, 100, 0));
     answer(&mut ledger, 1, 1, &Answer::Accepted, 3);
-    ledger.gateway_connected(false, at(4));
+    ledger.gateway_connected(&gateway_id(), false, at(4));
     ledger.issued(&set(0, 2, 10, 120, 0));
     answer(&mut ledger, 2, 1, &rejected(), 11);
     let third = set(0, 3, 12, 60, 0);
@@ -680,14 +548,14 @@ fn a_history_makes_the_same_ledger_again() {
     answer(&mut ledger, 3, 2, &Answer::Forwarded, 43);
     ledger.metered(&drawing(1, 50, 200), at(50));
     ledger.active_reported(&evse_id(1), None, at(60));
-    ledger.gateway_disconnected(at(70));
+    ledger.gateway_disconnected(&gateway_id());
     let mut again = Ledger::new(&site);
     let events = ledger.history().unwrap();
     assert!(
         events.windows(2).all(|pair| pair[0].0 <= pair[1].0),
         "a journal never runs backwards"
     );
-    events.iter().for_each(|(at, event)| tell_event(&mut again, event, *at));
+    events.iter().for_each(|(at, event)| again.tell(event, *at));
     assert_eq!(again.worst_cases(at(70)), ledger.worst_cases(at(70)));
     assert_eq!(again.trust(&evse_id(1)), Trust::Disobeys);
     assert_eq!(again.open_attempts(&evse_id(0)), ledger.open_attempts(&evse_id(0)));

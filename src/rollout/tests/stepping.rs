@@ -13,19 +13,19 @@ use crate::rollout::{Decision, Ledger, MAX_OPEN_ENTRIES, Room, TailWish, Target,
 use crate::units::{DeciAmps, Instant, Seconds};
 
 /// A service whose gateway answers when the test says so.
-struct Desk {
-    site: Site,
-    ledger: Ledger,
-    available: Vec<Timeline<Capacity>>,
+pub struct Desk {
+    pub site: Site,
+    pub ledger: Ledger,
+    pub available: Vec<Timeline<Capacity>>,
 }
 
 impl Desk {
     /// `count` EVSEs behind `deciamps` per line.
-    fn new(count: usize, deciamps: i64) -> Self {
+    pub fn new(count: usize, deciamps: i64) -> Self {
         Self::of(spec((0..count).map(evse).collect()), deciamps)
     }
 
-    fn of(spec: SiteSpec, deciamps: i64) -> Self {
+    pub fn of(spec: SiteSpec, deciamps: i64) -> Self {
         let site = site(spec);
         Self {
             ledger: Ledger::new(&site),
@@ -34,7 +34,7 @@ impl Desk {
         }
     }
 
-    fn ask(&mut self, now: i64, targets: &[Target]) -> Decision {
+    pub fn ask(&mut self, now: i64, targets: &[Target]) -> Decision {
         self.ledger.forget_expired(at(now));
         let room = Room {
             site: &self.site,
@@ -44,13 +44,13 @@ impl Desk {
     }
 
     /// Asks, and records what is to be sent.
-    fn send(&mut self, now: i64, targets: &[Target]) -> Vec<ProfileCommand> {
+    pub fn send(&mut self, now: i64, targets: &[Target]) -> Vec<ProfileCommand> {
         let commands = self.ask(now, targets).commands;
         commands.iter().for_each(|command| self.ledger.issued(command));
         commands
     }
 
-    fn accept(&mut self, commands: &[ProfileCommand], now: i64) {
+    pub fn accept(&mut self, commands: &[ProfileCommand], now: i64) {
         for command in commands {
             self.ledger
                 .answered(
@@ -64,7 +64,7 @@ impl Desk {
         }
     }
 
-    fn refuse(&mut self, command: &ProfileCommand, now: i64) {
+    pub fn refuse(&mut self, command: &ProfileCommand, now: i64) {
         self.ledger
             .answered(&command.evse, command.revision, command.attempt, &rejected(), at(now))
             .unwrap();
@@ -146,7 +146,7 @@ fn an_evse_is_handed_back_only_if_any_of_its_connectors_may_run_at_its_maximum()
 }
 
 /// The first rate of each command, by EVSE.
-fn first_rates(commands: &[ProfileCommand]) -> Vec<(String, i64)> {
+pub fn first_rates(commands: &[ProfileCommand]) -> Vec<(String, i64)> {
     let mut rates: Vec<_> = commands
         .iter()
         .map(|command| (command.evse.to_string(), points(command)[0].1))
@@ -155,7 +155,7 @@ fn first_rates(commands: &[ProfileCommand]) -> Vec<(String, i64)> {
     rates
 }
 
-fn points(command: &ProfileCommand) -> Vec<(i64, i64)> {
+pub fn points(command: &ProfileCommand) -> Vec<(i64, i64)> {
     let Instruction::Set(profile) = &command.instruction else {
         panic!("{command:?} sets no profile")
     };
@@ -367,11 +367,11 @@ fn no_answer_is_tried_again_ever_less_often_while_it_is_still_wanted() {
     }
     assert_eq!(retries, [(30, 2), (90, 3), (210, 4)]);
     // The gateway is back: at once.
-    desk.ledger.gateway_disconnected(at(445));
+    desk.ledger.gateway_disconnected(&gateway_id());
     assert!(desk.send(445, &targets).is_empty());
-    desk.ledger.gateway_connected(false, at(446));
+    desk.ledger.gateway_connected(&gateway_id(), false, at(446));
     assert_eq!(outline(&desk.send(446, &targets)), [sent("e0", 2, 1, Cause::Renewal)]);
-    desk.ledger.gateway_connected(false, at(447));
+    desk.ledger.gateway_connected(&gateway_id(), false, at(447));
     assert_eq!(outline(&desk.send(447, &targets)), [sent("e0", 2, 2, Cause::Retry)]);
     // Another wish is another revision.
     assert_eq!(
@@ -439,7 +439,7 @@ fn a_tail_at_the_minimum_is_given_while_it_fits() {
         [(0, 80), (300, 0)],
         "it could never be taken back for sure"
     );
-    desk.ledger.gateway_connected(true, at(0));
+    desk.ledger.gateway_connected(&gateway_id(), true, at(0));
     let decision = desk.ask(0, &[with_tail(0), with_tail(1)]);
     let tail = |command: &ProfileCommand| points(command).last().unwrap().1;
     let mut tails: Vec<_> = decision
@@ -450,6 +450,12 @@ fn a_tail_at_the_minimum_is_given_while_it_fits() {
     tails.sort();
     assert_eq!(tails, [("e0".to_owned(), 60), ("e1".to_owned(), 0)]);
     assert_eq!(decision.notes.len(), 1);
+    // Nor could it be seen to be left where nobody believes answers and no meter is.
+    let mut distrusted = spec(vec![evse(0)]);
+    distrusted.trust_unmetered = false;
+    let mut other = Desk::of(distrusted, 100);
+    other.ledger.gateway_connected(&gateway_id(), true, at(0));
+    assert_eq!(tail(&other.ask(0, &[with_tail(0)]).commands[0]), 0);
     // A limit far beyond the lease counts for a tail.
     desk.available[0] = Timeline::from_points([(at(0), amperes(1_000)), (at(50_000), amperes(0))]);
     let decision = desk.ask(0, &[with_tail(0)]);
@@ -515,7 +521,7 @@ fn that_an_evse_may_do_anything_is_no_reason_to_tell_it_to() {
 fn what_counts_again_after_a_refusal_is_not_told_again() {
     for fences in [false, true] {
         let mut desk = Desk::new(2, 220);
-        desk.ledger.gateway_connected(fences, at(0));
+        desk.ledger.gateway_connected(&gateway_id(), fences, at(0));
         let first = desk.send(0, &[target(0, &[(0, 160)])]);
         desk.refuse(&first[0], 1);
         // Its room goes to another. Then the answer to a copy says that it was followed.
@@ -523,7 +529,7 @@ fn what_counts_again_after_a_refusal_is_not_told_again() {
         desk.accept(&other, 11);
         desk.accept(&first, 12);
         let wishes = [target(0, &[(0, 160)]), target(1, &[(0, 160)])];
-        desk.ledger.gateway_connected(fences, at(20));
+        desk.ledger.gateway_connected(&gateway_id(), fences, at(20));
         assert!(
             desk.send(20, &wishes).is_empty(),
             "not repeated, though the gateway is new"

@@ -251,7 +251,7 @@ impl World {
         let site = random_site(&mut dice);
         let odds = Odds {
             loss: dice.roll(0, 300),
-            lateness: dice.roll(0, 150),
+            lateness: dice.roll(0, 220),
             doubling: dice.roll(0, 200),
             refusal: if dice.happens(300) { 300 } else { dice.roll(0, 100) },
             restart: dice.roll(0, 4),
@@ -259,10 +259,10 @@ impl World {
             amnesia: if dice.happens(300) { 2 } else { 0 },
             cut: dice.roll(0, 10),
             swap: dice.roll(0, 6),
-            link_break: if dice.happens(300) { 8 } else { 0 },
+            link_break: if dice.happens(500) { 8 } else { 0 },
             handback: if dice.happens(300) { 100 } else { 0 },
             appetite: if dice.happens(500) { 20 } else { 0 },
-            ignoring: if dice.happens(400) { 150 } else { 0 },
+            ignoring: if dice.happens(500) { 300 } else { 0 },
         };
         let skew = site.spec().clock_skew.secs();
         let count = site.evses().count();
@@ -303,7 +303,7 @@ impl World {
             excused: Vec::new(),
             plan: Vec::new(),
             // A lost store forgets tails too: after one lease it counts defaults. So worlds that lose it have none.
-            tails: odds.amnesia == 0 && dice.happens(600),
+            tails: odds.amnesia == 0 && dice.happens(800),
             wake_at: 0,
             sessions: count,
             slot: dice.roll(15, 80),
@@ -451,7 +451,7 @@ impl World {
                     (at(self.now + index * self.slot), Rate::new(rate))
                 });
                 let rates = Timeline::from_points(rates.collect::<Vec<_>>());
-                let tail = if self.tails && self.dice.happens(700) {
+                let tail = if self.tails && self.dice.happens(850) {
                     TailWish::Minimum
                 } else {
                     TailWish::Zero
@@ -519,9 +519,22 @@ impl World {
             }
         }
         let something = !arrived.is_empty();
+        // Gateways answer a repetition as they answered first, so the world does not double what is refused.
+        let mut refused: Vec<ProfileCommand> = Vec::new();
+        let same = |one: &ProfileCommand, other: &ProfileCommand| {
+            one.evse == other.evse && one.revision == other.revision && one.attempt == other.attempt
+        };
         for message in arrived {
             match message {
-                Message::Command(command) => self.arrive(command),
+                Message::Command(command) if refused.iter().any(|other| same(other, &command)) => {}
+                Message::Command(command) => {
+                    if !self.arrive(command.clone()) {
+                        let again =
+                            |message: &Message| matches!(message, Message::Command(other) if same(other, &command));
+                        self.network.retain(|(_, message)| !again(message));
+                        refused.push(command);
+                    }
+                }
                 Message::Answer {
                     evse,
                     revision,
@@ -554,7 +567,8 @@ impl World {
         something
     }
 
-    fn arrive(&mut self, command: ProfileCommand) {
+    /// True if the station says that it follows.
+    fn arrive(&mut self, command: ProfileCommand) -> bool {
         let number = (0..self.stations.len())
             .find(|number| evse_id(*number) == command.evse)
             .unwrap();
@@ -582,15 +596,6 @@ impl World {
             }
             Answer::Accepted
         };
-        // A refused transmission may come a second time through a gateway that fences; then it is taken. Gateways answer a
-        // repetition as they answered first, so the world does not double what is refused.
-        if answer != Answer::Accepted {
-            let same = |message: &Message| {
-                matches!(message, Message::Command(other)
-                    if other.evse == command.evse && other.revision == command.revision && other.attempt == command.attempt)
-            };
-            self.network.retain(|(_, message)| !same(message));
-        }
         let reply = |answer| Message::Answer {
             evse: number,
             revision: command.revision,
@@ -603,8 +608,9 @@ impl World {
         self.send(reply(answer.clone()));
         if self.dice.happens(self.odds.doubling) {
             self.faults.doubled += 1;
-            self.send(reply(answer));
+            self.send(reply(answer.clone()));
         }
+        answer == Answer::Accepted
     }
 
     fn accidents(&mut self) -> bool {
@@ -753,27 +759,25 @@ impl World {
         self.told = vec![Told::Event(Event::SiteDeleted, at(self.now))];
         self.ledger = Ledger::unknown(&self.site, at(self.now));
         self.follow_rule();
-        // A hello tells the highest revision that was applied or is on its way to the station.
         for number in 0..self.stations.len() {
-            let evse = self
-                .site
-                .evses()
-                .nth(number)
-                .expect("each station is an EVSE")
-                .1
-                .id
-                .clone();
+            let evse = evse_id(number);
+            let applied = self.stations[number].fence;
             let under_way = self.network.iter().filter_map(|(_, message)| match message {
                 Message::Command(command) if command.evse == evse => Some(command.revision),
                 _ => None,
             });
-            let applied = under_way.max().unwrap_or_default().max(self.stations[number].fence);
+            let mut hello: Vec<Event> = under_way
+                .map(|revision| Event::CommandOnItsWay {
+                    evse: evse.clone(),
+                    revision,
+                })
+                .collect();
             if applied > Revision::NONE {
                 let revision = Some(applied);
-                self.tell(Told::Event(
-                    Event::ActiveProfileReported { evse, revision },
-                    at(self.now),
-                ));
+                hello.push(Event::ActiveProfileReported { evse, revision });
+            }
+            for event in hello {
+                self.tell(Told::Event(event, at(self.now)));
             }
         }
         let gateway = self.site.spec().gateway.clone().unwrap();
@@ -826,11 +830,11 @@ impl World {
         room
     }
 
-    /// Something outside changes what is available, unannounced. What could be drawn when it came is excused until it runs out.
+    /// Something outside changes what is available, unannounced. What nothing could take back when it came is excused until it runs out.
     fn change_room(&mut self) {
         self.faults.cuts += 1;
         self.available = self.random_room();
-        let unavoidable = self.ledger.worst_cases(at(self.now));
+        let unavoidable = self.unavoidable();
         for (place, excused) in self.excused.iter_mut().enumerate() {
             let kept = excused.zip(&unavoidable[place], |excused, load| {
                 excused.join(Bound::of_load(load), i64::min)
@@ -840,6 +844,66 @@ impl World {
                 kept.join(Bound::of_capacity(room), i64::max)
             });
         }
+    }
+
+    fn unavoidable(&self) -> Vec<Timeline<Load>> {
+        let mut sums = vec![Timeline::constant(Load::ZERO); self.site.places().len()];
+        for (number, (place, _)) in self.site.evses().enumerate() {
+            let load = self.unavoidable_at(number);
+            for above in self.site.path_to_root(place) {
+                sums[above] = sums[above].zip(&load, |sum, load| *sum + *load);
+            }
+        }
+        sums
+    }
+
+    /// What it draws by itself, drew just now, follows, what is on its way to it, and what it was told since the newest revision that the
+    /// service has heard it took: it may be told as much again.
+    fn unavoidable_at(&self, number: usize) -> Timeline<Load> {
+        let (_, evse) = self.site.evses().nth(number).unwrap();
+        let connector = &evse.connectors[0];
+        let skew = self.site.spec().clock_skew;
+        let settled = at(self.now) + skew + Seconds::from_secs(1);
+        let drawn = self.load_of(number, connector).max(evse.default_load());
+        let sum = Timeline::from_points([(Instant::FAR_PAST, drawn), (settled, evse.default_load())]);
+        let events = self.told.iter().filter_map(|told| match told {
+            Told::Event(event, _) => Some(event),
+            _ => None,
+        });
+        let heard = events.clone().filter_map(|event| match event {
+            Event::CommandAnswered {
+                evse: of,
+                revision,
+                answer: Answer::Accepted,
+                ..
+            } => (*of == evse.id).then_some(*revision),
+            Event::ActiveProfileReported { evse: of, revision } if *of == evse.id => *revision,
+            _ => None,
+        });
+        let heard = heard.max().unwrap_or(Revision::NONE);
+        let issued = events.filter_map(|event| match event {
+            Event::CommandsIssued(commands) => Some(commands.iter()),
+            _ => None,
+        });
+        let told = issued
+            .flatten()
+            .filter(|command| command.evse == evse.id && command.revision >= heard)
+            .map(|command| &command.instruction);
+        let on_its_way = self.network.iter().filter_map(|(_, message)| match message {
+            Message::Command(command) if command.evse == evse.id => Some(&command.instruction),
+            _ => None,
+        });
+        let follows = self.stations[number].follows.iter().map(|(_, instruction)| instruction);
+        told.chain(on_its_way).chain(follows).fold(sum, |sum, instruction| {
+            let load = match instruction {
+                Instruction::Clear => Timeline::constant(evse.maximum_load()),
+                Instruction::Set(profile) => {
+                    let rates = profile.limits().widen(skew);
+                    rates.map(|rate| connector.conversion().load(*rate))
+                }
+            };
+            sum.zip(&load, |a, b| a.max(*b))
+        })
     }
 
     // What is drawn.
@@ -921,28 +985,7 @@ fn tell(ledger: &mut Ledger, told: &Told) {
             ledger.car_described(&evse_id(*number), session, *phases, *at);
         }
         Told::SessionEnded(number, session, at) => ledger.session_ended(&evse_id(*number), session, *at),
-        Told::Event(event, at) => tell_event(ledger, event, *at),
-    }
-}
-
-/// As an engine does, live and on replay.
-pub fn tell_event(ledger: &mut Ledger, event: &Event, at: Instant) {
-    match event {
-        Event::CommandsIssued(commands) => commands.iter().for_each(|command| ledger.issued(command)),
-        Event::CommandAnswered {
-            evse,
-            revision,
-            attempt,
-            answer,
-        } => {
-            // Answers to what a lost store had sent are refused.
-            let _ = ledger.answered(evse, *revision, *attempt, answer, at);
-        }
-        Event::ActiveProfileReported { evse, revision } => ledger.active_reported(evse, *revision, at),
-        Event::Metered(samples) => samples.iter().for_each(|sample| ledger.metered(sample, at)),
-        Event::GatewayConnected { fences, .. } => ledger.gateway_connected(*fences, at),
-        Event::GatewayDisconnected { .. } => ledger.gateway_disconnected(at),
-        _ => unreachable!("no other event is told in this world"),
+        Told::Event(event, at) => ledger.tell(event, *at),
     }
 }
 
@@ -973,7 +1016,7 @@ fn random_site(dice: &mut Dice) -> Site {
                 _ => Some(Rate::ZERO),
             };
             connector.max_profile_periods = dice.roll(3, 12) as u16;
-            evse.metered = dice.happens(400);
+            evse.metered = dice.happens(500);
             evse.controllable = !dice.happens(50);
             evse
         })

@@ -204,22 +204,24 @@ impl Gateway {
     }
 
     fn hello(&self, now: Instant) -> proto::GatewayHello {
-        let applied = self
-            .evses
-            .iter()
-            .zip(&self.stations)
-            .filter(|(_, station)| station.applied() > 0);
+        let named = |evse: &String, revision| proto::EvseRevision {
+            site_id: self.site.clone(),
+            evse_id: evse.clone(),
+            revision,
+        };
+        let revisions = self.evses.iter().zip(self.stations.iter().map(Station::applied));
+        let on_its_way = self.network.values().filter_map(|delivery| match delivery {
+            Delivery::ToStation(command) => Some(named(&command.evse_id, command.revision)),
+            Delivery::ToGateway(_) => None,
+        });
         proto::GatewayHello {
             tenant_id: TENANT.to_owned(),
             gateway_id: GATEWAY.to_owned(),
             fences_durably: true,
-            applied: applied
-                .map(|(evse, station)| proto::EvseRevision {
-                    site_id: self.site.clone(),
-                    evse_id: evse.clone(),
-                    revision: station.applied(),
-                })
+            applied: (revisions.filter(|(_, revision)| *revision > 0))
+                .map(|(evse, revision)| named(evse, revision))
                 .collect(),
+            on_its_way: on_its_way.collect(),
             clock: timestamp(now),
         }
     }
