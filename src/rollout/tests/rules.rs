@@ -716,3 +716,24 @@ fn a_history_makes_the_same_ledger_again() {
         assert_eq!(counts(ledger, 96, &[96, 5_000]), [60 + 320, 320]);
     }
 }
+
+#[test]
+fn a_history_keeps_what_was_contradicted_after_its_lease() {
+    let (site, mut ledger) = ledger_of(spec(vec![evse(0)]));
+    ledger.gateway_connected(true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 60));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    // Of a copy, after the second has replaced what the first had brought; nothing is heard of the second.
+    answer(&mut ledger, 1, 1, &rejected(), 1_000);
+    assert_eq!(
+        counts(&mut ledger, 3_000, &[3_000]),
+        [60],
+        "nobody knows what became of its tail"
+    );
+    let mut again = Ledger::new(&site);
+    let events = ledger.history().unwrap();
+    events.iter().for_each(|(at, event)| tell_event(&mut again, event, *at));
+    assert_eq!(counts(&mut again, 3_000, &[3_000]), [60]);
+    assert_eq!(again.history(), Some(events));
+}
