@@ -58,6 +58,8 @@ pub(super) struct Transmission {
     pub reply: Reply,
     pub replied: Order,
     pub replied_at: Instant,
+    /// What had come back, and when, before an answer contradicted it.
+    pub contradicted: Option<(Reply, Order, Instant)>,
 }
 
 impl Transmission {
@@ -130,6 +132,7 @@ impl Entry {
             reply: Reply::Nothing,
             replied: order,
             replied_at: command.sent_at,
+            contradicted: None,
         });
         if self.transmissions.len() > MAX_TRANSMISSIONS {
             self.transmissions.remove(0);
@@ -142,6 +145,7 @@ impl Entry {
         if let Some(oldest) = self.transmissions.first_mut() {
             oldest.command.attempt = MERGED_ATTEMPT;
             oldest.reply = Reply::Nothing;
+            oldest.contradicted = None;
         }
     }
 
@@ -175,7 +179,10 @@ impl Entry {
         }
         let was_accepted = sent.reply == Reply::Accepted;
         let is_accepted = reply == Reply::Accepted;
-        sent.reply = reply;
+        let before = std::mem::replace(&mut sent.reply, reply);
+        if sent.reply == Reply::Contradicted {
+            sent.contradicted = Some((before, sent.replied, sent.replied_at));
+        }
         sent.replied = order;
         sent.replied_at = now;
         if is_accepted {

@@ -3,7 +3,7 @@
 //! Decides what of the past a ledger still needs, so that a site's journal can be cut there. What is made from it is never laxer than
 //! the ledger was; it may have to be shown obedience once more, and what was sent counts as any car's until it is sent again.
 
-use super::entry::{Entry, Order, Reply};
+use super::entry::{Entry, Order, Reply, Transmission};
 use super::ledger::{Ledger, Link};
 use super::may_follow::MayFollow;
 use crate::domain::event::Event;
@@ -153,9 +153,9 @@ fn of_entry(entry: &Entry) -> Vec<Told> {
             }]),
             fenced: Some(sent.fenced),
         });
-        told.extend(answers(&sent.reply).into_iter().map(|answer| Told {
-            order: sent.replied,
-            at: sent.replied_at,
+        told.extend(answers(sent).map(|(order, at, answer)| Told {
+            order,
+            at,
             event: Event::CommandAnswered {
                 evse: command.evse.clone(),
                 revision: entry.command.revision,
@@ -168,15 +168,26 @@ fn of_entry(entry: &Entry) -> Vec<Told> {
     told
 }
 
-fn answers(reply: &Reply) -> Vec<Answer> {
+/// What came back for it, each when it did: told all at once, a contradiction would for a moment be a refusal or an acceptance alone, and
+/// free what it does not.
+fn answers(sent: &Transmission) -> impl Iterator<Item = (Order, Instant, Answer)> {
     let rejected = |reason: &str| Answer::Rejected {
         reason: reason.to_owned(),
     };
-    match reply {
-        Reply::Nothing => Vec::new(),
-        Reply::Forwarded => vec![Answer::Forwarded],
-        Reply::Accepted => vec![Answer::Accepted],
-        Reply::Rejected { reason } => vec![rejected(reason)],
-        Reply::Contradicted => vec![rejected("contradicted"), Answer::Accepted],
-    }
+    let first = sent.contradicted.clone();
+    let was_accepted = (first.as_ref()).is_some_and(|(reply, _, _)| *reply == Reply::Accepted);
+    let replies = first
+        .into_iter()
+        .chain([(sent.reply.clone(), sent.replied, sent.replied_at)]);
+    replies.filter_map(move |(reply, order, at)| {
+        let answer = match reply {
+            Reply::Nothing => return None,
+            Reply::Forwarded => Answer::Forwarded,
+            Reply::Accepted => Answer::Accepted,
+            Reply::Rejected { reason } => rejected(&reason),
+            Reply::Contradicted if was_accepted => rejected("contradicted"),
+            Reply::Contradicted => Answer::Accepted,
+        };
+        Some((order, at, answer))
+    })
 }

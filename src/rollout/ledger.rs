@@ -266,8 +266,11 @@ impl Ledger {
             Some(revision) => {
                 match record.entry_mut(revision) {
                     Some(entry) => entry.reported_active(order, now),
-                    // It follows what was sent before this ledger began.
-                    None => record.unheard = false,
+                    // It follows what was sent before this ledger began, or something long forgotten here.
+                    None => {
+                        record.unheard = false;
+                        record.tail_in_doubt |= revision <= record.revision_before();
+                    }
                 }
                 record.lost_profile = None;
             }

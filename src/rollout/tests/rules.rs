@@ -521,6 +521,21 @@ fn the_tail_of_what_a_lost_store_had_sent_counts_until_it_is_surely_replaced() {
 }
 
 #[test]
+fn a_hello_that_names_what_a_lost_store_had_sent_puts_its_tail_in_doubt() {
+    let (site, _) = ledger_of(spec(vec![evse(0)]));
+    let mut ledger = Ledger::unknown(&site, at(0));
+    // Revisions of the new ledger go on from the unix time, beyond nearly all that was sent before it.
+    ledger.active_reported(&evse_id(0), Some(Revision::new(3)), at(10));
+    ledger.gateway_connected(true, at(10));
+    assert_eq!(counts(&mut ledger, 10, &[10, 2_000]), [320, 60]);
+    assert_eq!(counts(&mut ledger, 2_000, &[2_000]), [60], "its lease is over");
+    let next = ledger.last_revision(&evse_id(0)).number() + 1;
+    ledger.issued(&set(0, next, 2_000, 0, 0));
+    answer(&mut ledger, next, 1, &Answer::Accepted, 2_001);
+    assert_eq!(counts(&mut ledger, 2_006, &[2_006]), [0]);
+}
+
+#[test]
 fn an_entry_that_cannot_be_read_may_have_been_a_command() {
     let mut ledger = one();
     ledger.issued(&set(0, 1, 0, 160, 0));
@@ -568,4 +583,25 @@ fn a_history_makes_the_same_ledger_again() {
         answer(ledger, 4, 1, &Answer::Accepted, 91);
         assert_eq!(counts(ledger, 96, &[96, 5_000]), [60 + 320, 320]);
     }
+}
+
+#[test]
+fn a_history_keeps_what_was_contradicted_after_its_lease() {
+    let (site, mut ledger) = ledger_of(spec(vec![evse(0)]));
+    ledger.gateway_connected(true, at(0));
+    ledger.issued(&set(0, 1, 0, 160, 60));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
+    ledger.issued(&set(0, 2, 10, 60, 0));
+    // Of a copy, after the second has replaced what the first had brought; nothing is heard of the second.
+    answer(&mut ledger, 1, 1, &rejected(), 1_000);
+    assert_eq!(
+        counts(&mut ledger, 3_000, &[3_000]),
+        [60],
+        "nobody knows what became of its tail"
+    );
+    let mut again = Ledger::new(&site);
+    let events = ledger.history().unwrap();
+    events.iter().for_each(|(at, event)| tell_event(&mut again, event, *at));
+    assert_eq!(counts(&mut again, 3_000, &[3_000]), [60]);
+    assert_eq!(again.history(), Some(events));
 }
