@@ -172,6 +172,7 @@ fn api_limits(config: &Config) -> api::Limits {
         max_streams_per_connection: limits.streams_per_connection,
         max_in_flight_per_connection: limits.in_flight_per_connection,
         max_in_flight: limits.in_flight_total,
+        max_urgent_in_flight: limits.urgent_in_flight_total,
         max_long_calls: limits.long_calls,
         handshake_timeout: limits.handshake_timeout,
         call_timeout: limits.request_timeout,

@@ -85,6 +85,8 @@ pub struct Limits {
     /// Calls being answered at once, of one connection and of all.
     pub in_flight_per_connection: usize,
     pub in_flight_total: usize,
+    /// The same of calls that may lower what a site draws, which have room of their own.
+    pub urgent_in_flight_total: usize,
     /// Plan watchers and meter streams at once, of all connections.
     pub long_calls: usize,
     /// Gateway streams at once, of all tenants.
@@ -170,8 +172,9 @@ impl Limits {
             streams_per_connection: reader.number("limits.streams_per_connection", 100, (1, 10_000)),
             in_flight_per_connection: reader.number("limits.in_flight_per_connection", 64, (1, 10_000)),
             in_flight_total: reader.number("limits.in_flight_total", 1_024, (1, 1_000_000)),
+            urgent_in_flight_total: reader.number("limits.urgent_in_flight_total", 512, (1, 1_000_000)),
             long_calls: reader.number("limits.long_calls", 2_000, (1, 1_000_000)),
-            gateway_streams: reader.number("limits.gateway_streams", 5_000, (1, 1_000_000)),
+            gateway_streams: reader.number("limits.gateway_streams", 10_000, (1, 1_000_000)),
             request_timeout: reader.seconds("limits.request_timeout_seconds", 10, (1, 3_600)),
             plan_timeout: reader.seconds("limits.plan_timeout_seconds", 60, (1, 3_600)),
             meter_idle_timeout: reader.seconds("limits.meter_idle_timeout_seconds", 60, (1, 86_400)),

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 /// The preface that every HTTP/2 client sends first.
 const PREFACE_BYTES: usize = 24;
@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Incoming {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    max_in_flight: usize,
     handshake_timeout: Duration,
     pause: Option<Pin<Box<Sleep>>>,
     /// Told once each time the limit is reached.
@@ -36,6 +37,7 @@ impl Incoming {
         Self {
             listener,
             room: Arc::new(Semaphore::new(limits.max_connections)),
+            max_in_flight: limits.max_in_flight_per_connection,
             handshake_timeout: limits.handshake_timeout,
             pause: None,
             full: false,
@@ -53,6 +55,7 @@ impl Incoming {
         stream.set_nodelay(true)?;
         Ok(Some(Connection {
             stream,
+            room: RoomOfConnection(Arc::new(Semaphore::new(self.max_in_flight))),
             handshake: Some(Handshake {
                 missing: PREFACE_BYTES,
                 deadline: after(self.handshake_timeout),
@@ -100,6 +103,7 @@ struct Handshake {
 /// A connection that keeps its place until it is closed.
 pub(super) struct Connection {
     stream: TcpStream,
+    room: RoomOfConnection,
     handshake: Option<Handshake>,
     _room: OwnedSemaphorePermit,
 }
@@ -153,11 +157,15 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+/// Room for the calls of one connection; goes with each of them to the guard.
+#[derive(Clone, Debug)]
+pub(super) struct RoomOfConnection(pub(super) Arc<Semaphore>);
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Connected for Connection {
+    type ConnectInfo = RoomOfConnection;
+
+    fn connect_info(&self) -> RoomOfConnection {
+        self.room.clone()
     }
 }
 

@@ -1,14 +1,17 @@
 //! What every call passes first.
 //!
 //! Decides which calls are let in, how long they may take, and that each refusal is logged once: method, code and request id, never
-//! a body.
+//! a body. Refusals for lack of room are counted instead: a log of them would take what room there is. What may lower what a site draws has room of its own, so that a service which is asked too much still takes a cut.
 
+use super::connections::RoomOfConnection;
 use super::{Limits, REQUEST_ID_METADATA};
 use crate::wire::status::exhausted;
 use http::{HeaderMap, Request, Response};
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,9 +22,22 @@ use tower::{Layer, Service};
 
 /// Answered even when there is no room, lest an orchestrator kills a service that is only busy.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// A gateway's stream. It has a limit of its own, and so has what it says.
+const GATEWAY: &str = "/laddplan.v1.GatewayService/";
+/// Calls that may lower what a site draws; the site's task takes them before others too.
+const URGENT: [&str; 6] = [
+    "/laddplan.v1.SiteService/SetGridLimit",
+    "/laddplan.v1.SiteService/RemoveGridLimit",
+    "/laddplan.v1.SiteService/StopSite",
+    "/laddplan.v1.SiteService/PutSite",
+    "/laddplan.v1.SiteService/DeleteSite",
+    "/laddplan.v1.SessionService/OverrideSession",
+];
 /// Takes as long as its caller has something to say; it has a limit of its own.
 const METER_STREAM: &str = "/laddplan.v1.SessionService/ReportMeter";
 const PLAN: &str = "/laddplan.v1.PlanService/Plan";
+/// How often the log says how many calls were refused for lack of room.
+const TELL_OF_LACK_EVERY: Duration = Duration::from_secs(10);
 /// A path is the caller's; what is logged of it is not longer than this.
 const MAX_PATH_CHARS: usize = 100;
 
@@ -29,6 +45,9 @@ const MAX_PATH_CHARS: usize = 100;
 #[derive(Clone)]
 pub(super) struct GuardLayer {
     in_flight: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
+    /// Calls refused for lack of room since this was last told.
+    turned_away: Arc<AtomicU64>,
     limits: Arc<Limits>,
 }
 
@@ -36,7 +55,22 @@ impl GuardLayer {
     pub(super) fn new(limits: Arc<Limits>) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
+            urgent: Arc::new(Semaphore::new(limits.max_urgent_in_flight)),
+            turned_away: Arc::default(),
             limits,
+        }
+    }
+
+    /// Tells the log now and then how many calls found no room. Never ends.
+    pub(super) async fn tell_of_lack(self) -> Infallible {
+        let mut ticks = tokio::time::interval(TELL_OF_LACK_EVERY);
+        loop {
+            ticks.tick().await;
+            let calls = self.turned_away.swap(0, Ordering::Relaxed);
+            if calls > 0 {
+                let seconds = TELL_OF_LACK_EVERY.as_secs();
+                tracing::warn!(calls, seconds, "calls refused for lack of room");
+            }
         }
     }
 }
@@ -58,14 +92,25 @@ pub(super) struct Guard<S> {
     rules: GuardLayer,
 }
 
+/// What a call takes of the guard, and gives back when it is answered.
+type Room = Vec<OwnedSemaphorePermit>;
+
 impl GuardLayer {
-    /// A place among the calls in flight; none is needed for a health check.
-    fn room(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        if path.starts_with(HEALTH) {
-            return Ok(None);
+    /// A place among the calls at work, or which of them are too many.
+    fn room(&self, path: &str, connection: Option<&RoomOfConnection>) -> Result<Room, Status> {
+        let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
+        if path.starts_with(HEALTH) || path.starts_with(GATEWAY) || path == METER_STREAM {
+            return Ok(Room::new());
         }
-        let room = Arc::clone(&self.in_flight).try_acquire_owned();
-        room.map(Some).map_err(|_| exhausted("too many calls at once"))
+        if URGENT.contains(&path) {
+            return Ok(vec![take(&self.urgent, "urgent calls")?]);
+        }
+        let mut room = Room::new();
+        if let Some(RoomOfConnection(connection)) = connection {
+            room.push(take(connection, "calls of this connection")?);
+        }
+        room.push(take(&self.in_flight, "calls")?);
+        Ok(room)
     }
 
     /// How long a call may take. Streams from the service answer at once, and are limited by what they carry.
@@ -74,6 +119,24 @@ impl GuardLayer {
             METER_STREAM => None,
             PLAN => Some(self.limits.plan_timeout),
             _ => Some(self.limits.call_timeout),
+        }
+    }
+
+    /// A refusal before the first message travels in the headers.
+    fn log_refusal(&self, path: &str, headers: &HeaderMap) {
+        let Some(status) = Status::from_header_map(headers) else {
+            return;
+        };
+        match status.code() {
+            Code::Ok => {}
+            Code::ResourceExhausted => {
+                self.turned_away.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(method = path, reason = status.message(), "call refused");
+            }
+            code => {
+                let request_id = headers.get(REQUEST_ID_METADATA).and_then(|value| value.to_str().ok());
+                tracing::info!(method = path, ?code, request_id, "call refused");
+            }
         }
     }
 }
@@ -94,15 +157,16 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path: String = request.uri().path().chars().take(MAX_PATH_CHARS).collect();
-        let room = match self.rules.room(&path) {
+        let room = match self.rules.room(&path, request.extensions().get()) {
             Ok(room) => room,
             Err(status) => {
                 let response = status.into_http();
-                log_refusal(&path, response.headers());
+                self.rules.log_refusal(&path, response.headers());
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let time = self.rules.time(&path);
+        let rules = self.rules.clone();
+        let time = rules.time(&path);
         let call = self.inner.call(request);
         Box::pin(async move {
             let response = match time {
@@ -112,7 +176,7 @@ where
                     Err(_) => too_slow(time).into_http(),
                 },
             };
-            log_refusal(&path, response.headers());
+            rules.log_refusal(&path, response.headers());
             drop(room);
             Ok(response)
         })
@@ -125,16 +189,6 @@ fn too_slow(time: Duration) -> Status {
         time.as_secs()
     );
     Status::deadline_exceeded(text)
-}
-
-/// A refusal before the first message travels in the headers.
-fn log_refusal(path: &str, headers: &HeaderMap) {
-    if let Some(status) = Status::from_header_map(headers)
-        && status.code() != Code::Ok
-    {
-        let request_id = headers.get(REQUEST_ID_METADATA).and_then(|value| value.to_str().ok());
-        tracing::info!(method = path, code = ?status.code(), request_id, "call refused");
-    }
 }
 
 #[cfg(test)]
@@ -186,6 +240,61 @@ mod tests {
         assert_eq!(code(&slow.await.unwrap()), Code::Ok);
         let later = guard.oneshot(request("/other")).await.unwrap();
         assert_eq!(code(&later), Code::Ok);
+    }
+
+    /// Takes places for calls to `paths` by one connection, as long as the result lives; says what there was no room for.
+    fn rooms(rules: &GuardLayer, connection: &RoomOfConnection, paths: &[&str]) -> Vec<Result<Room, String>> {
+        let room = |path: &&str| {
+            let room = rules.room(path, Some(connection));
+            room.map_err(|status| status.message().to_owned())
+        };
+        paths.iter().map(room).collect()
+    }
+
+    fn refused(rooms: &[Result<Room, String>]) -> Vec<Option<&str>> {
+        rooms
+            .iter()
+            .map(|room| room.as_ref().err().map(String::as_str))
+            .collect()
+    }
+
+    #[test]
+    fn calls_that_may_lower_what_is_drawn_have_room_of_their_own() {
+        let rules = GuardLayer::new(Arc::new(Limits {
+            max_in_flight: 1,
+            max_urgent_in_flight: 1,
+            ..Limits::default()
+        }));
+        let connection = RoomOfConnection(Arc::new(Semaphore::new(64)));
+        let [get, cut] = ["/laddplan.v1.SiteService/GetSite", URGENT[0]];
+        let gateway = "/laddplan.v1.GatewayService/Connect";
+        let taken = rooms(&rules, &connection, &[get, get, cut, cut, gateway, METER_STREAM]);
+        assert_eq!(
+            refused(&taken),
+            [
+                None,
+                Some("too many calls at once"),
+                None,
+                Some("too many urgent calls at once"),
+                None,
+                None
+            ]
+        );
+        drop(taken);
+        assert_eq!(refused(&rooms(&rules, &connection, &[cut, get])), [None, None]);
+    }
+
+    #[test]
+    fn a_connection_that_asks_too_much_takes_no_room_of_others_and_keeps_its_cuts() {
+        let rules = GuardLayer::new(Arc::new(Limits::default()));
+        let [busy, other] = [1, 1].map(|room| RoomOfConnection(Arc::new(Semaphore::new(room))));
+        let get = "/laddplan.v1.SiteService/GetSite";
+        let taken = rooms(&rules, &busy, &[get, get, URGENT[0]]);
+        assert_eq!(
+            refused(&taken),
+            [None, Some("too many calls of this connection at once"), None]
+        );
+        assert_eq!(refused(&rooms(&rules, &other, &[get])), [None]);
     }
 
     #[tokio::test]

@@ -12,10 +12,14 @@ pub struct Limits {
     pub max_connections: usize,
     /// HTTP/2 streams of one connection.
     pub max_streams_per_connection: u32,
-    /// Calls of one connection at work at once.
+    /// Calls of one connection at work at once, of those that count for `max_in_flight`.
     pub max_in_flight_per_connection: usize,
-    /// Calls at work at once, over all connections. Health checks are always let through.
+    /// Calls at work at once, over all connections. Urgent ones, meter streams and gateway streams have room of their own; health
+    /// checks are always let through.
     pub max_in_flight: usize,
+    /// Calls at work at once that may lower what a site draws: of limits, sites and overrides. They take no place of other calls, and
+    /// no other call takes theirs.
+    pub max_urgent_in_flight: usize,
     /// Plan watchers and meter streams at once, over all connections.
     pub max_long_calls: usize,
     /// From the start of a connection to the first bytes of HTTP/2.
@@ -48,6 +52,7 @@ impl Default for Limits {
             max_streams_per_connection: 100,
             max_in_flight_per_connection: 64,
             max_in_flight: 1_024,
+            max_urgent_in_flight: 512,
             max_long_calls: 2_000,
             handshake_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),

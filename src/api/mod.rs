@@ -32,6 +32,9 @@ pub use server::{ServeError, Services, serve};
 /// In the metadata of a refused call that had a request id.
 const REQUEST_ID_METADATA: &str = "request-id";
 
+/// What a caller is told who finds no room for a plan watcher or a meter stream.
+const LONG_CALLS: &str = "long calls";
+
 /// Implements the services; cheap to clone.
 #[derive(Clone)]
 struct Api {

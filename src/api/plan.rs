@@ -3,7 +3,7 @@
 //! Decides how plans are watched: the newest is sent as soon as the watcher can take it, older ones are skipped.
 
 use super::request::site_key;
-use super::{Answer, Api, answer, stopping};
+use super::{Answer, Api, LONG_CALLS, answer, stopping};
 use crate::domain::ids::{SiteKey, TenantId};
 use crate::engine::Refusal;
 use crate::engine::view::PlanView;
@@ -36,7 +36,7 @@ impl proto::plan_service_server::PlanService for Api {
     async fn watch_plan(&self, request: Request<proto::WatchPlanRequest>) -> Answer<Self::WatchPlanStream> {
         let message = request.get_ref();
         let Ok(room) = Arc::clone(&self.streams).try_acquire_owned() else {
-            return Err(exhausted("too many long calls at once"));
+            return Err(exhausted(LONG_CALLS));
         };
         let key = read(|faults| site_key(faults, &message.tenant_id, &message.site_id));
         let watched = key

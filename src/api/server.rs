@@ -74,8 +74,10 @@ pub async fn serve<G: GatewayService>(
     };
     let (health, health_service) = health_reporter();
     set_serving::<G>(&health).await;
+    let guard = GuardLayer::new(Arc::clone(&limits));
+    let telling = guard.clone().tell_of_lack();
     let router = builder(&limits)
-        .layer(GuardLayer::new(Arc::clone(&limits)))
+        .layer(guard)
         .add_service(limited!(SiteServiceServer::new(api.clone()), limits))
         .add_service(limited!(SessionServiceServer::new(api.clone()), limits))
         .add_service(limited!(PlanServiceServer::new(api), limits))
@@ -91,6 +93,7 @@ pub async fn serve<G: GatewayService>(
     let mut serving = pin!(router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown));
     tokio::select! {
         served = &mut serving => return Ok(served?),
+        never = telling => match never {},
         // The sender is above, so this is its word.
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
@@ -101,12 +104,12 @@ pub async fn serve<G: GatewayService>(
     Ok(())
 }
 
+/// How many calls of a connection are at work is limited by the guard, which tells urgent ones from others; tonic does not.
+///
 /// tonic can also cut connections some time after their age, but then never tells them to go away first: so their age alone is set,
 /// and what may keep one open longer, a stream, has limits of its own.
 fn builder(limits: &Limits) -> Server {
     Server::builder()
-        .concurrency_limit_per_connection(limits.max_in_flight_per_connection)
-        .load_shed(true)
         .max_concurrent_streams(limits.max_streams_per_connection)
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))

@@ -3,7 +3,7 @@
 //! Decides how personal data is kept out: a driver is turned into a random reference before anything is recorded.
 
 use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant, under};
-use super::{Answer, Api, answer, answer_change, stopping};
+use super::{Answer, Api, LONG_CALLS, answer, answer_change, stopping};
 use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
 use crate::domain::event::{Event, RequestStamp};
 use crate::domain::ids::{SessionId, SiteKey, TenantId};
@@ -57,7 +57,7 @@ impl proto::session_service_server::SessionService for Api {
         request: Request<Streaming<proto::ReportMeterRequest>>,
     ) -> Answer<proto::ReportMeterResponse> {
         let Ok(_room) = self.streams.try_acquire() else {
-            return Err(exhausted("too many long calls at once"));
+            return Err(exhausted(LONG_CALLS));
         };
         let recorded = self.record_all(request.into_inner()).await?;
         Ok(Response::new(proto::ReportMeterResponse {

@@ -12,6 +12,9 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Threads that read from the store at once, beside the solvers'. What else is to be read waits.
+const STORE_READERS: usize = 32;
+
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Settings, in TOML.
@@ -28,7 +31,11 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::parse(&sources(args)?)?;
     telemetry::start(&config.log)?;
-    let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.planner.solver_threads + STORE_READERS)
+        .build()
+        .context("no runtime")?;
     runtime.block_on(app::run(config))?;
     Ok(())
 }

@@ -179,7 +179,7 @@ impl<'stream> LiveStream<'stream> {
             let result = match statement {
                 Statement::Event { site, event } => engine.submit(&key(site), None, event).await.map(drop),
                 Statement::Readings { site, samples } => {
-                    let recorded = engine.meter(&key(site), samples).await.map(drop);
+                    let recorded = engine.meter_of_gateway(&key(site), samples).await.map(drop);
                     recorded.map_err(|refusal| match refusal {
                         Refusal::Rejected(rejection) => rejection.under("readings").into(),
                         other => other,

@@ -31,7 +31,7 @@ pub use stream::GatewayApi;
 /// How much gateways may ask of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams at once, over all tenants.
+    /// Streams at once, over all tenants. Twice the gateways: one that comes back may have an old one that is not known to be dead.
     pub max_streams: usize,
     /// From the start of a stream to its hello.
     pub hello_timeout: Duration,
@@ -56,7 +56,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_streams: 5_000,
+            max_streams: 10_000,
             hello_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
             missed_heartbeats: 3,

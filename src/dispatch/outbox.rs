@@ -1,7 +1,8 @@
 //! What waits for one gateway's stream.
 //!
-//! Decides the order: welcome, refusals and acknowledgements, then commands that change a ceiling, then retries and renewals. A
-//! newer command for the same EVSE takes the place of one that waits. Bounded: a gateway that does not read loses its stream.
+//! Decides the order: welcome, refusals and acknowledgements, then commands that lower anything, then what else changes a ceiling, then
+//! retries and renewals; over all sites of the gateway. A newer command for the same EVSE takes the place of one that waits. Bounded:
+//! a gateway that does not read loses its stream.
 
 use super::Limits;
 use super::downstream::profile_command;
@@ -33,16 +34,19 @@ impl Counters {
     }
 }
 
-/// Changes before the rest; within a lane first come, first served.
+/// The first lane that is not empty goes first; within a lane first come, first served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
+    /// An EVSE may be drawing more than this allows, whether it is told for the first time or again.
+    Lower,
     Change,
     Again,
 }
 
 impl Lane {
-    fn of(cause: Cause) -> Self {
-        match cause {
+    fn of(outgoing: &OutgoingCommand) -> Self {
+        match outgoing.command.cause {
+            _ if outgoing.lowers => Self::Lower,
             Cause::Change => Self::Change,
             Cause::Renewal | Cause::Retry => Self::Again,
         }
@@ -126,10 +130,10 @@ impl Outbox {
             return;
         }
         let evse = (command.key.site.clone(), command.command.evse.clone());
-        let mut place = (Lane::of(command.command.cause), queue.next_place);
+        let mut place = (Lane::of(&command), queue.next_place);
         queue.next_place += 1;
         if let Some(older) = queue.places.get(&evse).copied() {
-            // What was urgent stays urgent: a renewal that replaces a change carries it.
+            // What was urgent stays urgent: whatever replaces a change or a decrease that waits carries it.
             place = place.min(older);
             queue.commands.remove(&older);
         } else if queue.commands.len() >= self.max_commands {
@@ -231,7 +235,21 @@ mod tests {
             },
             ocpi: None,
             minimum: Rate::new(60),
+            lowers: false,
         }
+    }
+
+    fn lowering(evse: &str, revision: u64, cause: Cause) -> OutgoingCommand {
+        OutgoingCommand {
+            lowers: true,
+            ..command(evse, revision, cause)
+        }
+    }
+
+    /// The same for another site of the gateway.
+    fn elsewhere(mut command: OutgoingCommand) -> OutgoingCommand {
+        command.key.site = SiteId::parse("other").unwrap();
+        command
     }
 
     fn outbox(limits: &Limits) -> Outbox {
@@ -285,6 +303,31 @@ mod tests {
         outbox.put(command("c", 2, Cause::Renewal));
         outbox.put(command("b", 2, Cause::Change));
         assert_eq!(drain(&outbox), ["c r2", "b r2", "a r1"]);
+    }
+
+    #[test]
+    fn what_lowers_goes_before_all_that_only_raises_at_any_site_of_the_gateway() {
+        let outbox = outbox(&Limits::default());
+        outbox.put(command("a", 1, Cause::Change));
+        outbox.put(command("b", 1, Cause::Renewal));
+        outbox.put(elsewhere(command("a", 1, Cause::Change)));
+        outbox.put(elsewhere(lowering("c", 1, Cause::Retry)));
+        outbox.put(lowering("d", 1, Cause::Change));
+        assert_eq!(drain(&outbox), ["c r1", "d r1", "a r1", "a r1", "b r1"]);
+    }
+
+    #[test]
+    fn what_replaces_a_decrease_that_waits_is_as_urgent() {
+        let outbox = outbox(&Limits::default());
+        outbox.put(command("a", 1, Cause::Change));
+        outbox.put(lowering("b", 1, Cause::Change));
+        outbox.put(lowering("c", 1, Cause::Change));
+        // Raised again, but what the station has may still be more than both.
+        outbox.put(command("b", 2, Cause::Change));
+        outbox.put(command("c", 2, Cause::Renewal));
+        // What becomes a decrease later is one from then on.
+        outbox.put(lowering("a", 2, Cause::Change));
+        assert_eq!(drain(&outbox), ["b r2", "c r2", "a r2"]);
     }
 
     #[test]

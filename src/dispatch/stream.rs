@@ -23,6 +23,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Streaming;
 use tonic::{Request, Response, Status};
 
+/// What a gateway is told who finds no room.
+const GATEWAY_STREAMS: &str = "gateway streams";
+
 type Downstream = mpsc::Sender<Result<proto::ConnectResponse, Status>>;
 
 /// The gRPC service that gateways call.
@@ -52,7 +55,7 @@ impl proto::gateway_service_server::GatewayService for GatewayApi {
         request: Request<Streaming<proto::ConnectRequest>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let Ok(room) = Arc::clone(&self.streams.shared.room).try_acquire_owned() else {
-            return Err(exhausted("too many gateway streams at once"));
+            return Err(exhausted(GATEWAY_STREAMS));
         };
         let (downstream, responses) = mpsc::channel(self.limits().max_ahead);
         let api = self.clone();

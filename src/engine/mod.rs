@@ -4,7 +4,9 @@
 //! slow search never keeps an event waiting. Never decides how much power anyone gets.
 
 mod assemble;
+mod directory;
 pub mod image;
+mod inbox;
 pub mod once;
 pub mod ports;
 pub(crate) mod recover;
@@ -20,6 +22,8 @@ use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, Sit
 use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
+use directory::Directory;
+use inbox::{Lane, Outlet};
 use ports::{Clock, Gateway, Store, StoreError};
 use site_core::Summary;
 use site_task::{Message, SiteTask, Status, World};
@@ -32,10 +36,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use view::{OnceRequest, PlanView, SiteView};
 
-/// Messages that wait for one site's task; one more is refused.
-const SITE_QUEUE: usize = 1_024;
-/// Stateless plans that wait for a solver; one more is refused.
+/// Stateless plans that wait for a solver or are being searched; one more is refused.
 const MAX_WAITING_ONCE: usize = 64;
+
+/// Solvers that stateless plans may take at once: half of them, so that a site's search waits for no more than that.
+fn solvers_for_once(solver_threads: usize) -> usize {
+    (solver_threads / 2).max(1)
+}
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -109,11 +116,12 @@ struct Shared {
     /// Held only for look-ups and insertions, never across an await.
     sites: RwLock<BTreeMap<SiteKey, SiteHandle>>,
     waiting_once: AtomicUsize,
+    solvers_for_once: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
 struct SiteHandle {
-    inbox: mpsc::Sender<Message>,
+    outlet: Outlet,
     status: Arc<Status>,
     summary: watch::Receiver<Summary>,
     plans: watch::Receiver<Option<Arc<PlanView>>>,
@@ -134,12 +142,14 @@ impl Engine {
             gateway,
             clock,
             solvers,
+            directory: Directory::default(),
             settings,
         });
         let shared = Shared {
             world,
             sites: RwLock::default(),
             waiting_once: AtomicUsize::new(0),
+            solvers_for_once: Arc::new(Semaphore::new(solvers_for_once(settings.solver_threads))),
         };
         let engine = Self {
             shared: Arc::new(shared),
@@ -175,30 +185,50 @@ impl Engine {
             }
             (None, _) => return Err(no_such_site(key)),
         };
-        handle.ask(|reply| Message::Submit { request, event, reply }).await
+        let lane = Lane::of(&event);
+        handle
+            .ask(lane, |reply| Message::Submit { request, event, reply })
+            .await
     }
 
+    /// Takes in what a back end's meters read.
     pub async fn meter(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
+        self.take_readings(Lane::Ordinary, key, samples).await
+    }
+
+    /// Takes in what a site's gateway reads, in the order of all that it says.
+    pub async fn meter_of_gateway(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
+        self.take_readings(Lane::Urgent, key, samples).await
+    }
+
+    async fn take_readings(
+        &self,
+        lane: Lane,
+        key: &SiteKey,
+        samples: Vec<MeterSample>,
+    ) -> Result<MeterReceipt, Refusal> {
         let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
-        handle.ask(|reply| Message::Meter { samples, reply }).await
+        handle.ask(lane, |reply| Message::Meter { samples, reply }).await
     }
 
     /// At most `most` sites with an id after `after`, by id.
     pub fn sites(&self, tenant: &TenantId, after: Option<&SiteId>, most: usize) -> Vec<SiteId> {
-        self.sites_where(tenant, after, most, |_| true)
+        let sites = self.read_sites();
+        let tenants_sites = sites.iter().filter(|(key, handle)| {
+            key.tenant == *tenant && after.is_none_or(|after| key.site > *after) && handle.summary.borrow().exists
+        });
+        tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
     }
 
     /// The sites of a tenant that name `gateway`.
     pub fn sites_of_gateway(&self, tenant: &TenantId, gateway: &GatewayId) -> Vec<SiteId> {
-        self.sites_where(tenant, None, usize::MAX, |summary| {
-            summary.gateway.as_ref() == Some(gateway)
-        })
+        self.shared.world.directory.sites_of(tenant, gateway)
     }
 
     /// A consistent picture of a site.
     pub async fn site(&self, key: &SiteKey) -> Result<Arc<SiteView>, Refusal> {
         let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
-        handle.ask(|reply| Message::View { reply }).await
+        handle.ask(Lane::Ordinary, |reply| Message::View { reply }).await
     }
 
     /// The plan in force, and each new one.
@@ -233,8 +263,14 @@ impl Engine {
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.
     pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
         let _waiting = WaitingOnce::enter(&self.shared.waiting_once)?;
+        let own = Arc::clone(&self.shared.solvers_for_once).acquire_owned().await;
+        let own = own.expect("the semaphore is never closed");
         let solvers = Arc::clone(&self.shared.world.solvers);
-        let found = on_a_solver(solvers, move || once::plan(&request))
+        let search = move || {
+            let _own = own;
+            once::plan(&request)
+        };
+        let found = on_a_solver(solvers, search)
             .await
             .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)
@@ -262,7 +298,7 @@ impl Engine {
     /// Nothing can be asked of it or submitted to it.
     fn keep_stopped(&self, key: SiteKey) {
         let handle = SiteHandle {
-            inbox: mpsc::channel(1).0,
+            outlet: inbox::lanes().0,
             status: Arc::new(Status::new()),
             summary: watch::channel(Summary::default()).1,
             plans: watch::channel(None).1,
@@ -277,15 +313,15 @@ impl Engine {
         if let Some(handle) = sites.get(&key) {
             return handle.clone();
         }
-        let (inbox, messages) = mpsc::channel(SITE_QUEUE);
+        let (outlet, inbox) = inbox::lanes();
         let (summary_sender, summary) = watch::channel(Summary::default());
         let (plan_sender, plans) = watch::channel(None);
         let status = Arc::new(Status::new());
         let world = Arc::clone(&self.shared.world);
-        let task = SiteTask::new(world, state, messages, Arc::clone(&status), summary_sender, plan_sender);
+        let task = SiteTask::new(world, state, inbox, Arc::clone(&status), summary_sender, plan_sender);
         let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
         let handle = SiteHandle {
-            inbox,
+            outlet,
             status,
             summary,
             plans,
@@ -299,21 +335,6 @@ impl Engine {
         self.read_sites().get(key).cloned()
     }
 
-    fn sites_where(
-        &self,
-        tenant: &TenantId,
-        after: Option<&SiteId>,
-        most: usize,
-        wanted: impl Fn(&Summary) -> bool,
-    ) -> Vec<SiteId> {
-        let sites = self.read_sites();
-        let tenants_sites = sites.iter().filter(|(key, handle)| {
-            let summary = handle.summary.borrow();
-            key.tenant == *tenant && after.is_none_or(|after| key.site > *after) && summary.exists && wanted(&summary)
-        });
-        tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
-    }
-
     fn read_sites(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<SiteKey, SiteHandle>> {
         // A panic while the map was held leaves it whole: it is only read and inserted into.
         self.shared.sites.read().unwrap_or_else(PoisonError::into_inner)
@@ -322,15 +343,17 @@ impl Engine {
 
 impl SiteHandle {
     /// Sends a message to the site's task and waits for its answer.
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message) -> Result<T, Refusal> {
+    async fn ask<T>(
+        &self,
+        lane: Lane,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
+    ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.status.waiting.fetch_add(1, Ordering::SeqCst);
-        if let Err(error) = self.inbox.try_send(message(reply)) {
+        if let Err(error) = self.outlet.try_send(lane, message(reply)) {
             self.status.waiting.fetch_sub(1, Ordering::SeqCst);
             return Err(match error {
-                mpsc::error::TrySendError::Full(_) => Refusal::Busy {
-                    what: "requests for this site",
-                },
+                mpsc::error::TrySendError::Full(_) => Refusal::Busy { what: lane.name() },
                 mpsc::error::TrySendError::Closed(_) => gone(),
             });
         }

@@ -89,12 +89,15 @@ pub struct OutgoingCommand {
     pub ocpi: Option<OcpiSession>,
     /// The connector's least rate above zero.
     pub minimum: Rate,
+    /// It allows less than its EVSE may be drawing: it waits for nothing that only raises.
+    pub lowers: bool,
 }
 
 /// The way out to charging stations.
 pub trait Gateway: Send + Sync + 'static {
     /// Hands over a command that is already in the journal. Never blocks and never fails: what cannot be delivered is dropped, and
-    /// issued again after the gateway's next hello. Per EVSE the newest command replaces one that still waits.
+    /// issued again after the gateway's next hello. Per EVSE the newest command replaces one that still waits, and what lowers goes
+    /// before what does not.
     fn send(&self, command: OutgoingCommand);
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Decides only what waits for what: the append before everything that comes after it, the search and the intake beside each other.
 
+use super::directory::Directory;
+use super::inbox::Inbox;
 use super::on_a_solver;
 use super::ports::{Clock, Gateway, Store, StoreError};
 use super::recover;
@@ -18,11 +20,8 @@ use crate::planner;
 use crate::units::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-
-/// At most this many requests are recorded together.
-const MAX_GROUP: usize = 256;
 
 /// What the site's task is asked.
 pub(super) enum Message {
@@ -90,6 +89,7 @@ pub(super) struct World {
     pub gateway: Arc<dyn Gateway>,
     pub clock: Arc<dyn Clock>,
     pub solvers: Arc<Semaphore>,
+    pub directory: Directory,
     pub settings: Settings,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct SiteTask {
     world: Arc<World>,
     key: SiteKey,
     core: SiteCore,
-    inbox: mpsc::Receiver<Message>,
+    inbox: Inbox,
     status: Arc<Status>,
     summary: watch::Sender<Summary>,
     plans: watch::Sender<Option<Arc<PlanView>>>,
@@ -132,7 +132,7 @@ impl SiteTask {
     pub fn new(
         world: Arc<World>,
         state: SiteState,
-        inbox: mpsc::Receiver<Message>,
+        inbox: Inbox,
         status: Arc<Status>,
         summary: watch::Sender<Summary>,
         plans: watch::Sender<Option<Arc<PlanView>>>,
@@ -161,10 +161,10 @@ impl SiteTask {
                 wake.unix_secs()
             };
             self.status.quiet_until.store(quiet_until, Ordering::SeqCst);
-            let mut group = Vec::new();
             let clock = Arc::clone(&self.world.clock);
             tokio::select! {
-                count = self.inbox.recv_many(&mut group, MAX_GROUP) => {
+                group = self.inbox.next_group() => {
+                    let count = group.len();
                     if count == 0 {
                         break;
                     }
@@ -261,7 +261,12 @@ impl SiteTask {
                     tracing::warn!(site = %self.key, %error, "no snapshot was kept");
                 }
             }
-            Effect::ShowSummary(summary) => drop(self.summary.send_replace(summary)),
+            Effect::ShowSummary(summary) => {
+                let before = self.summary.borrow().gateway.clone();
+                let directory = &self.world.directory;
+                directory.moved(&self.key, before.as_ref(), summary.gateway.as_ref());
+                self.summary.send_replace(summary);
+            }
             Effect::ShowPlan(plan) => drop(self.plans.send_replace(plan)),
         }
     }

@@ -72,6 +72,7 @@ use crate::domain::profile::ProfileCommand;
 use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::units::Instant;
+use std::collections::BTreeSet;
 
 /// How far the EVSE has been seen to follow what it was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -125,6 +126,8 @@ pub enum TailWish {
 pub struct Decision {
     /// In the order in which they are to be sent: what raises nothing first. Record them durably, then [`Ledger::issued`], then send.
     pub commands: Vec<ProfileCommand>,
+    /// The EVSEs whose commands allow less than what may be drawn there now. On their way they wait for nothing that only raises.
+    pub urgent: BTreeSet<EvseId>,
     /// [`Note::Withheld`] for each session that gets less than its plan for now.
     pub notes: Vec<Note>,
     /// Ask again no later than this, even if nothing happens. [`Instant::FAR_FUTURE`] if time alone changes nothing.

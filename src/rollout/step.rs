@@ -10,12 +10,13 @@ use super::ledger::{Ledger, Link};
 use super::may_follow::{MayFollow, WrongRule};
 use super::{Decision, Room, TailWish, Target, Wish, invariants};
 use crate::domain::conversion::{Conversion, Load, Rate};
-use crate::domain::ids::ConnectorId;
+use crate::domain::ids::{ConnectorId, EvseId};
 use crate::domain::plan::Note;
 use crate::domain::profile::{Cause, ChargingProfile, Instruction, ProfileCommand};
 use crate::domain::site::{Connector, RateChoice};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
+use std::collections::BTreeSet;
 
 /// A command without an answer is sent again after this long, then after twice as long, and so on.
 const RETRY_AFTER: Seconds = Seconds::from_secs(30);
@@ -47,6 +48,7 @@ pub fn step(ledger: &Ledger, room: &Room<'_>, now: Instant, targets: &[Target]) 
         headroom: Headroom::new(ledger.sums(), room.available, now),
         lowering: Vec::new(),
         raising: Vec::new(),
+        urgent: BTreeSet::new(),
         notes: Vec::new(),
         wake_at: ledger.next_expiry(now).unwrap_or(Instant::FAR_FUTURE),
     };
@@ -69,6 +71,7 @@ struct Step<'a> {
     headroom: Headroom<'a>,
     lowering: Vec<ProfileCommand>,
     raising: Vec<ProfileCommand>,
+    urgent: BTreeSet<EvseId>,
     notes: Vec<Note>,
     wake_at: Instant,
 }
@@ -337,7 +340,21 @@ impl<'a> Step<'a> {
             instruction,
         };
         self.wake(self.now + RETRY_AFTER);
+        self.note_urgency(case, &command, &load);
         if raises { &mut self.raising } else { &mut self.lowering }.push(command);
+    }
+
+    /// By what the EVSE may be drawing, not by what it was told last: that may be lost, and what is lowered from it again may not be.
+    fn note_urgency(&mut self, case: &Case<'_>, command: &ProfileCommand, load: &Timeline<Load>) {
+        let until = match &command.instruction {
+            Instruction::Set(profile) => profile.lease_end(),
+            Instruction::Clear => Instant::FAR_FUTURE,
+        };
+        let told = case.record.told(&case.target.session, self.ledger.terms(), self.now);
+        let lowered = told.zip(load, |told, load| load.max(*told) != *load);
+        if lowered.during(self.now, until).any(|lowered| *lowered) {
+            self.urgent.insert(command.evse.clone());
+        }
     }
 
     fn retry_if_due(&mut self, case: &Case<'_>, current: &Entry) {
@@ -372,6 +389,7 @@ impl<'a> Step<'a> {
             ..current.command.clone()
         };
         debug_assert_eq!(retry.evse, case.target.evse, "a retry is for the same EVSE");
+        self.note_urgency(case, &retry, &current.load);
         self.lowering.push(retry);
     }
 
@@ -445,6 +463,7 @@ impl<'a> Step<'a> {
         }
         Decision {
             commands,
+            urgent: self.urgent,
             notes: self.notes,
             wake_at: self.wake_at.max(self.now + Seconds::from_secs(1)),
         }

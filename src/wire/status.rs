@@ -20,14 +20,16 @@ pub fn status(refusal: &Refusal) -> Status {
         Refusal::Rejected(rejection) => rejected(rejection),
         Refusal::NotFound { .. } => Status::not_found(refusal.to_string()),
         Refusal::RequestReused(_) => Status::already_exists(refusal.to_string()),
-        Refusal::Busy { .. } => exhausted(&refusal.to_string()),
+        Refusal::Busy { what } => exhausted(what),
         Refusal::Unavailable(_) => Status::unavailable(refusal.to_string()),
     }
 }
 
-/// There is no room now; there may be some soon.
-pub fn exhausted(message: &str) -> Status {
-    let details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+/// There is no room for more of `what` now; there may be some soon. Programs find `what` as the subject of a quota failure.
+pub fn exhausted(what: &str) -> Status {
+    let message = format!("too many {what} at once");
+    let mut details = ErrorDetails::with_quota_failure_violation(what, "is full");
+    details.set_retry_info(Some(RETRY_DELAY));
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
@@ -121,10 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_without_room_is_told_when_to_come_back() {
+    fn a_caller_without_room_is_told_what_is_full_and_when_to_come_back() {
         let status = status(&Refusal::Busy { what: "plans" });
         let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(RETRY_DELAY));
+        assert_eq!(status.message(), "too many plans at once");
+        assert_eq!(details.quota_failure().unwrap().violations[0].subject, "plans");
     }
 
     #[test]

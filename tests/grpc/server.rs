@@ -8,6 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 const SERVICES: [&str; 4] = [
     "laddplan.v1.SiteService",
@@ -167,6 +168,38 @@ async fn calls_that_last_have_limited_room() {
     };
     let _first = service.plans().watch_plan(watch()).await.unwrap();
     assert_eq!(code(service.plans().watch_plan(watch()).await), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_cut_and_a_gateway_are_taken_where_other_calls_find_no_room() {
+    let full = [
+        api::Limits {
+            max_in_flight: 0,
+            ..api::Limits::default()
+        },
+        api::Limits {
+            max_in_flight_per_connection: 0,
+            ..api::Limits::default()
+        },
+    ];
+    for (limits, name) in full.into_iter().zip(["calls", "calls of this connection"]) {
+        let service = start_with(limits, dispatch::Limits::default()).await;
+        service.put_site(site(SITE)).await.unwrap();
+        let refused = service.start_session(session(1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let details = refused.get_error_details();
+        assert_eq!(details.quota_failure().unwrap().violations[0].subject, name);
+        assert!(details.retry_info().unwrap().retry_delay.is_some());
+        let cut = proto::SetGridLimitRequest {
+            meta: meta(),
+            tenant_id: TENANT.to_owned(),
+            site_id: SITE.to_owned(),
+            grid_limit: Some(grid_limit("cut", 20)),
+        };
+        service.sites().set_grid_limit(cut).await.unwrap();
+        let mut gateway = service.connect_gateway().await;
+        assert!(gateway.acknowledged().await.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -7,11 +7,10 @@ use super::SiteCore;
 use super::append::Intake;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Event;
-use crate::domain::profile::ProfileCommand;
 use crate::domain::session::{Override, Session};
 use crate::domain::site::Mode;
 use crate::domain::timeline::Timeline;
-use crate::rollout::{self, Room, TailWish, Target, Wish};
+use crate::rollout::{self, Decision, Room, TailWish, Target, Wish};
 use crate::units::{Instant, WattSeconds};
 
 impl SiteCore {
@@ -36,7 +35,7 @@ impl SiteCore {
         }
         self.roll_out_at = decision.wake_at;
         if !decision.commands.is_empty() {
-            let outgoing = self.outgoing(&decision.commands);
+            let outgoing = self.outgoing(&decision);
             let (entry, _) = self.apply(Event::CommandsIssued(decision.commands), None, now);
             intake.issue(entry, outgoing);
         }
@@ -88,12 +87,12 @@ impl SiteCore {
     }
 
     /// The commands with what a gateway needs to apply them.
-    fn outgoing(&self, commands: &[ProfileCommand]) -> Vec<OutgoingCommand> {
+    fn outgoing(&self, decision: &Decision) -> Vec<OutgoingCommand> {
         let site = self.state.site();
         let Some((site, gateway)) = site.and_then(|site| Some((site, site.spec().gateway.clone()?))) else {
             return Vec::new();
         };
-        let outgoing = commands.iter().map(|command| OutgoingCommand {
+        let outgoing = decision.commands.iter().map(|command| OutgoingCommand {
             key: self.state.key().clone(),
             gateway: gateway.clone(),
             command: command.clone(),
@@ -106,6 +105,7 @@ impl SiteCore {
                 .evse(&command.evse)
                 .and_then(|evse| evse.connector(&command.connector))
                 .map_or(Rate::ZERO, |connector| connector.minimum),
+            lowers: decision.urgent.contains(&command.evse),
         });
         outgoing.collect()
     }

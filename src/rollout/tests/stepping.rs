@@ -215,6 +215,7 @@ fn what_lowers_goes_first_and_what_raises_waits_for_the_answer() {
     let swapped = [target(0, &[(0, 200)]), target(1, &[(0, 120)])];
     let decision = desk.ask(60, &swapped);
     assert_eq!(outline(&decision.commands)[0], sent("e1", 2, 1, Cause::Change));
+    assert_eq!(decision.urgent.len(), 1);
     assert!(
         matches!(&decision.notes[..], [Note::Withheld { reason, .. }] if reason.contains("grid")),
         "{:?}",
@@ -397,6 +398,35 @@ fn what_was_refused_waits_but_a_decrease_does_not() {
     desk.refuse(&again[0], 17);
     assert!(desk.send(46, &[target(0, &[(0, 160)])]).is_empty());
     assert_eq!(desk.send(47, &[target(0, &[(0, 160)])]).len(), 1);
+}
+
+#[test]
+fn what_may_still_be_followed_is_lowered_even_by_more_than_what_was_told_last() {
+    let mut desk = Desk::new(2, 640);
+    let raised = desk.ask(0, &[target(0, &[(0, 160)])]);
+    assert_eq!((raised.commands.len(), raised.urgent.len()), (1, 0));
+    let first = desk.send(0, &[target(0, &[(0, 160)])]);
+    desk.accept(&first, 1);
+    // A decrease that no answer came to: once more, and then not as low.
+    let lowered = desk.ask(60, &[target(0, &[(0, 60)])]);
+    assert_eq!((lowered.commands.len(), lowered.urgent.len()), (1, 1));
+    desk.send(60, &[target(0, &[(0, 60)])]);
+    let retried = desk.ask(95, &[target(0, &[(0, 60)])]);
+    assert_eq!(outline(&retried.commands), [sent("e0", 2, 2, Cause::Retry)]);
+    assert_eq!(retried.urgent.len(), 1);
+    let raised = desk.ask(95, &[target(0, &[(0, 80)])]);
+    assert_eq!(outline(&raised.commands), [sent("e0", 3, 1, Cause::Change)]);
+    assert_eq!(raised.urgent.len(), 1);
+}
+
+#[test]
+fn a_renewal_lowers_nothing() {
+    let mut desk = Desk::new(1, 320);
+    let first = desk.send(0, &[target(0, &[(0, 160)])]);
+    desk.accept(&first, 1);
+    let renewed = desk.ask(460, &[target(0, &[(0, 160)])]);
+    assert_eq!(outline(&renewed.commands), [sent("e0", 2, 1, Cause::Renewal)]);
+    assert_eq!(renewed.urgent.len(), 0);
 }
 
 #[test]
