@@ -4,6 +4,7 @@
 //! its chunks too. A damaged envelope is noticed. A key that says whose it is lies where that owner's keys lie.
 
 use super::{Verdict, check_rejection};
+use laddplan::domain::bounds::{MAX_EVSES_PER_SITE, MAX_SLOTS};
 use laddplan::domain::event::Event;
 use laddplan::domain::rejection::Rejection;
 use laddplan::store::codec::{CHUNK_BYTES, HEADER_BYTES, decode, encode, record_length};
@@ -16,9 +17,6 @@ use prost::Message;
 use std::fmt::Debug;
 
 const KEY: &[u8] = b"\x03cpo\x07harbourJ\0\0\0\0\0\0\0\x01";
-/// Slots that a recorded plan may claim for each byte of its record, above a first thousand.
-const MOST_SLOTS_PER_BYTE: usize = 20_000;
-
 /// What a first byte chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -71,19 +69,16 @@ pub fn run(data: &[u8]) -> Verdict {
 
 type Done = Result<(), Rejection>;
 
-fn read<M: Message + Default>(bytes: &[u8], take: impl FnOnce(&M, usize) -> Done) -> Option<Done> {
+fn read<M: Message + Default>(bytes: &[u8], take: impl FnOnce(&M) -> Done) -> Option<Done> {
     let message = M::decode(bytes).ok()?;
-    Some(take(&message, bytes.len()))
+    Some(take(&message))
 }
 
-fn entry(message: &proto::Entry, bytes: usize) -> Done {
+fn entry(message: &proto::Entry) -> Done {
     let entry = recorded(message)?;
     if let Event::PlanMade(made) = &entry.event {
         let slots: usize = made.plan.schedules.iter().map(|schedule| schedule.rates.len()).sum();
-        assert!(
-            slots <= 1_000 + bytes * MOST_SLOTS_PER_BYTE,
-            "{slots} slots from {bytes} bytes"
-        );
+        assert!(slots <= MAX_EVSES_PER_SITE * MAX_SLOTS, "{slots} slots");
     }
     let written = entry_message(&entry);
     assert_eq!(recorded(&written).as_ref(), Ok(&entry));
@@ -96,7 +91,7 @@ fn entry(message: &proto::Entry, bytes: usize) -> Done {
     Ok(())
 }
 
-fn session(message: &proto::EndedSession, _: usize) -> Done {
+fn session(message: &proto::EndedSession) -> Done {
     let session = ended_session(message)?;
     let written = ended_session_message(&session);
     assert_eq!(ended_session(&written).as_ref(), Ok(&session));
@@ -104,7 +99,7 @@ fn session(message: &proto::EndedSession, _: usize) -> Done {
     Ok(())
 }
 
-fn snapshot(message: &proto::Snapshot, _: usize) -> Done {
+fn snapshot(message: &proto::Snapshot) -> Done {
     let kept = image(7, message)?;
     let written = snapshot_message(&kept);
     assert_eq!(image(7, &written).as_ref(), Ok(&kept));
@@ -150,7 +145,7 @@ fn record(bytes: &[u8]) -> Option<Done> {
     assert!(found.is_err() || length == Ok(bytes.len()));
     let message = found.ok()?;
     assert!(bytes.len() >= HEADER_BYTES);
-    Some(entry(&message, bytes.len()))
+    Some(entry(&message))
 }
 
 fn key(bytes: &[u8]) -> Option<Done> {

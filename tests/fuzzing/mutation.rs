@@ -1,7 +1,8 @@
-//! Inputs made of other inputs, for where there is no fuzzer.
+//! Inputs made of other inputs: all of them where there is no fuzzer, and beside its own where there is one.
 //!
 //! Decides how a seed is changed: a message by its fields, a text by its words and numbers, anything by its bytes. The same dice
 //! make the same inputs.
+#![allow(dead_code, reason = "the test and each target use a part of it")]
 
 use crate::fuzzing::api::Call;
 use crate::fuzzing::journal::Part;
@@ -112,6 +113,14 @@ pub fn mutated(target: &str, seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
         input.truncate(MOST_BYTES);
     }
     input
+}
+
+/// As a fuzzer asks for it: the first `size` bytes are an input, and all of `data` is room for another. Returns its size.
+pub fn change_in_place(target: &str, data: &mut [u8], size: usize, seed: u32) -> usize {
+    let input = mutated(target, &[data[..size].to_vec()], &mut Dice::new(seed.into()));
+    let size = input.len().min(data.len());
+    data[..size].copy_from_slice(&input[..size]);
+    size
 }
 
 /// Where in an input a message begins, and which.
