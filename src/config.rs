@@ -3,7 +3,7 @@
 //! Decides precedence (default, then file, then environment, then command line) and lists every mistake of every source at once.
 //! Reads only what it is handed: opens no file, looks at no environment, binds nothing.
 
-use crate::domain::rejection::{Faults, Rejection};
+use crate::domain::rejection::{Faults, Rejection, echo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -336,7 +336,7 @@ impl<'a> Reader<'a> {
                     toml::Value::Table(_) => self.known.iter().any(|known| known.starts_with(&format!("{name}."))),
                     _ => self.known.contains(name.as_str()),
                 };
-                let place = format!("{}: {}", file.name, name.escape_debug());
+                let place = format!("{}: {}", file.name, echo(name));
                 let allowed = self.nearest(name);
                 self.faults.require(is_known, place, "is not a setting", value, allowed);
             }

@@ -505,7 +505,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn the_project_is_tidy() {
     let mut files = vec![root().join("build.rs")];
-    for folder in ["src", "tests", "benches", "examples"] {
+    for folder in ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"] {
         rust_files(&root().join(folder), &mut files);
     }
     assert!(files.len() > 30, "the sources were found");

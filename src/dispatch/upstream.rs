@@ -9,7 +9,7 @@ use crate::domain::profile::{Answer, Revision};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::MeterSample;
 use crate::units::Instant;
-use crate::wire::common::{list, one_of, read};
+use crate::wire::common::{bounded, one_of, read};
 use crate::wire::meter::meter_samples;
 use crate::wire::proto;
 use proto::CommandResult;
@@ -17,6 +17,8 @@ use proto::connect_request::Message;
 
 /// A rejection's reason is kept only this far.
 const MAX_REASON_CHARS: usize = 200;
+/// EVSEs of one gateway, which is two of the largest sites.
+const MAX_APPLIED: usize = 20_000;
 
 /// Who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +65,8 @@ fn read_hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
     read(|faults| {
         let tenant = faults.field("tenant_id", TenantId::parse(&message.tenant_id));
         let gateway = faults.field("gateway_id", GatewayId::parse(&message.gateway_id));
-        let mut known = list(faults, "applied", &message.applied, applied);
-        known.extend(list(faults, "on_its_way", &message.on_its_way, on_its_way));
+        let mut known = bounded(faults, "applied", &message.applied, MAX_APPLIED, applied);
+        known.extend(bounded(faults, "on_its_way", &message.on_its_way, MAX_APPLIED, on_its_way));
         Some(Hello {
             tenant: tenant?,
             gateway: gateway?,
@@ -303,6 +305,20 @@ mod tests {
         assert_eq!(
             faults(applied(&entry)),
             ["revision: is out of range; got 0, allowed: 1 or more"]
+        );
+    }
+
+    #[test]
+    fn a_hello_that_names_more_evses_than_any_gateway_has_is_not_read() {
+        let message = proto::GatewayHello {
+            tenant_id: "t".to_owned(),
+            gateway_id: "g".to_owned(),
+            applied: vec![proto::EvseRevision::default(); MAX_APPLIED + 1],
+            ..Default::default()
+        };
+        assert_eq!(
+            faults(hello(&message)),
+            ["hello.applied: has too many items; got 20001, allowed: at most 20000"]
         );
     }
 

@@ -31,6 +31,8 @@ pub const MAX_EVENT_AGE: Seconds = Seconds::from_hours(24 * 14);
 pub const MAX_NODES_PER_SITE: usize = 2_000;
 pub const MAX_EVSES_PER_SITE: usize = 10_000;
 pub const MAX_CONNECTORS_PER_EVSE: usize = 8;
+/// Rates that a connector may list instead of a step.
+pub const MAX_LISTED_RATES: usize = 256;
 pub const MAX_GRID_LIMITS_PER_SITE: usize = 1_000;
 pub const MAX_PRICE_POINTS: usize = 10_000;
 pub const MAX_FORECAST_POINTS: usize = 10_000;

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// At most this many faults are reported; a request with more is wrong in a way that one more line would not explain.
 pub const MAX_FAULTS: usize = 64;
-/// What was got is echoed only this far, so that a hostile value cannot fill logs or answers.
+/// What a caller wrote is echoed only this far, so that a hostile value cannot fill logs or answers.
 const MAX_ECHO_CHARS: usize = 80;
 
 /// One thing that is wrong with a request.
@@ -190,7 +190,8 @@ impl Faults {
     }
 }
 
-fn echo(got: &str) -> String {
+/// What a caller wrote, fit to be told: its beginning, with nothing in it that a terminal would obey.
+pub fn echo(got: &str) -> String {
     let mut shown: String = got.chars().take(MAX_ECHO_CHARS).flat_map(char::escape_debug).collect();
     if got.chars().count() > MAX_ECHO_CHARS {
         shown.push('…');

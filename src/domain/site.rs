@@ -9,7 +9,7 @@ use super::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, Tena
 use super::limits::{Capacity, FixedLimits, NodeLimit};
 use super::rejection::{Faults, Rejection};
 use crate::units::{DeciAmps, Seconds, Volts, Watts};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What laddplan does at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -530,6 +530,7 @@ fn check_tree(spec: &SiteSpec, faults: &mut Faults) -> Vec<usize> {
 }
 
 fn check_stations(spec: &SiteSpec, faults: &mut Faults) {
+    let node_ids: HashSet<&NodeId> = spec.nodes.iter().map(|node| &node.id).collect();
     let mut place_ids: HashMap<&str, ()> = spec.nodes.iter().map(|node| (node.id.as_str(), ())).collect();
     let mut evse_ids: HashMap<&EvseId, ()> = HashMap::new();
     let evse_count: usize = spec.stations.iter().map(|station| station.evses.len()).sum();
@@ -542,7 +543,7 @@ fn check_stations(spec: &SiteSpec, faults: &mut Faults) {
     );
     for (index, station) in spec.stations.iter().enumerate() {
         let field = format!("stations[{index}]");
-        if spec.nodes.iter().all(|node| node.id != station.node) {
+        if !node_ids.contains(&station.node) {
             faults.add(
                 format!("{field}.node_id"),
                 "names no node of the site",
@@ -755,11 +756,13 @@ fn check_connector(field: &str, connector: &Connector, faults: &mut Faults) {
                 .iter()
                 .all(|rate| (connector.minimum..=connector.maximum).contains(rate));
             faults.require(
-                !rates.is_empty() && rates.len() <= 256 && ascending && inside,
+                !rates.is_empty() && rates.len() <= MAX_LISTED_RATES && ascending && inside,
                 format!("{field}.allowed_rates"),
                 "is not a list of rates",
                 format_args!("{} rates", rates.len()),
-                "1 to 256 rates from minimum to maximum, ascending; zero is always allowed and not listed",
+                format_args!(
+                    "1 to {MAX_LISTED_RATES} rates from minimum to maximum, ascending; zero is always allowed and not listed"
+                ),
             );
         }
     }

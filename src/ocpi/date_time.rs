@@ -10,6 +10,10 @@ use std::fmt;
 /// Longest text of a `DateTime`.
 pub const MAX_CHARS: usize = 25;
 
+/// First and last second that OCPI can write.
+const YEAR_0: i64 = -62_167_219_200;
+const YEAR_9999_END: i64 = 253_402_300_799;
+
 /// A time in UTC, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DateTime(pub Instant);
@@ -45,12 +49,15 @@ impl DateTime {
         Ok(Self(Instant::from_unix_secs(parsed.and_utc().timestamp())))
     }
 
-    /// Reads what peers send: also offsets, which OCPI does not allow.
+    /// Reads what peers send: also offsets, which OCPI does not allow. One that leads out of the years 0 to 9999 is none.
     pub fn parse_leniently(text: &str) -> Result<Self, Malformed> {
         Self::parse_strictly(text).or_else(|malformed| {
-            ChronoDateTime::parse_from_rfc3339(text)
-                .map(|time| Self(Instant::from_unix_secs(time.timestamp())))
-                .map_err(|_| malformed)
+            let time = ChronoDateTime::parse_from_rfc3339(text).map_err(|_| malformed)?;
+            let secs = time.timestamp();
+            let can_be_written = (YEAR_0..=YEAR_9999_END).contains(&secs);
+            can_be_written
+                .then_some(Self(Instant::from_unix_secs(secs)))
+                .ok_or(Malformed::NotATime)
         })
     }
 }
@@ -72,8 +79,6 @@ fn has_the_shape(local: &str) -> bool {
 impl fmt::Display for DateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Years that OCPI cannot write are clamped; no time of an event reaches them.
-        const YEAR_0: i64 = -62_167_219_200;
-        const YEAR_9999_END: i64 = 253_402_300_799;
         let secs = self.0.unix_secs().clamp(YEAR_0, YEAR_9999_END);
         let time = ChronoDateTime::<Utc>::from_timestamp(secs, 0).expect("years 0 to 9999 are within chrono's range");
         f.write_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
@@ -124,6 +129,9 @@ mod tests {
         for text in ["2026-11-22T16:45:00+01:00", "2026-11-22T15:45:00+00:00"] {
             assert_eq!(DateTime::parse_strictly(text), Err(Malformed::Offset), "{text}");
             assert_eq!(DateTime::parse_leniently(text), Ok(AFTERNOON), "{text}");
+        }
+        for beyond in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert_eq!(DateTime::parse_leniently(beyond), Err(Malformed::NotATime), "{beyond}");
         }
     }
 

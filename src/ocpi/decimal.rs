@@ -97,7 +97,15 @@ impl Decimal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tenths(i64);
 
+/// The most that a float carries exactly: 15 digits.
+const MAX_TENTHS: i64 = 999_999_999_999_999;
+
 impl Tenths {
+    /// `None` beyond what a float carries, on either side of zero.
+    pub fn exactly(tenths: i64) -> Option<Self> {
+        (-MAX_TENTHS..=MAX_TENTHS).contains(&tenths).then_some(Self(tenths))
+    }
+
     pub const fn new(tenths: i64) -> Self {
         Self(tenths)
     }
@@ -140,7 +148,9 @@ impl<'de> Deserialize<'de> for Tenths {
 
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Tenths, E> {
                 let tenths = value.checked_mul(10);
-                tenths.map(Tenths).ok_or_else(|| E::custom("number is too large"))
+                tenths
+                    .and_then(Tenths::exactly)
+                    .ok_or_else(|| E::custom("number is too large"))
             }
 
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Tenths, E> {
@@ -153,7 +163,7 @@ impl<'de> Deserialize<'de> for Tenths {
                 // The shortest text that reads back as this float is the decimal that was sent.
                 Decimal::parse(&value.to_string())
                     .and_then(|decimal| decimal.ceil_tenths())
-                    .map(Tenths)
+                    .and_then(Tenths::exactly)
                     .ok_or_else(|| E::custom("number is too large"))
             }
         }
@@ -203,7 +213,10 @@ mod tests {
         assert_eq!(read("-16.25").unwrap(), -162);
         assert_eq!(read("-0.01").unwrap(), 0);
         assert_eq!(read("16").unwrap(), 160);
-        assert!(read("1e300").is_err());
+        assert_eq!(read("99999999999999.9").unwrap(), MAX_TENTHS);
+        for too_large in ["1e300", "100000000000000", "100000000000000.0", "-1e14"] {
+            assert!(read(too_large).is_err(), "{too_large}");
+        }
         assert!(read("18446744073709551615").is_err());
         assert!(read("\"16\"").is_err());
     }

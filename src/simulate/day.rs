@@ -361,6 +361,29 @@ mod tests {
             ..garage(LINES)
         };
         assert_eq!(fault(&other), "network: no site \"caltech\" among jpl");
+        let network = |from: &str, to: &str| {
+            let source = Source::carried();
+            let SupplySource::Network { json, site } = source.supply.clone() else {
+                panic!("the carried day has a network");
+            };
+            assert!(json.contains(from), "{from}");
+            let json = json.replacen(from, to, 1);
+            let supply = SupplySource::Network { json, site };
+            fault(&Source { supply, ..source })
+        };
+        let most = i64::MAX;
+        assert_eq!(
+            network("\"evse_volts\": 208", &format!("\"evse_volts\": {most}")),
+            format!("network: evse_volts is {most}, not 100 to 1000")
+        );
+        assert_eq!(
+            network("31, 32]", &format!("31, {most}]")),
+            format!("network: a pilot of {most} A, not 0 to 500 A")
+        );
+        assert_eq!(
+            network("\"limit_a\": 100", "\"limit_a\": -1e300").split(" of ").next(),
+            Some("network: a limit")
+        );
         let another_day = Source {
             date: DATE,
             ..garage(LINES)

@@ -6,7 +6,7 @@
 
 pub mod codec;
 pub mod export;
-pub(crate) mod image;
+pub mod image;
 pub mod keys;
 pub mod memory;
 pub mod sled;

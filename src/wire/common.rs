@@ -37,6 +37,22 @@ pub(crate) fn list<M, T>(
         .collect()
 }
 
+/// The same of a list of at most `most` items. A longer one is not read at all, so that it costs nobody time.
+pub(crate) fn bounded<M, T>(
+    faults: &mut Faults,
+    field: &str,
+    messages: &[M],
+    most: usize,
+    read_item: impl Fn(&M) -> Result<T, Rejection>,
+) -> Vec<T> {
+    if messages.len() > most {
+        let allowed = format_args!("at most {most}");
+        faults.add(field, "has too many items", messages.len(), allowed);
+        return Vec::new();
+    }
+    list(faults, field, messages, read_item)
+}
+
 /// Whole seconds; a fraction is dropped, towards the past.
 pub fn timestamp(message: &Timestamp) -> Result<Instant, Rejection> {
     if !ALLOWED_NANOS.contains(&message.nanos) {

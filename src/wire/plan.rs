@@ -2,7 +2,7 @@
 //!
 //! Decides how a plan is told in watt-hours and words: what is delivered rounds down, what is missing rounds up.
 
-use super::common::{list, narrow, rate_message, read, required, required_timestamp, timestamp_message};
+use super::common::{bounded, narrow, rate_message, read, required, required_timestamp, timestamp_message};
 use super::profile::{charging_profile, utc_text};
 use super::proto;
 use super::session::{read_session, session_override};
@@ -95,22 +95,6 @@ fn once_session(message: &proto::PlanSession, known: Option<(&Site, Instant)>) -
             overridden: overridden?,
         })
     })
-}
-
-/// A list of at most `most` items.
-fn bounded<M, T>(
-    faults: &mut Faults,
-    field: &str,
-    messages: &[M],
-    most: usize,
-    item: impl Fn(&M) -> Result<T, Rejection>,
-) -> Vec<T> {
-    if messages.len() > most {
-        let allowed = format_args!("at most {most}");
-        faults.add(field, "has too many items", messages.len(), allowed);
-        return Vec::new();
-    }
-    list(faults, field, messages, item)
 }
 
 /// A series that may be left out.

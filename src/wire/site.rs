@@ -4,12 +4,13 @@
 //! well-formed site is a valid one is decided by [`crate::domain::site::Site::new`].
 
 use super::common::{
-    list, narrow, node_limit, node_limit_message, one_of, optional_id, rate, rate_message, read, required,
+    bounded, narrow, node_limit, node_limit_message, one_of, optional_id, rate, rate_message, read, required,
     required_timestamp, timestamp, timestamp_message,
 };
 use super::proto;
 use crate::domain::bounds::{
-    MAX_FORECAST_POINTS, MAX_MICROS_PER_KWH, MAX_POWER_WATTS, MAX_PRICE_POINTS, MAX_TURNS_RATIO_PERMILLE,
+    MAX_CONNECTORS_PER_EVSE, MAX_EVSES_PER_SITE, MAX_FORECAST_POINTS, MAX_LISTED_RATES, MAX_MICROS_PER_KWH,
+    MAX_NODES_PER_SITE, MAX_POWER_WATTS, MAX_PRICE_POINTS, MAX_TURNS_RATIO_PERMILLE,
 };
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
 use crate::domain::event::ForecastKind;
@@ -69,8 +70,9 @@ fn read_site(faults: &mut Faults, tenant: &TenantId, site: &proto::Site) -> Opti
     let reserve_permille = narrow(faults, "reserve_permille", "‰", reserve, 0..=500);
     let fairness = faults.field("fairness", fairness(site.fairness));
     let gateway = optional_id(faults, "gateway_id", &site.gateway_id, GatewayId::parse);
-    let nodes = list(faults, "nodes", &site.nodes, node);
-    let stations = list(faults, "stations", &site.stations, station);
+    let nodes = bounded(faults, "nodes", &site.nodes, MAX_NODES_PER_SITE, node);
+    // Each has an EVSE.
+    let stations = bounded(faults, "stations", &site.stations, MAX_EVSES_PER_SITE, station);
     Some(SiteSpec {
         tenant: tenant.clone(),
         id: id?,
@@ -219,7 +221,7 @@ fn station(message: &proto::Station) -> Result<Station, Rejection> {
     read(|faults| {
         let id = faults.field("id", StationId::parse(&message.id));
         let node = faults.field("node_id", NodeId::parse(&message.node_id));
-        let evses = list(faults, "evses", &message.evses, evse);
+        let evses = bounded(faults, "evses", &message.evses, MAX_EVSES_PER_SITE, evse);
         Some(Station {
             id: id?,
             node: node?,
@@ -241,7 +243,8 @@ fn station_message(station: &Station) -> proto::Station {
 fn evse(message: &proto::Evse) -> Result<Evse, Rejection> {
     read(|faults| {
         let id = faults.field("id", EvseId::parse(&message.id));
-        let connectors = list(faults, "connectors", &message.connectors, connector);
+        let most = MAX_CONNECTORS_PER_EVSE;
+        let connectors = bounded(faults, "connectors", &message.connectors, most, connector);
         Some(Evse {
             id: id?,
             controllable: !message.uncontrollable,
@@ -295,9 +298,16 @@ fn steps(faults: &mut Faults, message: &proto::Connector, unit: RateUnit) -> Opt
     match (&message.step, message.allowed_rates.as_slice()) {
         (None, []) => Some(Steps::Multiple(Rate::new(1))),
         (Some(step), []) => faults.part("step", rate(step, unit)).map(Steps::Multiple),
-        (None, listed) => Some(Steps::Listed(list(faults, "allowed_rates", listed, |listed| {
-            rate(listed, unit)
-        }))),
+        (None, listed) => {
+            let read = |listed: &proto::Rate| rate(listed, unit);
+            Some(Steps::Listed(bounded(
+                faults,
+                "allowed_rates",
+                listed,
+                MAX_LISTED_RATES,
+                read,
+            )))
+        }
         (Some(_), [..]) => {
             faults.add(
                 "step",
@@ -314,7 +324,8 @@ fn wiring(faults: &mut Faults, message: &proto::Connector) -> Option<Wiring> {
     use proto::connector::Wiring as Arm;
     match &message.wiring {
         Some(Arm::Star(star)) => {
-            let phases: Vec<Phase> = list(faults, "star.phases", &star.phases, |number| phase(*number));
+            let most = Phase::ALL.len();
+            let phases: Vec<Phase> = bounded(faults, "star.phases", &star.phases, most, |number| phase(*number));
             (phases.len() == star.phases.len()).then_some(Wiring::Star(phases))
         }
         Some(Arm::StarUnknown(star)) => {
@@ -525,7 +536,7 @@ fn once_window(message: &proto::OnceWindow) -> Result<LimitWindow, Rejection> {
 fn weekly_window(message: &proto::WeeklyWindow) -> Result<LimitWindow, Rejection> {
     read(|faults| {
         let mut days = [false; 7];
-        let listed = list(faults, "days", &message.days, |number| {
+        let listed = bounded(faults, "days", &message.days, WEEKDAYS.len(), |number| {
             one_of(*number, &WEEKDAYS, |day| day, proto::Weekday::as_str_name)
         });
         for day in listed {

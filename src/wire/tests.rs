@@ -125,6 +125,28 @@ fn every_fault_of_a_site_is_told_by_its_place_in_the_message() {
 }
 
 #[test]
+fn a_list_that_no_site_can_have_is_refused_unread() {
+    let mut message = site_message(&samples::site());
+    message.nodes = vec![proto::Node::default(); 2_001];
+    message.stations[0].evses = vec![proto::Evse::default(); 10_001];
+    assert_eq!(fields(read_site(&message)), ["nodes", "stations[0].evses"]);
+    message.stations = vec![proto::Station::default(); 10_001];
+    assert_eq!(fields(read_site(&message)), ["nodes", "stations"]);
+    let mut message = site_message(&samples::site());
+    message.stations[0].evses[0].connectors = vec![proto::Connector::default(); 9];
+    let connector = &mut message.stations[0].evses[1].connectors[0];
+    connector.step = None;
+    connector.allowed_rates = vec![proto::Rate::default(); 257];
+    assert_eq!(
+        fields(read_site(&message)),
+        [
+            "stations[0].evses[0].connectors",
+            "stations[0].evses[1].connectors[0].allowed_rates"
+        ]
+    );
+}
+
+#[test]
 fn an_unknown_enum_value_is_refused_with_the_names_that_are_allowed() {
     let mut message = site_message(&samples::site());
     message.mode = 7;

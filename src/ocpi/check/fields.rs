@@ -4,8 +4,10 @@
 
 use super::Findings;
 use super::json::Json;
+use crate::domain::rejection::echo;
 use crate::ocpi::date_time::DateTime;
 use crate::ocpi::decimal::{Decimal, Tenths};
+use std::collections::HashSet;
 
 /// The largest whole number that every reader of an `int` can be expected to hold.
 const MAX_INT: i64 = i32::MAX as i64;
@@ -33,9 +35,10 @@ impl<'a> Fields<'a> {
                 .add(&place.path, "has the wrong type", place.value, "an object");
             return None;
         };
-        for (index, (name, value)) in fields.iter().enumerate() {
-            let path = || format!("{}.{}", place.path, name.escape_debug());
-            if fields[..index].iter().any(|(earlier, _)| earlier == name) {
+        let mut seen = HashSet::new();
+        for (name, value) in fields {
+            let path = || format!("{}.{}", place.path, echo(name));
+            if !seen.insert(name) {
                 findings
                     .errors
                     .add(path(), "is there more than once", value, "each name once");
@@ -173,11 +176,11 @@ impl<'a> Place<'a> {
                 .add(&self.path, "has more than one decimal", self.value, allowed);
             return None;
         }
-        let Some(tenths) = decimal.tenths() else {
+        let rate = decimal.tenths().and_then(Tenths::exactly);
+        if rate.is_none() {
             findings.errors.add(&self.path, "is out of range", self.value, allowed);
-            return None;
-        };
-        Some(Tenths::new(tenths))
+        }
+        rate
     }
 
     fn decimal(&self, findings: &mut Findings) -> Option<Decimal> {

@@ -5,7 +5,7 @@
 use super::sessions::Row;
 use super::tariff::Tariff;
 use super::{DayEvse, SupplySource};
-use crate::domain::bounds::MAX_CONNECTOR_DECIAMPS;
+use crate::domain::bounds::{MAX_CONNECTOR_DECIAMPS, MAX_CURRENT_DECIAMPS, MAX_VOLTS, MIN_VOLTS};
 use crate::domain::conversion::{Phase, PhasePair, Rate, Wiring};
 use crate::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
 use crate::domain::limits::{FixedLimits, NodeLimit, PrimaryLimit};
@@ -321,6 +321,11 @@ impl NetworkFile {
             .into_iter()
             .find(|site| site.site == name)
             .with_context(|| format!("network: no site {name:?} among {}", known.join(", ")))?;
+        ensure!(
+            (MIN_VOLTS..=MAX_VOLTS).contains(&site.evse_volts),
+            "network: evse_volts is {}, not {MIN_VOLTS} to {MAX_VOLTS}",
+            site.evse_volts
+        );
         Ok((file.evse_types, site))
     }
 }
@@ -328,9 +333,9 @@ impl NetworkFile {
 impl TransformerRow {
     /// Both sides are limits of the node: EVSEs hang on the secondary, and load the delta primary by the difference of two lines.
     fn node(&self) -> anyhow::Result<Node> {
-        let secondary = line_limit(floor_deciamps(self.secondary_line_limit_a));
+        let secondary = line_limit(floor_deciamps(self.secondary_line_limit_a)?);
         let primary = PrimaryLimit {
-            line: floor_deciamps(self.primary_line_limit_a),
+            line: floor_deciamps(self.primary_line_limit_a)?,
             turns_ratio_permille: (self.turns_ratio * 1000.0).floor() as u32,
         };
         Ok(Node {
@@ -358,7 +363,7 @@ impl SiteRow {
     }
 
     fn panel_limit(&self, panel: &PanelRow) -> anyhow::Result<NodeLimit> {
-        let current = floor_deciamps(panel.limit_a);
+        let current = floor_deciamps(panel.limit_a)?;
         let members = || self.evses.iter().filter(|evse| evse.group == panel.group);
         let one_pair = members().all(|evse| members().next().is_some_and(|first| first.lines == evse.lines));
         match panel.kind.as_str() {
@@ -402,12 +407,12 @@ impl SiteRow {
 impl EvseType {
     fn steps(&self) -> anyhow::Result<(Steps, Rate)> {
         if let Some([_, most]) = self.pilot_amps_range {
-            return Ok((Steps::Multiple(Rate::new(1)), Rate::new(most * 10)));
+            return Ok((Steps::Multiple(Rate::new(1)), pilot(most)?));
         }
         let pilots: Vec<Rate> = (self.pilot_amps.iter().flatten())
             .filter(|amps| **amps > 0)
-            .map(|amps| Rate::new(amps * 10))
-            .collect();
+            .map(|amps| pilot(*amps))
+            .collect::<anyhow::Result<_>>()?;
         let most = pilots.last().copied().context("network: an EVSE type has no pilots")?;
         Ok((Steps::Listed(pilots), most))
     }
@@ -424,6 +429,20 @@ impl EvseRow {
     }
 }
 
-fn floor_deciamps(amps: f64) -> DeciAmps {
-    DeciAmps::from_deciamps((amps * 10.0).floor() as i64)
+fn pilot(amps: i64) -> anyhow::Result<Rate> {
+    const MOST: i64 = MAX_CONNECTOR_DECIAMPS / 10;
+    ensure!(
+        (0..=MOST).contains(&amps),
+        "network: a pilot of {amps} A, not 0 to {MOST} A"
+    );
+    Ok(Rate::new(amps * 10))
+}
+
+fn floor_deciamps(amps: f64) -> anyhow::Result<DeciAmps> {
+    const MOST: f64 = MAX_CURRENT_DECIAMPS as f64 / 10.0;
+    ensure!(
+        (0.0..=MOST).contains(&amps),
+        "network: a limit of {amps} A, not 0 to {MOST} A"
+    );
+    Ok(DeciAmps::from_deciamps((amps * 10.0).floor() as i64))
 }

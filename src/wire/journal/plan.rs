@@ -3,6 +3,7 @@
 //! Decides that a schedule is kept as runs of equal rates, which is how plans look.
 
 use super::{proto, timeline};
+use crate::domain::bounds::{MAX_EVSES_PER_SITE, MAX_SLOTS};
 use crate::domain::conversion::{Rate, RateUnit};
 use crate::domain::ids::{ConnectorId, EvseId, SessionId};
 use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
@@ -13,8 +14,10 @@ use crate::units::{Instant, MoneyMicros, Seconds, WattSeconds, Watts};
 use crate::wire::common::{list, one_of, read, required};
 use proto::note::Note as Arm;
 
-/// Far above any plan's; keeps a message from claiming more memory than a machine has.
+/// Far above any plan's; with [`MAX_RECORDED_RATES`] keeps a message from claiming more memory than a machine has.
 const MAX_RECORDED_SLOTS: i64 = 100_000;
+/// All slots of all schedules: a plan of every EVSE of the largest site.
+const MAX_RECORDED_RATES: i64 = (MAX_EVSES_PER_SITE * MAX_SLOTS) as i64;
 const MAX_SLOT_SECONDS: i64 = 86_400;
 
 pub fn plan_message(numbered: &NumberedPlan) -> proto::PlanMade {
@@ -45,6 +48,8 @@ pub fn plan(message: &proto::PlanMade) -> Result<NumberedPlan, Rejection> {
     read(|faults| {
         let length = faults.within("slot_seconds", "s", message.slot_seconds, 1..=MAX_SLOT_SECONDS);
         let count = faults.within("slot_count", "", message.slot_count.into(), 1..=MAX_RECORDED_SLOTS);
+        let rates = message.schedules.iter().map(claimed_slots).sum();
+        faults.within("schedules", "slots in all", rates, 0..=MAX_RECORDED_RATES)?;
         let schedules = list(faults, "schedules", &message.schedules, schedule);
         let notes = list(faults, "notes", &message.notes, note);
         let stats = required(faults, "stats", message.stats.as_ref(), "the figures of the plan")
@@ -101,8 +106,7 @@ fn schedule(message: &proto::Schedule) -> Result<Schedule, Rejection> {
             message.run_rate.len(),
             message.run_slots.len(),
         );
-        let slots: i64 = message.run_slots.iter().map(|slots| i64::from(*slots)).sum();
-        faults.within("run_slots", "slots", slots, 0..=MAX_RECORDED_SLOTS)?;
+        faults.within("run_slots", "slots", claimed_slots(message), 0..=MAX_RECORDED_SLOTS)?;
         let runs = message.run_slots.iter().zip(&message.run_rate);
         Some(Schedule {
             session: session?,
@@ -112,6 +116,10 @@ fn schedule(message: &proto::Schedule) -> Result<Schedule, Rejection> {
                 .collect(),
         })
     })
+}
+
+fn claimed_slots(message: &proto::Schedule) -> i64 {
+    message.run_slots.iter().map(|slots| i64::from(*slots)).sum()
 }
 
 fn note_message(note: &Note) -> proto::Note {

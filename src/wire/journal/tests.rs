@@ -122,9 +122,17 @@ fn values_that_would_break_the_domain_are_refused() {
     );
     check_refused(change_plan(|plan| plan.stats = None), plan, "plan_made.stats");
     check_refused(
-        change_plan(|plan| plan.schedules[0].run_slots[0] = u32::MAX),
+        change_plan(|plan| plan.schedules[0].run_slots[0] = 100_000),
         plan,
         "plan_made.schedules[0].run_slots",
+    );
+    check_refused(
+        change_plan(|plan| {
+            plan.schedules[0].run_slots[0] = 90_000;
+            plan.schedules = vec![plan.schedules[0].clone(); 150];
+        }),
+        plan,
+        "plan_made.schedules",
     );
     check_refused(
         change_plan(|plan| plan.schedules[0].run_rate.truncate(1)),
