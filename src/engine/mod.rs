@@ -300,7 +300,14 @@ impl Engine {
         let (plan_sender, plans) = watch::channel(None);
         let status = Arc::new(Status::new());
         let world = Arc::clone(&self.shared.world);
-        let task = SiteTask::new(Arc::clone(&world), state, messages, Arc::clone(&status), summary_sender, plan_sender);
+        let task = SiteTask::new(
+            Arc::clone(&world),
+            state,
+            messages,
+            Arc::clone(&status),
+            summary_sender,
+            plan_sender,
+        );
         let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
         let handle = SiteHandle {
             key: key.clone(),
@@ -359,7 +366,10 @@ impl SiteHandle {
 
     fn gone(&self) -> Refusal {
         Refusal::Unavailable(match self.world.stopped.borrow().get(&self.key) {
-            Some(why) => format!("site {} is stopped until the service starts again: {why}", self.key.site),
+            Some(why) => format!(
+                "site {} is stopped until the service starts again: {why}",
+                self.key.site
+            ),
             None => format!(
                 "site {} is stopped until the service starts again; its log says why",
                 self.key.site

@@ -98,7 +98,8 @@ pub(super) struct World {
 
 impl World {
     pub fn stop(&self, key: &SiteKey, why: String) {
-        self.stopped.send_modify(|stopped| drop(stopped.insert(key.clone(), why)));
+        self.stopped
+            .send_modify(|stopped| drop(stopped.insert(key.clone(), why)));
     }
 }
 

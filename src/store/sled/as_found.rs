@@ -106,7 +106,10 @@ mod tests {
         keep(folder.path()).unwrap();
         fs::write(folder.path().join("db"), "two").unwrap();
         keep(folder.path()).unwrap();
-        assert_eq!((kept(&folder, "db"), kept(&folder, "blobs/7")), ("one".into(), "large".into()));
+        assert_eq!(
+            (kept(&folder, "db"), kept(&folder, "blobs/7")),
+            ("one".into(), "large".into())
+        );
         assert!(!folder.path().join(AS_FOUND).join(LOCK_FILE).exists());
         discard(folder.path()).unwrap();
         assert!(!is_kept(folder.path()));

@@ -55,7 +55,7 @@ pub enum OpenError {
         folder.display(), process.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default())]
     Locked { folder: PathBuf, process: Option<u32> },
     #[error("the data folder {} is damaged: {why}. Nothing of it is used. Its files as they were found are in {}; move the whole folder aside, do not \
-        delete it, and restore the last export into a new one: laddplan journal restore EXPORT --data NEW_FOLDER",
+        delete it, and restore the last export into a new one: laddplan journal restore EXPORT --data NEW_FOLDER; see docs/damaged-store.md",
         folder.display(), folder.join(AS_FOUND).display())]
     Damaged { folder: PathBuf, why: String },
     #[error("the data folder {} was written by another version of laddplan: its layout is \"{found}\", this program reads \"{}\"",
@@ -110,7 +110,9 @@ impl Drop for FolderLock {
     reason = "sled does not say when it has let go, and who closes a store waits for that anyway"
 )]
 pub fn wait_until_let_go(folder: &Path) {
-    let Ok(file) = File::open(folder.join(DB_FILE)) else { return };
+    let Ok(file) = File::open(folder.join(DB_FILE)) else {
+        return;
+    };
     for _ in 0..LET_GO_LOOKS {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LET_GO_PAUSE),
@@ -215,7 +217,11 @@ fn is_whole(path: &Path, name: &str) -> bool {
     let Some((rest, checksum)) = bytes.split_last_chunk::<4>() else {
         return false;
     };
-    let after = if name == SETTINGS_FILE { 0 } else { SHORT_CUT_LENGTH_BYTES };
+    let after = if name == SETTINGS_FILE {
+        0
+    } else {
+        SHORT_CUT_LENGTH_BYTES
+    };
     let covered = rest.len().checked_sub(after).map(|end| &rest[..end]);
     covered.is_some_and(|covered| crc32fast::hash(covered) == u32::from_le_bytes(*checksum))
 }
@@ -232,7 +238,10 @@ fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
             let noted = db.insert(keys::FORMAT, LAYOUT).and_then(|_| db.flush());
             noted.map(|_| ()).map_err(|error| of_sled(folder, &error))
         }
-        None => Err(OpenError::damaged(folder, "it does not say which layout it has")),
+        None => Err(OpenError::damaged(
+            folder,
+            format!("{DB_FILE} does not say which layout it has"),
+        )),
     }
 }
 
@@ -241,10 +250,10 @@ pub fn check_nothing_lost(folder: &Path, reader: &Reader) -> Result<(HighWater, 
     let high_water = HighWater::open(folder).map_err(|error| OpenError::io(folder, HighWater::FILE, error))?;
     let there = reader
         .count_entries()
-        .map_err(|error| OpenError::damaged(folder, error))?;
+        .map_err(|error| OpenError::damaged(folder, format!("{}: {error}", damaged_file(folder))))?;
     let noted = high_water.read();
     if there < noted {
-        let why = format!("it has {there} journal entries, but {noted} or more were written");
+        let why = format!("{DB_FILE} has {there} journal entries, but {noted} or more were synced");
         return Err(OpenError::damaged(folder, why));
     }
     Ok((high_water, there))
