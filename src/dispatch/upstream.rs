@@ -66,7 +66,13 @@ fn read_hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
         let tenant = faults.field("tenant_id", TenantId::parse(&message.tenant_id));
         let gateway = faults.field("gateway_id", GatewayId::parse(&message.gateway_id));
         let mut known = bounded(faults, "applied", &message.applied, MAX_APPLIED, applied);
-        known.extend(bounded(faults, "on_its_way", &message.on_its_way, MAX_APPLIED, on_its_way));
+        known.extend(bounded(
+            faults,
+            "on_its_way",
+            &message.on_its_way,
+            MAX_APPLIED,
+            on_its_way,
+        ));
         Some(Hello {
             tenant: tenant?,
             gateway: gateway?,

@@ -41,6 +41,7 @@ impl Lane {
             // What gateways say.
             | Event::CommandAnswered { .. }
             | Event::ActiveProfileReported { .. }
+            | Event::CommandOnItsWay { .. }
             | Event::GatewayConnected { .. }
             | Event::GatewayDisconnected { .. } => Self::Urgent,
             Event::PricesSet(_)
@@ -50,7 +51,8 @@ impl Lane {
             | Event::SessionEnded { .. }
             | Event::Metered(_)
             | Event::PlanMade(_)
-            | Event::CommandsIssued(_) => Self::Ordinary,
+            | Event::CommandsIssued(_)
+            | Event::JournalRestored => Self::Ordinary,
         }
     }
 

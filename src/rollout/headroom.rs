@@ -58,10 +58,16 @@ pub(super) struct Clip {
 struct Span {
     from: Instant,
     until: Instant,
+    own: Own,
+    rate: Rate,
+}
+
+/// What the EVSE that asks may draw already; see [`Asking`].
+#[derive(Clone, Copy, PartialEq)]
+struct Own {
     reserved: Load,
     told: Load,
     follows: Load,
-    rate: Rate,
 }
 
 /// The EVSE that asks for room.
@@ -106,19 +112,21 @@ impl<'a> Headroom<'a> {
         let mut clips: Vec<Clip> = Vec::new();
         let from = self.from;
         let ours = asking.told.zip(asking.follows, |told, follows| (*told, *follows));
-        let own = asking.reserved.zip(&ours, |reserved, ours| (*reserved, *ours));
+        let own = asking.reserved.zip(&ours, |reserved, (told, follows)| Own {
+            reserved: *reserved,
+            told: *told,
+            follows: *follows,
+        });
         let all = own.zip(wanted, |own, rate| (*own, *rate));
-        let spans: Vec<(Instant, ((Load, (Load, Load)), Rate))> = stretches(&all, from).collect();
-        for (index, (start, ((reserved, (told, follows)), rate))) in spans.iter().enumerate() {
+        let spans: Vec<(Instant, (Own, Rate))> = stretches(&all, from).collect();
+        for (index, (start, (own, rate))) in spans.iter().enumerate() {
             let span = Span {
                 from: *start,
                 until: spans.get(index + 1).map_or(Instant::FAR_FUTURE, |(next, _)| *next),
-                reserved: *reserved,
-                told: *told,
-                follows: *follows,
+                own: *own,
                 rate: *rate,
             };
-            if span.follows.max((asking.load)(span.rate)) == span.follows {
+            if own.follows.max((asking.load)(span.rate)) == own.follows {
                 continue;
             }
             for place in asking.path {
@@ -129,6 +137,7 @@ impl<'a> Headroom<'a> {
     }
 
     fn clip_at(&mut self, asking: &Asking<'_>, place: usize, span: &Span, clips: &mut Vec<Clip>) {
+        let own = &span.own;
         let stretches = self.at(place);
         let first = stretches
             .partition_point(|stretch| stretch.from <= span.from)
@@ -137,18 +146,17 @@ impl<'a> Headroom<'a> {
             if stretch.from >= span.until {
                 break;
             }
-            let others = stretch.load - span.reserved;
-            let allowed = Allowed::new(&(others + span.follows), &stretch.available);
+            let others = stretch.load - own.reserved;
+            let allowed = Allowed::new(&(others + own.follows), &stretch.available);
             // Beside what a car before was told, star and delta currents may add up to more than either.
-            let with_all = Allowed::new(&(others + span.reserved), &stretch.available);
+            let with_all = Allowed::new(&(others + own.reserved), &stretch.available);
             let fits = |rate: Rate| {
                 let load = (asking.load)(rate);
                 let adds_to = |known: Load| known.max(load) != known;
                 let fits = || {
-                    allowed.fits(&(others + span.follows.max(load)))
-                        && with_all.fits(&(others + span.reserved.max(load)))
+                    allowed.fits(&(others + own.follows.max(load))) && with_all.fits(&(others + own.reserved.max(load)))
                 };
-                !adds_to(span.follows) || (!(asking.frozen && adds_to(span.told)) && fits())
+                !adds_to(own.follows) || (!(asking.frozen && adds_to(own.told)) && fits())
             };
             if fits(span.rate) {
                 continue;

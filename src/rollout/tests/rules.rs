@@ -526,7 +526,7 @@ fn a_hello_that_names_what_a_lost_store_had_sent_puts_its_tail_in_doubt() {
     let mut ledger = Ledger::unknown(&site, at(0));
     // Revisions of the new ledger go on from the unix time, beyond nearly all that was sent before it.
     ledger.active_reported(&evse_id(0), Some(Revision::new(3)), at(10));
-    ledger.gateway_connected(true, at(10));
+    ledger.gateway_connected(&gateway_id(), true, at(10));
     assert_eq!(counts(&mut ledger, 10, &[10, 2_000]), [320, 60]);
     assert_eq!(counts(&mut ledger, 2_000, &[2_000]), [60], "its lease is over");
     let next = ledger.last_revision(&evse_id(0)).number() + 1;
@@ -588,7 +588,7 @@ fn a_history_makes_the_same_ledger_again() {
 #[test]
 fn a_history_keeps_what_was_contradicted_after_its_lease() {
     let (site, mut ledger) = ledger_of(spec(vec![evse(0)]));
-    ledger.gateway_connected(true, at(0));
+    ledger.gateway_connected(&gateway_id(), true, at(0));
     ledger.issued(&set(0, 1, 0, 160, 60));
     answer(&mut ledger, 1, 1, &Answer::Accepted, 1);
     ledger.issued(&set(0, 2, 10, 60, 0));
@@ -601,7 +601,7 @@ fn a_history_keeps_what_was_contradicted_after_its_lease() {
     );
     let mut again = Ledger::new(&site);
     let events = ledger.history().unwrap();
-    events.iter().for_each(|(at, event)| tell_event(&mut again, event, *at));
+    events.iter().for_each(|(at, event)| again.tell(event, *at));
     assert_eq!(counts(&mut again, 3_000, &[3_000]), [60]);
     assert_eq!(again.history(), Some(events));
 }
