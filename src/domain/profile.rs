@@ -9,7 +9,7 @@ use super::timeline::Timeline;
 use crate::units::Instant;
 
 /// A ceiling over time. Before its start a station that holds it may already follow its first rate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChargingProfile {
     pub unit: RateUnit,
     limits: Timeline<Rate>,
@@ -117,7 +117,7 @@ impl Revision {
 pub type Attempt = u32;
 
 /// What a gateway is told to do at one EVSE.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Instruction {
     /// Replace whatever profile of ours the session has.
     Set(ChargingProfile),
@@ -137,7 +137,7 @@ pub enum Cause {
 }
 
 /// One transmission to a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProfileCommand {
     pub evse: EvseId,
     pub session: SessionId,

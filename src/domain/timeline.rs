@@ -5,7 +5,7 @@
 use crate::units::{Instant, Seconds};
 
 /// A piecewise constant value over all time. Never empty; instants strictly increase.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timeline<T> {
     points: Vec<(Instant, T)>,
 }

@@ -8,6 +8,8 @@ use crate::domain::conversion::{Load, Rate};
 use crate::domain::profile::{Answer, Attempt, Instruction, ProfileCommand};
 use crate::domain::timeline::Timeline;
 use crate::units::{Instant, Seconds};
+#[cfg(test)]
+use std::hash::{Hash, Hasher};
 
 /// Position in the sequence of what the ledger was told. Finer than seconds, and the same whenever it is told the same.
 pub(super) type Order = u64;
@@ -18,7 +20,7 @@ const MERGED_ATTEMPT: Attempt = 0;
 const MAX_TRANSMISSIONS: usize = 16;
 
 /// What came back for one transmission.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reply {
     Nothing,
     /// Says nothing about the effect, so it resolves nothing.
@@ -78,7 +80,7 @@ pub(super) enum Learnt {
 }
 
 /// What meter readings showed since the station said that it follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Obedience {
     /// The last reading above the ceiling since acceptance.
     last_above: Option<Instant>,
@@ -380,5 +382,33 @@ impl Entry {
             }
             (None, None) => {}
         }
+    }
+
+    /// Every place in the sequence of events that is remembered of it.
+    #[cfg(test)]
+    pub fn orders(&self) -> impl Iterator<Item = Order> + '_ {
+        let sent = self.transmissions.iter().flat_map(|sent| {
+            let contradicted = sent.contradicted.as_ref().map(|(_, order, _)| *order);
+            [sent.sent, sent.replied].into_iter().chain(contradicted)
+        });
+        sent.chain(self.seen_active.map(|(order, _)| order))
+    }
+
+    /// Feeds `hasher` with all that it knows, `rank` standing for the order of events.
+    #[cfg(test)]
+    pub fn digest(&self, rank: impl Fn(Order) -> usize, hasher: &mut impl Hasher) {
+        self.command.hash(hasher);
+        self.load.hash(hasher);
+        self.car_phases.hash(hasher);
+        for sent in &self.transmissions {
+            (sent.command.attempt, sent.command.sent_at, rank(sent.sent), sent.fenced).hash(hasher);
+            (&sent.reply, rank(sent.replied), sent.replied_at).hash(hasher);
+            let contradicted = sent.contradicted.as_ref();
+            contradicted
+                .map(|(reply, order, at)| (reply, rank(*order), at))
+                .hash(hasher);
+        }
+        self.seen_active.map(|(order, at)| (rank(order), at)).hash(hasher);
+        (self.accepted_at, self.obedience, self.seen_left, self.muddled_until).hash(hasher);
     }
 }

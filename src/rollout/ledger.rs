@@ -16,6 +16,8 @@ use crate::domain::site::Site;
 use crate::domain::timeline::Timeline;
 use crate::units::Instant;
 use std::collections::{BTreeMap, HashMap};
+#[cfg(test)]
+use std::hash::{Hash, Hasher};
 
 /// Records of EVSEs that the site no longer has, kept beside those it has.
 const MAX_FORMER_EVSES: usize = 1_000;
@@ -531,6 +533,33 @@ impl Ledger {
     pub(crate) fn follow_wrong_rule(&mut self, rule: super::may_follow::WrongRule) {
         self.terms.wrong = Some(rule);
         (0..self.records.len()).for_each(|index| self.recount(index, Instant::FAR_PAST));
+    }
+
+    /// This ledger, but with what `other` knows of `evse`: nothing that is told of one EVSE says anything of another.
+    #[cfg(test)]
+    pub(super) fn with_record_of(&self, evse: &EvseId, other: &Self, now: Instant) -> Self {
+        let mut joined = self.clone();
+        if let (Some(index), Some(record)) = (joined.index_of(evse), other.record(evse)) {
+            joined.records[index] = record.clone();
+        }
+        joined.order = joined.order.max(other.order);
+        joined.sum_up(now);
+        joined
+    }
+
+    /// The same for ledgers that behave the same from `now` on.
+    #[cfg(test)]
+    pub(super) fn digest(&self, now: Instant) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        let link_since = match self.link {
+            Link::Up { since } => Some(since),
+            Link::Unheard | Link::Down => None,
+        };
+        (self.terms.gateway_fences, self.link == Link::Down).hash(&mut hasher);
+        for record in &self.records {
+            record.digest(link_since, &self.terms, now, &mut hasher);
+        }
+        hasher.finish()
     }
 
     fn next_order(&mut self) -> Order {

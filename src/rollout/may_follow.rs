@@ -16,6 +16,10 @@ use crate::domain::timeline::Timeline;
 use crate::units::DeciAmps;
 use crate::units::{Instant, Seconds};
 use std::borrow::Cow;
+#[cfg(test)]
+use std::collections::BTreeSet;
+#[cfg(test)]
+use std::hash::{Hash, Hasher};
 
 /// Revisions of one EVSE that are told apart. Beyond, the oldest two become one worst case, and nothing more may be raised there.
 pub const MAX_OPEN_ENTRIES: usize = 8;
@@ -735,6 +739,40 @@ impl MayFollow {
         match &self.earlier {
             Some((until, earlier)) if at < *until + terms.skew => possible.max(*earlier.at(at)),
             _ => possible,
+        }
+    }
+
+    /// Feeds `hasher` with all of it that matters from `now` on. Orders count as ranks among each other and `link_since`: what it was
+    /// told is what decides, not how much others were told in between.
+    #[cfg(test)]
+    pub fn digest(&self, link_since: Option<Order>, terms: &Terms, now: Instant, hasher: &mut impl Hasher) {
+        let (foreign, lost, disobeyed) = (self.foreign_revision, self.lost_profile, self.disobeyed.as_ref());
+        let own = [
+            link_since,
+            foreign.map(|(_, order, _)| order),
+            lost.map(|(order, _)| order),
+            disobeyed.map(|(order, _)| *order),
+        ];
+        let of_entries = self.entries.iter().flat_map(Entry::orders);
+        let orders: BTreeSet<Order> = own.into_iter().flatten().chain(of_entries).collect();
+        let rank = |order: Order| orders.range(..order).count();
+        link_since.map(rank).hash(hasher);
+        foreign
+            .map(|(revision, order, at)| (revision, rank(order), at))
+            .hash(hasher);
+        lost.map(|(order, at)| (rank(order), at)).hash(hasher);
+        disobeyed
+            .map(|(order, sample)| (rank(*order), sample.at, sample.currents))
+            .hash(hasher);
+        (self.in_site, self.place, &self.session, &self.car).hash(hasher);
+        (self.trust, self.obeys_since, self.last_drawn).hash(hasher);
+        (self.unknown_until, self.unheard, self.tail_in_doubt).hash(hasher);
+        (self.told.since(now), self.possible.since(now), self.next_expiry).hash(hasher);
+        let earlier = self.earlier.as_ref().filter(|(until, _)| now < *until + terms.skew);
+        earlier.map(|(until, earlier)| (until, earlier.since(now))).hash(hasher);
+        self.entries.len().hash(hasher);
+        for entry in &self.entries {
+            entry.digest(rank, hasher);
         }
     }
 }

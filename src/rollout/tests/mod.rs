@@ -3,6 +3,7 @@
 mod broken_limits;
 mod build;
 mod meters;
+mod model;
 mod properties;
 mod rules;
 mod stepping;
