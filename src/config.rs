@@ -348,7 +348,8 @@ impl<'a> Reader<'a> {
                 || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             let allowed = variables.iter().cloned().collect::<Vec<_>>().join(", ");
             let got = value.to_string_lossy();
-            self.faults.require(is_known, name, "is not a setting", got, allowed);
+            self.faults
+                .require(is_known, echo(name), "is not a setting", got, allowed);
         }
         self.faults.finish(config)
     }
