@@ -64,7 +64,7 @@ pub struct Running {
 
 /// Brings the service up on `clock`. When this returns, it listens.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
-    let store = open_store(&config)?;
+    let (store, on_disk) = open_store(&config)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -82,6 +82,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     let engine = Engine::start(store, gateway, Arc::clone(&clock), settings)
         .await
         .context("the journals could not be read")?;
+    if let Some(store) = on_disk {
+        keep_as_found_if_needed(&engine, &store);
+    }
     let gateways = GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock));
     let services = Services {
         engine: engine.clone(),
@@ -156,11 +159,24 @@ async fn stop_signal() -> anyhow::Result<&'static str> {
         .context("cannot wait for signals")
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<SledStore>>)> {
     Ok(match config.store {
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
-        StoreKind::Sled => Arc::new(SledStore::open(&config.data, DEFAULT_CACHE_BYTES)?),
+        StoreKind::Memory => (Arc::new(MemoryStore::default()), None),
+        StoreKind::Sled => {
+            let store = Arc::new(SledStore::open(&config.data, DEFAULT_CACHE_BYTES)?);
+            (store.clone(), Some(store))
+        }
     })
+}
+
+/// The store's files as they were found are needed no more once every journal was read.
+fn keep_as_found_if_needed(engine: &Engine, store: &SledStore) {
+    let stopped = engine.stopped_sites().borrow().len();
+    if stopped == 0 {
+        store.all_was_read();
+    } else if let Some(kept) = store.as_found() {
+        tracing::error!(stopped, kept = %kept.display(), "journals are damaged; the store's files are kept as they were found");
+    }
 }
 
 fn api_limits(config: &Config) -> api::Limits {

@@ -14,6 +14,7 @@ use proto::gateway_service_server::{GatewayService, GatewayServiceServer};
 use proto::plan_service_server::PlanServiceServer;
 use proto::session_service_server::SessionServiceServer;
 use proto::site_service_server::SiteServiceServer;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use tokio::time::timeout;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::transport::Server;
 use tonic_health::server::{HealthReporter, health_reporter};
+
+/// What health calls the sites: it is well while every site runs. The service as a whole is well without them, since the others run.
+const SITES_HEALTH: &str = "laddplan.sites";
 
 /// Only its protos are shown by reflection: the journal is our own.
 const PUBLIC_PACKAGE: &str = "laddplan.v1";
@@ -65,6 +69,7 @@ pub async fn serve<G: GatewayService>(
 ) -> Result<(), ServeError> {
     let limits = Arc::new(limits);
     let (stop, mut stopping) = watch::channel(false);
+    let stopped_sites = services.engine.stopped_sites();
     let api = Api {
         engine: services.engine,
         clock: services.clock,
@@ -90,6 +95,9 @@ pub async fn serve<G: GatewayService>(
     };
     let mut serving = pin!(router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown));
     tokio::select! {
+        // What health says of the sites is right before the first call.
+        biased;
+        () = tell_of_sites(&health, stopped_sites) => {}
         served = &mut serving => return Ok(served?),
         // The sender is above, so this is its word.
         _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -125,10 +133,25 @@ async fn set_not_serving<G: GatewayService>(health: &HealthReporter) {
     use tonic_health::ServingStatus::NotServing;
     // The empty name is the server as a whole.
     health.set_service_status("", NotServing).await;
+    health.set_service_status(SITES_HEALTH, NotServing).await;
     health.set_not_serving::<SiteServiceServer<Api>>().await;
     health.set_not_serving::<SessionServiceServer<Api>>().await;
     health.set_not_serving::<PlanServiceServer<Api>>().await;
     health.set_not_serving::<GatewayServiceServer<G>>().await;
+}
+
+/// Goes on for ever.
+async fn tell_of_sites<K, V>(health: &HealthReporter, mut stopped: watch::Receiver<BTreeMap<K, V>>) {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    loop {
+        let all_run = stopped.borrow_and_update().is_empty();
+        let status = if all_run { Serving } else { NotServing };
+        health.set_service_status(SITES_HEALTH, status).await;
+        if stopped.changed().await.is_err() {
+            // No site can stop any more.
+            std::future::pending().await
+        }
+    }
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -71,6 +71,9 @@ pub enum Event {
     GatewayDisconnected {
         gateway: GatewayId,
     },
+    /// The journal up to here was restored from an export. What was recorded after the export is not in it, commands too: what
+    /// EVSEs follow is unknown from the next start on.
+    JournalRestored,
 }
 
 /// Names the call that caused an event, so that a repeat of it gets the same answer and does nothing.

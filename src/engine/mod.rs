@@ -13,6 +13,7 @@ pub(crate) mod site_core;
 mod site_task;
 pub(crate) mod state;
 mod stopwatch;
+mod urgency;
 pub mod view;
 
 use crate::domain::event::{Event, Receipt, RequestStamp};
@@ -36,6 +37,10 @@ use view::{OnceRequest, PlanView, SiteView};
 const SITE_QUEUE: usize = 1_024;
 /// Stateless plans that wait for a solver; one more is refused.
 const MAX_WAITING_ONCE: usize = 64;
+
+/// With a journal that cannot be read.
+const WHAT_TO_DO: &str = "stop laddplan, save what can be read with \"laddplan journal export\", restore that into a new folder and start \
+     there; see docs/damaged-store.md";
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +118,8 @@ struct Shared {
 
 #[derive(Clone)]
 struct SiteHandle {
+    key: SiteKey,
+    world: Arc<World>,
     inbox: mpsc::Sender<Message>,
     status: Arc<Status>,
     summary: watch::Receiver<Summary>,
@@ -135,6 +142,7 @@ impl Engine {
             clock,
             solvers,
             settings,
+            stopped: watch::Sender::default(),
         });
         let shared = Shared {
             world,
@@ -152,11 +160,9 @@ impl Engine {
                 }
                 // The others are not to wait for it.
                 Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::error!(
-                        site = %key, %error,
-                        "this site stays stopped: its EVSEs fall back as their leases end; restore its journal from an export, and start again"
-                    );
-                    engine.keep_stopped(key);
+                    let why = format!("{error}; {WHAT_TO_DO}");
+                    tracing::error!(site = %key, why, "this site stays stopped: its EVSEs fall back as their leases end");
+                    engine.keep_stopped(key, why);
                 }
                 Err(error) => return Err(error),
             }
@@ -203,8 +209,12 @@ impl Engine {
 
     /// The plan in force, and each new one.
     pub fn watch_plan(&self, key: &SiteKey) -> Result<watch::Receiver<Option<Arc<PlanView>>>, Refusal> {
-        let handle = self.find(key).filter(|handle| handle.summary.borrow().exists);
-        handle.map(|handle| handle.plans).ok_or_else(|| no_such_site(key))
+        let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
+        if self.shared.world.stopped.borrow().contains_key(key) {
+            return Err(handle.gone());
+        }
+        let exists = handle.summary.borrow().exists;
+        exists.then_some(handle.plans).ok_or_else(|| no_such_site(key))
     }
 
     pub async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, Refusal> {
@@ -259,9 +269,17 @@ impl Engine {
         }
     }
 
+    /// Sites that do nothing until the service starts again, and why; each new one is told at once.
+    pub fn stopped_sites(&self) -> watch::Receiver<BTreeMap<SiteKey, String>> {
+        self.shared.world.stopped.subscribe()
+    }
+
     /// Nothing can be asked of it or submitted to it.
-    fn keep_stopped(&self, key: SiteKey) {
+    fn keep_stopped(&self, key: SiteKey, why: String) {
+        self.shared.world.stop(&key, why);
         let handle = SiteHandle {
+            key: key.clone(),
+            world: Arc::clone(&self.shared.world),
             inbox: mpsc::channel(1).0,
             status: Arc::new(Status::new()),
             summary: watch::channel(Summary::default()).1,
@@ -282,9 +300,18 @@ impl Engine {
         let (plan_sender, plans) = watch::channel(None);
         let status = Arc::new(Status::new());
         let world = Arc::clone(&self.shared.world);
-        let task = SiteTask::new(world, state, messages, Arc::clone(&status), summary_sender, plan_sender);
+        let task = SiteTask::new(
+            Arc::clone(&world),
+            state,
+            messages,
+            Arc::clone(&status),
+            summary_sender,
+            plan_sender,
+        );
         let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
         let handle = SiteHandle {
+            key: key.clone(),
+            world,
             inbox,
             status,
             summary,
@@ -331,15 +358,24 @@ impl SiteHandle {
                 mpsc::error::TrySendError::Full(_) => Refusal::Busy {
                     what: "requests for this site",
                 },
-                mpsc::error::TrySendError::Closed(_) => gone(),
+                mpsc::error::TrySendError::Closed(_) => self.gone(),
             });
         }
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
-}
 
-fn gone() -> Refusal {
-    Refusal::Unavailable("this site is stopped until the service starts again; its log says why".to_owned())
+    fn gone(&self) -> Refusal {
+        Refusal::Unavailable(match self.world.stopped.borrow().get(&self.key) {
+            Some(why) => format!(
+                "site {} is stopped until the service starts again: {why}",
+                self.key.site
+            ),
+            None => format!(
+                "site {} is stopped until the service starts again; its log says why",
+                self.key.site
+            ),
+        })
+    }
 }
 
 fn no_such_site(key: &SiteKey) -> Refusal {

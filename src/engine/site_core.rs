@@ -13,7 +13,8 @@ mod sending;
 
 use super::image::SiteImage;
 use super::ports::{Durability, OutgoingCommand, StoreError};
-use super::state::{SiteState, Urgency, urgency};
+use super::state::SiteState;
+use super::urgency::{Urgency, urgency};
 use super::view::{PlanView, SiteView};
 use super::{MeterReceipt, Refusal, Settings};
 use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
@@ -227,6 +228,7 @@ impl SiteCore {
 
     /// No stream outlives its process: a gateway that was there when the journal ended is gone until it says hello again.
     fn begin(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        self.state.doubt_what_was_restored(now);
         self.show_summary(effects);
         let gateway = self.state.site().and_then(|site| site.spec().gateway.clone());
         let is_linked = self.state.ledger().is_some_and(Ledger::is_linked);
@@ -432,6 +434,7 @@ impl SiteCore {
     fn read_again(&mut self, state: SiteState, now: Instant, effects: &mut Vec<Effect>) -> Then {
         self.abandon_search(effects);
         self.state = state;
+        self.state.doubt_what_was_restored(now);
         self.plan_due = Some(Instant::FAR_PAST);
         self.roll_out_at = now + PAUSE_AFTER_FAILURE;
         self.show_summary(effects);

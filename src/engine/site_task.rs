@@ -16,6 +16,7 @@ use crate::domain::plan::Plan;
 use crate::domain::session::MeterSample;
 use crate::planner;
 use crate::units::Instant;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -91,6 +92,15 @@ pub(super) struct World {
     pub clock: Arc<dyn Clock>,
     pub solvers: Arc<Semaphore>,
     pub settings: Settings,
+    /// Sites that do nothing any more, and why.
+    pub stopped: watch::Sender<BTreeMap<SiteKey, String>>,
+}
+
+impl World {
+    pub fn stop(&self, key: &SiteKey, why: String) {
+        self.stopped
+            .send_modify(|stopped| drop(stopped.insert(key.clone(), why)));
+    }
 }
 
 pub(super) struct SiteTask {
@@ -185,6 +195,7 @@ impl SiteTask {
         }
         if let Err(error) = result {
             tracing::error!(site = %self.key, %error, "the site stops: leases run out to their tails");
+            self.world.stop(&self.key, error.to_string());
         }
     }
 

@@ -10,7 +10,6 @@ use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp}
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit};
 use crate::domain::plan::NumberedPlan;
-use crate::domain::profile::Answer;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
 use crate::domain::site::{Mode, Site, check_node_limit};
@@ -49,6 +48,8 @@ pub struct SiteState {
     pub(super) peak_seen: Watts,
     pub(super) requests: HashMap<RequestId, Remembered>,
     pub(super) requests_in_order: VecDeque<(Instant, RequestId)>,
+    /// Whether nothing was recorded since the journal was restored.
+    pub(super) restored: bool,
 }
 
 /// What is there once a site has been described.
@@ -91,6 +92,7 @@ impl SiteState {
             peak_seen: Watts::ZERO,
             requests: HashMap::new(),
             requests_in_order: VecDeque::new(),
+            restored: false,
         }
     }
 
@@ -294,8 +296,8 @@ impl SiteState {
                     });
                 }
             }
-            Event::PlanMade(_) | Event::CommandsIssued(_) => {
-                unreachable!("plans and commands are the engine's own, no request carries them")
+            Event::PlanMade(_) | Event::CommandsIssued(_) | Event::JournalRestored => {
+                unreachable!("the engine's own and the store's are carried by no request")
             }
         }
         admitted.events.push(event);
@@ -395,6 +397,16 @@ impl SiteState {
         }
     }
 
+    /// What a process that starts on a restored journal cannot know: what was sent after the export. The next entry does the same, so
+    /// that whoever reads the journal later doubts no less.
+    pub fn doubt_what_was_restored(&mut self, now: Instant) {
+        if self.restored
+            && let Some(described) = &mut self.described
+        {
+            described.ledger.doubt(now);
+        }
+    }
+
     /// Forgets what has run out by `now`. Leads to the same state as the next entry would.
     pub fn let_time_pass(&mut self, now: Instant) {
         if let Some(described) = &mut self.described {
@@ -411,6 +423,8 @@ impl SiteState {
         let now = self.last_at;
         self.remember(entry);
         self.let_time_pass(now);
+        self.doubt_what_was_restored(now);
+        self.restored = entry.event == Event::JournalRestored;
         match &entry.event {
             Event::SitePut(spec) => self.apply_site(spec, now),
             Event::SiteDeleted => self.described = None,
@@ -485,6 +499,7 @@ impl SiteState {
                     apply_to_ledger(&mut described.ledger, &entry.event, now);
                 }
             }
+            Event::JournalRestored => {}
         }
         None
     }
@@ -756,45 +771,4 @@ fn check_sample(faults: &mut Faults, site: &Site, index: usize, sample: &MeterSa
             -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
         );
     }
-}
-
-/// Whether an event asks for a new plan.
-pub fn urgency(event: &Event) -> Urgency {
-    match event {
-        Event::SitePut(_)
-        | Event::SiteStopped { .. }
-        | Event::GridLimitSet(_)
-        | Event::GridLimitRemoved(_)
-        | Event::PricesSet(_)
-        | Event::ForecastSet { .. }
-        | Event::SessionStarted(_)
-        | Event::SessionUpdated(_)
-        | Event::SessionOverridden { .. }
-        | Event::SessionEnded { .. }
-        // What it says may free what was reserved as unknown.
-        | Event::GatewayConnected { .. } => Urgency::Now,
-        // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
-        Event::Metered(_) => Urgency::Never,
-        // Someone may not get what was planned for him; see [`SiteState::misses_out`].
-        Event::CommandAnswered {
-            answer: Answer::Rejected { .. },
-            ..
-        } => Urgency::Soon,
-        // Other answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
-        Event::SiteDeleted
-        | Event::PlanMade(_)
-        | Event::CommandsIssued(_)
-        | Event::CommandAnswered { .. }
-        | Event::ActiveProfileReported { .. }
-        | Event::GatewayDisconnected { .. } => Urgency::Never,
-    }
-}
-
-/// When a new plan is due after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    Now,
-    /// Not at once, since many may come: a while after the last plan.
-    Soon,
-    Never,
 }

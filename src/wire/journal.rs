@@ -134,6 +134,7 @@ fn event_message(event: &Event) -> Arm {
         Event::GatewayDisconnected { gateway } => Arm::GatewayDisconnected(proto::GatewayDisconnected {
             gateway_id: gateway.to_string(),
         }),
+        Event::JournalRestored => Arm::JournalRestored(proto::JournalRestored {}),
     }
 }
 
@@ -232,6 +233,7 @@ fn event(faults: &mut Faults, arm: &Arm) -> Option<Event> {
             let gateway = faults.field("gateway_disconnected.gateway_id", id)?;
             Some(Event::GatewayDisconnected { gateway })
         }
+        Arm::JournalRestored(_) => Some(Event::JournalRestored),
     }
 }
 

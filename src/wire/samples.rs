@@ -424,6 +424,7 @@ pub fn events() -> Vec<Event> {
         Event::GatewayDisconnected {
             gateway: gateway_id("gw-1"),
         },
+        Event::JournalRestored,
     ]
 }
 

@@ -54,6 +54,7 @@ pub async fn read(folder: &Path, day: &Day) -> anyhow::Result<Service> {
         (started, ended) == (all, gone),
         "the journal knows {started} sessions begun and {ended} ended, not {all} and {gone}"
     );
+    store.all_was_read();
     service.solves.sort_unstable();
     Ok(service)
 }

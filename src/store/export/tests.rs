@@ -31,8 +31,9 @@ async fn filled() -> MemoryStore {
 
 async fn exported(store: &dyn Store) -> (Vec<u8>, Counts) {
     let mut output = Vec::new();
-    let counts = export(store, &mut output).await.unwrap();
-    (output, counts)
+    let export = export(store, &mut output).await.unwrap();
+    assert_eq!(export.damaged, [""; 0]);
+    (output, export.counts)
 }
 
 async fn restored(mut text: &[u8]) -> (MemoryStore, Result<Counts, ExportError>) {
@@ -42,17 +43,27 @@ async fn restored(mut text: &[u8]) -> (MemoryStore, Result<Counts, ExportError>)
 }
 
 #[tokio::test]
-async fn a_restored_export_is_the_same_store() {
+async fn a_restored_export_is_the_same_store_and_says_that_it_was_restored() {
     let store = filled().await;
     let (text, counts) = exported(&store).await;
     let lines = text.split(|byte| *byte == b'\n').count() as u64 - 1;
     assert_eq!(lines, counts.entries + counts.ended_sessions + 1);
     let (copy, result) = restored(&text).await;
     assert_eq!(result.unwrap(), counts);
-    assert_eq!(exported(&copy).await.0, text);
+    assert_eq!(copy.sites().await.unwrap(), store.sites().await.unwrap());
     for key in store.sites().await.unwrap() {
         let original = store.read(&key, 0, usize::MAX).await.unwrap();
-        assert_eq!(copy.read(&key, 0, usize::MAX).await.unwrap(), original);
+        let mut restored = copy.read(&key, 0, usize::MAX).await.unwrap();
+        let mark = restored.pop().unwrap();
+        assert_eq!(mark.event, Event::JournalRestored);
+        assert_eq!(
+            mark.at,
+            original.last().unwrap().at,
+            "the clock has nothing to say here"
+        );
+        assert_eq!(restored, original);
+        let ended = store.ended_sessions(&key, None, usize::MAX).await.unwrap();
+        assert_eq!(copy.ended_sessions(&key, None, usize::MAX).await.unwrap(), ended);
     }
 }
 

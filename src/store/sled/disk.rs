@@ -1,18 +1,30 @@
 //! The folder on disk: who may use it, whether it can be read, and how its contents reach the platter.
 //!
-//! Decides what is said when a folder cannot be opened. Never repairs, moves or deletes anything; sled itself may trim a damaged
-//! file when it opens it, which is why the message asks to keep the folder and to restore into another one.
+//! Decides what is said when a folder cannot be opened. Never repairs, moves or deletes anything; sled itself trims a damaged file
+//! when it opens it, which is why the files are copied first ([`as_found`]) and the message asks to restore into another folder.
 
 use super::super::keys;
+use super::as_found::{self, AS_FOUND};
 use super::high_water::HighWater;
 use super::reader::Reader;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Which layout of keys and records this program writes; the only one it reads.
 const LAYOUT: &[u8] = b"laddplan store 1";
-const LOCK_FILE: &str = "laddplan.lock";
+pub const LOCK_FILE: &str = "laddplan.lock";
+/// sled's log.
+const DB_FILE: &str = "db";
+/// sled's settings, and what its short cuts into the log begin with. Each ends with a CRC-32 of what stands before it.
+const SETTINGS_FILE: &str = "conf";
+const SHORT_CUT: &str = "snap.";
+/// The length of a short cut stands between it and its CRC-32.
+const SHORT_CUT_LENGTH_BYTES: usize = 8;
+/// How often, and how far apart, a closed store looks whether sled has let go of its file.
+const LET_GO_LOOKS: usize = 5_000;
+const LET_GO_PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes what was flushed last for good. The one thing between a store and a power cut, so tests can watch it and make it fail.
 pub trait DiskSync: Send + 'static {
@@ -25,8 +37,8 @@ pub struct DbFile(File);
 
 impl DbFile {
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let file = OpenOptions::new().write(true).open(folder.join("db"));
-        file.map(Self).map_err(|error| OpenError::io(folder, error))
+        let file = OpenOptions::new().write(true).open(folder.join(DB_FILE));
+        file.map(Self).map_err(|error| OpenError::io(folder, DB_FILE, error))
     }
 }
 
@@ -36,26 +48,32 @@ impl DiskSync for DbFile {
     }
 }
 
-/// Why a folder could not be opened.
+/// Why a folder could not be opened. Nothing of it is used then, and nothing in it is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the data folder {} is in use by another process{}; stop it, or give this one another folder",
         folder.display(), process.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default())]
     Locked { folder: PathBuf, process: Option<u32> },
-    #[error("the data folder {} is damaged: {why}. Move it aside, do not delete it, and restore the last export into a new folder; until then \
-        nothing of it is used", folder.display())]
+    #[error("the data folder {} is damaged: {why}. Nothing of it is used. Its files as they were found are in {}; move the whole folder aside, do not \
+        delete it, and restore the last export into a new one: laddplan journal restore EXPORT --data NEW_FOLDER; see docs/damaged-store.md",
+        folder.display(), folder.join(AS_FOUND).display())]
     Damaged { folder: PathBuf, why: String },
     #[error("the data folder {} was written by another version of laddplan: its layout is \"{found}\", this program reads \"{}\"",
         folder.display(), String::from_utf8_lossy(LAYOUT))]
     OtherLayout { folder: PathBuf, found: String },
-    #[error("the data folder {} cannot be opened: {why}", folder.display())]
-    Io { folder: PathBuf, why: String },
+    #[error("the data folder {} was not opened, since its files could not be copied to {} first: {why}. Free {bytes} bytes on its disk, \
+        or give laddplan the right to write there", folder.display(), folder.join(AS_FOUND).display())]
+    NotKept { folder: PathBuf, bytes: u64, why: String },
+    #[error("the data folder {} cannot be opened: {file}: {why}. laddplan has to read and write it, and needs room on its disk", folder.display())]
+    Io { folder: PathBuf, file: String, why: String },
 }
 
 impl OpenError {
-    fn io(folder: &Path, error: impl std::fmt::Display) -> Self {
+    /// `file` is the one in the folder that was at hand.
+    fn io(folder: &Path, file: &str, error: impl std::fmt::Display) -> Self {
         Self::Io {
             folder: folder.to_owned(),
+            file: file.to_owned(),
             why: error.to_string(),
         }
     }
@@ -71,7 +89,37 @@ impl OpenError {
 /// Held while the folder is in use; the operating system frees it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct FolderLock {
+    folder: PathBuf,
+    /// Whether sled was let in.
+    opened: bool,
     _file: File,
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if self.opened {
+            wait_until_let_go(&self.folder);
+        }
+    }
+}
+
+/// Waits until sled has let go of its file. A thread of sled's that wrote the last bytes may hold it a little longer than the store
+/// that it wrote for, and whoever opened the folder at that moment would find it in use.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sled does not say when it has let go, and who closes a store waits for that anyway"
+)]
+pub fn wait_until_let_go(folder: &Path) {
+    let Ok(file) = File::open(folder.join(DB_FILE)) else {
+        return;
+    };
+    for _ in 0..LET_GO_LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LET_GO_PAUSE),
+            _ => return,
+        }
+    }
+    tracing::warn!(folder = %folder.display(), "sled still holds its file");
 }
 
 pub struct Opened {
@@ -80,18 +128,27 @@ pub struct Opened {
 }
 
 pub fn open(folder: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
-    std::fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
-    let lock = lock(folder)?;
+    std::fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, ".", error))?;
+    let mut lock = lock(folder)?;
+    as_found::keep(folder).map_err(|error| OpenError::NotKept {
+        folder: folder.to_owned(),
+        bytes: as_found::size(folder),
+        why: error.to_string(),
+    })?;
     let config = sled::Config::new().path(folder).cache_capacity(cache_bytes);
     // sled panics at some damage, and a panic must stop neither the program nor the telling of it.
     let opened = std::thread::spawn(move || config.open()).join();
+    lock.opened = !matches!(&opened, Ok(Err(error)) if is_held_by_another(error));
     let db = match opened {
         Ok(Ok(db)) => db,
         Ok(Err(error)) => return Err(of_sled(folder, &error)),
-        Err(_) => return Err(OpenError::damaged(folder, "sled stopped while it read it")),
+        Err(_) => {
+            let why = format!("sled stopped while it read {}", damaged_file(folder));
+            return Err(OpenError::damaged(folder, why));
+        }
     };
     check_layout(folder, &db)?;
-    sync_folder(folder).map_err(|error| OpenError::io(folder, error))?;
+    sync_folder(folder).map_err(|error| OpenError::io(folder, ".", error))?;
     Ok(Opened { db, lock })
 }
 
@@ -104,7 +161,7 @@ fn lock(folder: &Path) -> Result<FolderLock, OpenError> {
         .read(true)
         .write(true)
         .open(&path);
-    let file = file.map_err(|error| OpenError::io(folder, error))?;
+    let file = file.map_err(|error| OpenError::io(folder, LOCK_FILE, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -114,27 +171,59 @@ fn lock(folder: &Path) -> Result<FolderLock, OpenError> {
                 process: owner.trim().parse().ok(),
             });
         }
-        Err(TryLockError::Error(error)) => return Err(OpenError::io(folder, error)),
+        Err(TryLockError::Error(error)) => return Err(OpenError::io(folder, LOCK_FILE, error)),
     }
     // Only for the message above.
     let noted = file.set_len(0).and_then(|()| {
         use io::Write;
         writeln!(&file, "{}", std::process::id())
     });
-    noted.map_err(|error| OpenError::io(folder, error))?;
-    Ok(FolderLock { _file: file })
+    noted.map_err(|error| OpenError::io(folder, LOCK_FILE, error))?;
+    Ok(FolderLock {
+        folder: folder.to_owned(),
+        opened: false,
+        _file: file,
+    })
+}
+
+fn is_held_by_another(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
 }
 
 fn of_sled(folder: &Path, error: &sled::Error) -> OpenError {
     match error {
-        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => OpenError::Locked {
+        held if is_held_by_another(held) => OpenError::Locked {
             folder: folder.to_owned(),
             process: None,
         },
         // sled reads past the end of a file that lost its end.
-        sled::Error::Io(io) if io.kind() != io::ErrorKind::UnexpectedEof => OpenError::io(folder, io),
-        other => OpenError::damaged(folder, other),
+        sled::Error::Io(io) if io.kind() != io::ErrorKind::UnexpectedEof => OpenError::io(folder, DB_FILE, io),
+        other => OpenError::damaged(folder, format!("{}: {other}", damaged_file(folder))),
     }
+}
+
+/// The file that sled stumbled over: one of the small ones whose checksum fails, else the log.
+fn damaged_file(folder: &Path) -> String {
+    let small = |name: &str| name == SETTINGS_FILE || name.starts_with(SHORT_CUT);
+    // What cannot be listed cannot be blamed either.
+    let names = std::fs::read_dir(folder.join(AS_FOUND)).into_iter().flatten().flatten();
+    let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let damaged = names.find(|name| small(name) && !is_whole(&folder.join(AS_FOUND).join(name), name));
+    damaged.unwrap_or_else(|| DB_FILE.to_owned())
+}
+
+fn is_whole(path: &Path, name: &str) -> bool {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let Some((rest, checksum)) = bytes.split_last_chunk::<4>() else {
+        return false;
+    };
+    let after = if name == SETTINGS_FILE {
+        0
+    } else {
+        SHORT_CUT_LENGTH_BYTES
+    };
+    let covered = rest.len().checked_sub(after).map(|end| &rest[..end]);
+    covered.is_some_and(|covered| crc32fast::hash(covered) == u32::from_le_bytes(*checksum))
 }
 
 fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
@@ -149,19 +238,22 @@ fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
             let noted = db.insert(keys::FORMAT, LAYOUT).and_then(|_| db.flush());
             noted.map(|_| ()).map_err(|error| of_sled(folder, &error))
         }
-        None => Err(OpenError::damaged(folder, "it does not say which layout it has")),
+        None => Err(OpenError::damaged(
+            folder,
+            format!("{DB_FILE} does not say which layout it has"),
+        )),
     }
 }
 
 /// Compares how many journal entries are there, which it returns, with how many were noted when they were synced.
 pub fn check_nothing_lost(folder: &Path, reader: &Reader) -> Result<(HighWater, u64), OpenError> {
-    let high_water = HighWater::open(folder).map_err(|error| OpenError::io(folder, error))?;
+    let high_water = HighWater::open(folder).map_err(|error| OpenError::io(folder, HighWater::FILE, error))?;
     let there = reader
         .count_entries()
-        .map_err(|error| OpenError::damaged(folder, error))?;
+        .map_err(|error| OpenError::damaged(folder, format!("{}: {error}", damaged_file(folder))))?;
     let noted = high_water.read();
     if there < noted {
-        let why = format!("it has {there} journal entries, but {noted} or more were written");
+        let why = format!("{DB_FILE} has {there} journal entries, but {noted} or more were synced");
         return Err(OpenError::damaged(folder, why));
     }
     Ok((high_water, there))

@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-const FILE: &str = "high-water";
 /// The number and its CRC-32, both big-endian.
 const NOTE_BYTES: usize = 12;
 
@@ -19,13 +18,15 @@ pub struct HighWater {
 }
 
 impl HighWater {
+    pub const FILE: &str = "high-water";
+
     pub fn open(folder: &Path) -> io::Result<Self> {
         let options = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(folder.join(FILE));
+            .open(folder.join(Self::FILE));
         Ok(Self { file: options? })
     }
 

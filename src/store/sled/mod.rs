@@ -4,6 +4,7 @@
 //! does not reach the disk on Linux, so the writer syncs sled's file itself before it acknowledges ([`disk::DiskSync`]).
 //! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
 
+mod as_found;
 mod disk;
 mod high_water;
 mod reader;
@@ -22,7 +23,7 @@ use crate::wire::journal::{ended_session_message, entry_message};
 use async_trait::async_trait;
 pub use disk::{DiskSync, OpenError};
 use reader::Reader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use writer::{Append, Command, Write, Writer};
 
 /// sled's own default of 1 GiB is more than a small machine has.
@@ -34,6 +35,7 @@ pub struct SledStore {
     // Before the folder's lock: fields are dropped in this order.
     writer: Writer,
     reader: Reader,
+    folder: PathBuf,
     _lock: disk::FolderLock,
 }
 
@@ -60,8 +62,21 @@ impl SledStore {
         Ok(Self {
             writer: Writer::start(disk, reader.clone()),
             reader,
+            folder: folder.to_owned(),
             _lock: opened.lock,
         })
+    }
+
+    /// Everything that was to be read could be: the copy of the files as they were found is not needed any more.
+    pub fn all_was_read(&self) {
+        if let Err(error) = as_found::discard(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "the copy of the files as they were found could not be removed");
+        }
+    }
+
+    /// Where the files are as they were found, if something in them could not be read, or nobody said yet that all could.
+    pub fn as_found(&self) -> Option<PathBuf> {
+        as_found::is_kept(&self.folder).then(|| self.folder.join(as_found::AS_FOUND))
     }
 
     /// Reads on a thread that may block.
@@ -70,9 +85,14 @@ impl SledStore {
         read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || read(&reader))
-            .await
-            .unwrap_or_else(|error| Err(StoreError::Read(format!("reading stopped: {error}"))))
+        let read = tokio::task::spawn_blocking(move || read(&reader)).await;
+        read.unwrap_or_else(|error| {
+            // sled panics at some damage, which is not to stop the sites whose journals are whole.
+            Err(StoreError::Damaged {
+                what: "the data folder".to_owned(),
+                why: format!("sled stopped while it read db: {error}"),
+            })
+        })
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use tempfile::TempDir;
 
+mod power_cut;
+
 conformance!(temporary());
 
 fn temporary() -> (SledStore, TempDir) {
@@ -250,19 +252,29 @@ async fn only_two_snapshots_are_kept() {
     assert_eq!(store.reader.snapshots(&key).unwrap(), [300, 70_000]);
 }
 
-/// Changes the stored bytes under a key, past the checksums of sled.
-fn tamper(folder: &TempDir, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+/// Past the store, and past the checksums of sled.
+fn in_sled<T>(folder: &TempDir, work: impl FnOnce(&sled::Db) -> T) -> T {
     let db = sled::open(folder.path()).unwrap();
-    let mut bytes = db.get(key).unwrap().expect("there is such a record").to_vec();
-    change(&mut bytes);
-    db.insert(key, bytes).unwrap();
+    let result = work(&db);
     db.flush().unwrap();
+    drop(db);
+    disk::wait_until_let_go(folder.path());
+    result
+}
+
+/// Changes the stored bytes under a key.
+fn tamper(folder: &TempDir, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+    in_sled(folder, |db| {
+        let mut bytes = db.get(key).unwrap().expect("there is such a record").to_vec();
+        change(&mut bytes);
+        db.insert(key, bytes).unwrap();
+    });
 }
 
 fn remove(folder: &TempDir, key: &[u8]) {
-    let db = sled::open(folder.path()).unwrap();
-    db.remove(key).unwrap().expect("there is such a record");
-    db.flush().unwrap();
+    in_sled(folder, |db| {
+        db.remove(key).unwrap().expect("there is such a record");
+    });
 }
 
 #[tokio::test]
@@ -343,10 +355,21 @@ async fn damaged_torn_and_missing_entries_are_noticed() {
     check_damage(|folder, chunk| remove(folder, &chunk(3, 2)), "entry 3").await;
     // A whole record in another one's place.
     let swap = |folder: &TempDir, chunk: &dyn Fn(u64, usize) -> Vec<u8>| {
-        let other = sled::open(folder.path()).unwrap().get(chunk(1, 0)).unwrap().unwrap();
+        let other = in_sled(folder, |db| db.get(chunk(1, 0)).unwrap().unwrap());
         tamper(folder, &chunk(2, 0), |bytes| *bytes = other.to_vec());
     };
     check_damage(swap, "entry 2").await;
+}
+
+/// A thread of sled's may hold the file a moment longer than the store that it wrote for.
+#[tokio::test]
+async fn a_closed_store_has_let_go_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = site("cpo", "depot");
+    for sequence in 1..=100 {
+        let store = open(&folder);
+        store.append(&key, batch(sequence..=sequence)).await.unwrap();
+    }
 }
 
 #[test]
@@ -382,10 +405,9 @@ fn a_folder_of_another_layout_is_told_as_such() {
         "{error}"
     );
     remove(&folder, keys::FORMAT);
-    sled::open(folder.path())
-        .unwrap()
-        .insert(b"something", b"else")
-        .unwrap();
+    in_sled(&folder, |db| {
+        db.insert(b"something", b"else").unwrap();
+    });
     let error = SledStore::open(folder.path(), DEFAULT_CACHE_BYTES).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
@@ -412,19 +434,23 @@ async fn a_damaged_folder_is_never_opened_with_something_missing() {
         }
         drop(store);
         let file = folder.path().join("db");
-        let mut bytes = std::fs::read(&file).unwrap();
-        let place = bytes.len() * (round + 1) / 13;
+        let mut damaged = std::fs::read(&file).unwrap();
+        let place = damaged.len() * (round + 1) / 13;
         match round % 3 {
-            0 => bytes.truncate(place),
-            1 => bytes[place..place + 4_096].fill(0),
-            _ => bytes[place] ^= 1,
+            0 => damaged.truncate(place),
+            1 => damaged[place..place + 4_096].fill(0),
+            _ => damaged[place] ^= 1,
         }
-        std::fs::write(&file, bytes).unwrap();
+        std::fs::write(&file, &damaged).unwrap();
         match SledStore::open(folder.path(), DEFAULT_CACHE_BYTES) {
             Err(error @ OpenError::Damaged { .. }) => {
                 let text = error.to_string();
-                assert!(text.contains("Move it aside") && text.contains("restore"), "{text}");
-                assert!(file.exists());
+                assert!(
+                    text.contains("move the whole folder aside") && text.contains("restore"),
+                    "{text}"
+                );
+                let kept = folder.path().join(as_found::AS_FOUND).join("db");
+                assert_eq!(std::fs::read(kept).unwrap(), damaged, "round {round}: as it was found");
                 refused += 1;
             }
             Err(other) => panic!("round {round}: {other}"),
