@@ -85,9 +85,14 @@ impl SledStore {
         read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || read(&reader))
-            .await
-            .unwrap_or_else(|error| Err(StoreError::Read(format!("reading stopped: {error}"))))
+        let read = tokio::task::spawn_blocking(move || read(&reader)).await;
+        read.unwrap_or_else(|error| {
+            // sled panics at some damage, which is not to stop the sites whose journals are whole.
+            Err(StoreError::Damaged {
+                what: "the data folder".to_owned(),
+                why: format!("sled stopped while it read db: {error}"),
+            })
+        })
     }
 }
 
