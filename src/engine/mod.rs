@@ -3,7 +3,10 @@
 //! Decides when things happen: what is acknowledged was synced first, what is sent was synced first, bursts make one plan, and a
 //! slow search never keeps an event waiting. Never decides how much power anyone gets.
 
+pub mod alarms;
 mod assemble;
+mod board;
+mod checks;
 pub mod image;
 pub mod once;
 pub mod ports;
@@ -13,24 +16,29 @@ pub(crate) mod site_core;
 mod site_task;
 pub(crate) mod state;
 mod stopwatch;
+pub mod tallies;
 pub mod view;
 
+use crate::domain::alarm::{AlarmKind, SiteAlarm};
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, SiteKey, TenantId};
 use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
+use board::Board;
 use ports::{Clock, Gateway, Store, StoreError};
 use site_core::Summary;
 use site_task::{Message, SiteTask, Status, World};
 use state::SiteState;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use stopwatch::Stopwatch;
+use tallies::{Figures, SiteTallies};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
-use view::{OnceRequest, PlanView, SiteView};
+use view::{OnceRequest, PlanView, RolloutView, SiteView};
 
 /// Messages that wait for one site's task; one more is refused.
 const SITE_QUEUE: usize = 1_024;
@@ -109,6 +117,7 @@ struct Shared {
     /// Held only for look-ups and insertions, never across an await.
     sites: RwLock<BTreeMap<SiteKey, SiteHandle>>,
     waiting_once: AtomicUsize,
+    refused_once: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -118,6 +127,7 @@ struct SiteHandle {
     summary: watch::Receiver<Summary>,
     plans: watch::Receiver<Option<Arc<PlanView>>>,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    tallies: Arc<SiteTallies>,
 }
 
 impl Engine {
@@ -135,11 +145,13 @@ impl Engine {
             clock,
             solvers,
             settings,
+            board: Board::new(),
         });
         let shared = Shared {
             world,
             sites: RwLock::default(),
             waiting_once: AtomicUsize::new(0),
+            refused_once: AtomicU64::new(0),
         };
         let engine = Self {
             shared: Arc::new(shared),
@@ -156,6 +168,11 @@ impl Engine {
                         site = %key, %error,
                         "this site stays stopped: its EVSEs fall back as their leases end; restore its journal from an export, and start again"
                     );
+                    let world = &engine.shared.world;
+                    let why = error.to_string();
+                    world
+                        .board
+                        .stopped(&key, AlarmKind::JournalDamaged, why, world.clock.now());
                     engine.keep_stopped(key);
                 }
                 Err(error) => return Err(error),
@@ -175,7 +192,15 @@ impl Engine {
             }
             (None, _) => return Err(no_such_site(key)),
         };
-        handle.ask(|reply| Message::Submit { request, event, reply }).await
+        let asked = Stopwatch::start();
+        handle
+            .ask(|reply| Message::Submit {
+                request,
+                event,
+                asked,
+                reply,
+            })
+            .await
     }
 
     pub async fn meter(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
@@ -201,10 +226,37 @@ impl Engine {
         handle.ask(|reply| Message::View { reply }).await
     }
 
+    /// What may be followed at a site now, why, and what is left.
+    pub async fn rollout(&self, key: &SiteKey) -> Result<Arc<RolloutView>, Refusal> {
+        let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
+        handle.ask(|reply| Message::Rollout { reply }).await
+    }
+
     /// The plan in force, and each new one.
     pub fn watch_plan(&self, key: &SiteKey) -> Result<watch::Receiver<Option<Arc<PlanView>>>, Refusal> {
         let handle = self.find(key).filter(|handle| handle.summary.borrow().exists);
         handle.map(|handle| handle.plans).ok_or_else(|| no_such_site(key))
+    }
+
+    /// The alarms of a tenant's sites, or of one of them, by site and number: those that hold and the last that were cleared.
+    pub fn alarms(&self, tenant: &TenantId, site: Option<&SiteId>) -> Result<Vec<SiteAlarm>, Refusal> {
+        let alarms = self.shared.world.board.list(tenant, site);
+        match site {
+            Some(site) if alarms.is_empty() => {
+                let key = SiteKey {
+                    tenant: tenant.clone(),
+                    site: site.clone(),
+                };
+                let handle = self.find(&key).filter(|handle| handle.summary.borrow().exists);
+                handle.map(|_| alarms).ok_or_else(|| no_such_site(&key))
+            }
+            _ => Ok(alarms),
+        }
+    }
+
+    /// Changes whenever the alarms of any site do.
+    pub fn watch_alarms(&self) -> watch::Receiver<u64> {
+        self.shared.world.board.changes()
     }
 
     pub async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, Refusal> {
@@ -232,12 +284,20 @@ impl Engine {
 
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.
     pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
-        let _waiting = WaitingOnce::enter(&self.shared.waiting_once)?;
+        let entered = WaitingOnce::enter(&self.shared.waiting_once);
+        let _waiting = entered.inspect_err(|_| {
+            self.shared.refused_once.fetch_add(1, Ordering::Relaxed);
+        })?;
         let solvers = Arc::clone(&self.shared.world.solvers);
         let found = on_a_solver(solvers, move || once::plan(&request))
             .await
             .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)
+    }
+
+    /// How at most `most` sites stand, and what was counted of them since the service started.
+    pub async fn figures(&self, most: usize) -> Figures {
+        tallies::figures(self, most).await
     }
 
     /// True if no site has anything left to do until the clock moves on or something comes in.
@@ -267,6 +327,7 @@ impl Engine {
             summary: watch::channel(Summary::default()).1,
             plans: watch::channel(None).1,
             task: Arc::default(),
+            tallies: Arc::default(),
         };
         let mut sites = self.shared.sites.write().unwrap_or_else(PoisonError::into_inner);
         sites.insert(key, handle);
@@ -282,14 +343,32 @@ impl Engine {
         let (plan_sender, plans) = watch::channel(None);
         let status = Arc::new(Status::new());
         let world = Arc::clone(&self.shared.world);
-        let task = SiteTask::new(world, state, messages, Arc::clone(&status), summary_sender, plan_sender);
-        let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
+        let tallies = Arc::new(SiteTallies::default());
+        let counted = Arc::clone(&tallies);
+        let task = SiteTask::new(
+            world,
+            state,
+            messages,
+            Arc::clone(&status),
+            summary_sender,
+            plan_sender,
+            counted,
+        );
+        let world = Arc::clone(&self.shared.world);
+        let watched = tokio::spawn(watch_over(
+            world,
+            key.clone(),
+            Arc::clone(&status),
+            tokio::spawn(task.run()),
+        ));
+        let task = Arc::new(tokio::sync::Mutex::new(Some(watched)));
         let handle = SiteHandle {
             inbox,
             status,
             summary,
             plans,
             task,
+            tallies,
         };
         sites.insert(key, handle.clone());
         handle
@@ -309,7 +388,8 @@ impl Engine {
         let sites = self.read_sites();
         let tenants_sites = sites.iter().filter(|(key, handle)| {
             let summary = handle.summary.borrow();
-            key.tenant == *tenant && after.is_none_or(|after| key.site > *after) && summary.exists && wanted(&summary)
+            let is_next = key.tenant == *tenant && after.is_none_or(|after| key.site > *after);
+            is_next && summary.exists && !handle.status.has_ended() && wanted(&summary)
         });
         tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
     }
@@ -320,6 +400,22 @@ impl Engine {
     }
 }
 
+/// Sees a site's task to its end. One that ends before its time leaves its site stopped: nothing more is sent, and leases run out to
+/// their tails. No other site notices.
+async fn watch_over(world: Arc<World>, key: SiteKey, status: Arc<Status>, serving: JoinHandle<Result<(), StoreError>>) {
+    let (kind, what) = match serving.await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => (AlarmKind::StoreLost, error.to_string()),
+        Err(error) => {
+            tracing::error!(site = %key, %error, "the site's task broke");
+            (AlarmKind::SiteBroke, "its task panicked; the log says where".to_owned())
+        }
+    };
+    tracing::error!(site = %key, what, "the site stops: leases run out to their tails");
+    world.board.stopped(&key, kind, what, world.clock.now());
+    status.end();
+}
+
 impl SiteHandle {
     /// Sends a message to the site's task and waits for its answer.
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message) -> Result<T, Refusal> {
@@ -328,9 +424,12 @@ impl SiteHandle {
         if let Err(error) = self.inbox.try_send(message(reply)) {
             self.status.waiting.fetch_sub(1, Ordering::SeqCst);
             return Err(match error {
-                mpsc::error::TrySendError::Full(_) => Refusal::Busy {
-                    what: "requests for this site",
-                },
+                mpsc::error::TrySendError::Full(_) => {
+                    self.tallies.refused.fetch_add(1, Ordering::Relaxed);
+                    Refusal::Busy {
+                        what: "requests for this site",
+                    }
+                }
                 mpsc::error::TrySendError::Closed(_) => gone(),
             });
         }
