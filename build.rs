@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 8] = [
+    "proto/laddplan/v1/alarm.proto",
     "proto/laddplan/v1/common.proto",
+    "proto/laddplan/v1/rollout.proto",
     "proto/laddplan/v1/site.proto",
     "proto/laddplan/v1/session.proto",
     "proto/laddplan/v1/plan.proto",

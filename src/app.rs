@@ -9,6 +9,7 @@ use crate::dispatch::{self, GatewayApi, Streams};
 use crate::domain::plan::Budget;
 use crate::engine::ports::{Clock, Store};
 use crate::engine::{Engine, Settings};
+use crate::metrics;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::{DEFAULT_CACHE_BYTES, SledStore};
 use crate::units::{Instant, Seconds};
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// After a cut every decrease leaves within a second; half of it is for the search.
@@ -58,6 +59,10 @@ pub struct Running {
     pub streams: Streams,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where figures are to be had, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+    metrics: Option<JoinHandle<()>>,
+    stop_metrics: watch::Sender<bool>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), ServeError>>,
 }
@@ -69,6 +74,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let metrics_listener = match config.metrics_listen {
+        Some(address) => Some(listen_for_scrapers(address).await?),
+        None => None,
+    };
     let streams = Streams::new(dispatch_limits(&config));
     let settings = Settings {
         budget: Budget {
@@ -92,6 +101,19 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         gateways,
         reflection: config.reflection,
     };
+    let stop_metrics = watch::Sender::new(false);
+    let (metrics_address, metrics) = match metrics_listener {
+        Some((listener, address)) => {
+            let sources = metrics::Sources {
+                engine: engine.clone(),
+                streams: streams.clone(),
+            };
+            let serving = tokio::spawn(metrics::serve(listener, sources, stop_metrics.subscribe()));
+            tracing::info!(scrapers = %address, "listening for scrapers");
+            (Some(address), Some(serving))
+        }
+        None => (None, None),
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let closing = streams.clone();
     let shutdown = async move {
@@ -105,6 +127,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         engine,
         streams,
         address,
+        metrics_address,
+        metrics,
+        stop_metrics,
         stop,
         server,
     })
@@ -116,6 +141,11 @@ impl Running {
         // A server that ended by itself has dropped its end.
         let _ = self.stop.send(());
         let served = self.server.await.context("the server broke")?;
+        // Figures are to be had to the end, since that is when they are wanted.
+        self.stop_metrics.send_replace(true);
+        if let Some(metrics) = self.metrics {
+            metrics.await.context("the server of figures broke")?;
+        }
         self.engine.shut_down().await;
         tracing::info!("stopped");
         Ok(served?)
@@ -157,6 +187,14 @@ async fn stop_signal() -> anyhow::Result<&'static str> {
         .await
         .map(|()| "interrupt")
         .context("cannot wait for signals")
+}
+
+async fn listen_for_scrapers(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen for scrapers on {address}"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    Ok((listener, address))
 }
 
 fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<SledStore>>)> {

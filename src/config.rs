@@ -39,6 +39,8 @@ pub struct Config {
     pub reflection: bool,
     pub planner: Planner,
     pub limits: Limits,
+    /// Where Prometheus may ask for figures; `None` is nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub struct Limits {
     pub in_flight_total: usize,
     /// The same of calls that may lower what a site draws, which have room of their own.
     pub urgent_in_flight_total: usize,
-    /// Plan watchers and meter streams at once, of all connections.
+    /// Plan and alarm watchers and meter streams at once, of all connections.
     pub long_calls: usize,
     /// Gateway streams at once, of all tenants.
     pub gateway_streams: usize,
@@ -97,7 +99,7 @@ pub struct Limits {
     pub plan_timeout: Duration,
     /// A meter stream without a reading for this long is closed.
     pub meter_idle_timeout: Duration,
-    /// A watched plan that does not change for this long ends its stream.
+    /// A watched plan that does not change for this long ends its stream, and so do alarms.
     pub watch_idle_timeout: Duration,
     /// A gateway says something at least this often. Its stream is closed after three of these without a word.
     pub heartbeat: Duration,
@@ -156,6 +158,7 @@ impl Config {
                 solver_threads: reader.number("planner.solver_threads", 2, (1, 256)),
             },
             limits: Limits::read(&mut reader),
+            metrics_listen: reader.setting("metrics.listen", None, |given| address(given).map(Some)),
         };
         reader.finish(config)
     }

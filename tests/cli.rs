@@ -4,7 +4,7 @@ use laddplan::ocpi::check::{Expectation, check};
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::proto;
 use laddplan::wire::proto::site_service_server::{SiteService, SiteServiceServer};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -375,6 +375,13 @@ impl SiteService for TwoSites {
         )))
     }
 
+    async fn get_rollout(
+        &self,
+        _: Request<proto::GetRolloutRequest>,
+    ) -> Result<Response<proto::GetRolloutResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn list_sites(
         &self,
         request: Request<proto::ListSitesRequest>,
@@ -524,25 +531,33 @@ fn clients_tell_what_the_service_said() {
 struct Service {
     process: Child,
     address: String,
+    /// Where it listens for scrapers.
+    scrapers: String,
 }
 
 impl Service {
     fn start(data: &Path) -> Self {
         let mut process = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
             .env("LADDPLAN_LOG_FORMAT", "json")
+            .env("LADDPLAN_METRICS_LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = log.find_map(|line| {
-            let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            Some(event["address"].as_str()?.to_owned())
-        });
+        let mut say = |what: &str| {
+            let address = log.find_map(|line| {
+                let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+                Some(event[what].as_str()?.to_owned())
+            });
+            address.expect("the service says where it listens")
+        };
+        let (scrapers, address) = (say("scrapers"), say("address"));
         // Read to its end, so that the service never waits for a reader.
         std::thread::spawn(move || log.for_each(drop));
         Self {
             process,
-            address: format!("http://{}", address.expect("the service says where it listens")),
+            address: format!("http://{address}"),
+            scrapers,
         }
     }
 }
@@ -581,6 +596,22 @@ fn what_the_clients_put_in_survives_a_kill_and_an_export() {
     assert_eq!(
         out(&call(&service.address, &repeated)),
         out(&call(&service.address, &repeated))
+    );
+    let rollout = call(&service.address, &["site", "rollout", "workplace"]);
+    assert!(
+        out(&rollout).contains("the gateway is NOT connected"),
+        "{}",
+        out(&rollout)
+    );
+    let alarms = call(&service.address, &["alarm", "list", "--all", "--json"]);
+    assert_eq!(alarms.status.code(), DONE, "{}", err(&alarms));
+    let mut scraped = String::new();
+    let mut scraper = std::net::TcpStream::connect(&service.scrapers).unwrap();
+    scraper.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    scraper.read_to_string(&mut scraped).unwrap();
+    assert!(
+        scraped.contains("laddplan_gateway_up{tenant=\"acme\",site=\"workplace\"} 0"),
+        "{scraped}"
     );
     let locked = run(&["journal", "export", "--data", &at("data")]);
     assert_eq!(locked.status.code(), INTERNAL, "{}", err(&locked));

@@ -2,6 +2,7 @@
 
 mod support;
 
+use laddplan::domain::alarm::AlarmKind;
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
 use laddplan::domain::event::{Event, Recorded};
 use laddplan::domain::ids::*;
@@ -425,6 +426,69 @@ async fn a_damaged_journal_stops_its_own_site_and_no_other() {
     let refused = after.engine.submit(&other, None, put).await;
     assert!(matches!(refused, Err(Refusal::Unavailable(_))), "{refused:?}");
     assert!(matches!(after.engine.site(&other).await, Err(Refusal::Unavailable(_))));
+}
+
+/// Kind and site of each alarm of the tenant.
+fn alarms(world: &World) -> Vec<(AlarmKind, SiteId)> {
+    let alarms = world.engine.alarms(&site_key().tenant, None).unwrap();
+    alarms
+        .into_iter()
+        .map(|told| (told.alarm.kind, told.key.site))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_told_as_an_alarm_of_its_site() {
+    let before = site_with_two_cars().await;
+    *before.store.damaged.lock().unwrap() = Some(site_key());
+    let after = World::start_on(Arc::clone(&before.store), Arc::clone(&before.clock), SETTINGS).await;
+    assert_eq!(alarms(&after), [(AlarmKind::JournalDamaged, site_key().site)]);
+    let alarm = &after.engine.alarms(&site_key().tenant, Some(&site_key().site)).unwrap()[0].alarm;
+    assert!(
+        alarm.is_active() && alarm.what.contains("fails its checksum"),
+        "{alarm:?}"
+    );
+    assert!(matches!(
+        after
+            .engine
+            .alarms(&site_key().tenant, Some(&SiteId::parse("nowhere").unwrap())),
+        Err(Refusal::NotFound { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_site_whose_task_panics_is_stopped_and_told_and_no_other_notices() {
+    let world = site_with_two_cars().await;
+    let other = SiteKey {
+        site: SiteId::parse("other").unwrap(),
+        ..site_key()
+    };
+    let spec = SiteSpec {
+        id: other.site.clone(),
+        ..site_spec(40, 2)
+    };
+    let put = Event::SitePut(Box::new(spec));
+    world.engine.submit(&other, None, put.clone()).await.unwrap();
+    world.settle().await;
+    *world.store.breaks.lock().unwrap() = Some(other.clone());
+    let refused = world.engine.submit(&other, None, put.clone()).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "{refused:?}");
+    world.settle().await;
+    assert_eq!(alarms(&world), [(AlarmKind::SiteBroke, other.site.clone())]);
+    // It stays stopped, though the reason is gone, and is not listed among those that are served.
+    *world.store.breaks.lock().unwrap() = None;
+    let refused = world.engine.submit(&other, None, put).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "{refused:?}");
+    assert_eq!(world.engine.sites(&other.tenant, None, 10), [site_key().site]);
+    let sent = world.gateway.sent().len();
+    world.advance(Seconds::from_mins(8)).await;
+    let renewed = &world.gateway.sent()[sent..];
+    assert!(!renewed.is_empty(), "the site that is well goes on");
+    assert!(renewed.iter().all(|outgoing| outgoing.key == site_key()));
+    // A restart brings it back.
+    let after = World::start_on(Arc::clone(&world.store), Arc::clone(&world.clock), SETTINGS).await;
+    assert!(after.engine.site(&other).await.is_ok());
+    world.engine.shut_down().await;
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["units", "domain", "engine::ports", "wire"]),
     ("api", &["units", "domain", "engine", "wire"]),
     ("dispatch", &["units", "domain", "engine", "wire", "ocpi"]),
+    ("metrics", &["units", "domain", "engine", "dispatch"]),
     (
         "simulate",
         &[
@@ -69,6 +70,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "api",
             "dispatch",
+            "metrics",
             "config",
             "telemetry",
         ],

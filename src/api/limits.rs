@@ -20,7 +20,7 @@ pub struct Limits {
     /// Calls at work at once that may lower what a site draws: of limits, sites and overrides. They take no place of other calls, and
     /// no other call takes theirs.
     pub max_urgent_in_flight: usize,
-    /// Plan watchers and meter streams at once, over all connections.
+    /// Plan and alarm watchers and meter streams at once, over all connections.
     pub max_long_calls: usize,
     /// From the start of a connection to the first bytes of HTTP/2.
     pub handshake_timeout: Duration,
@@ -30,7 +30,8 @@ pub struct Limits {
     pub plan_timeout: Duration,
     /// From one message of a meter stream to the next.
     pub meter_idle_timeout: Duration,
-    /// From one plan of a watched site to the next. Slots are an hour at most, so only a site in mode off is this quiet.
+    /// From one plan of a watched site to the next, or one alarm. Slots are an hour at most, so only a site in mode off is this quiet;
+    /// who watches alarms watches again.
     pub watch_idle_timeout: Duration,
     /// An idle connection is asked whether it is still there.
     pub keepalive_interval: Duration,

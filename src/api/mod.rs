@@ -1,13 +1,14 @@
-//! The gRPC API: sites, sessions and plans for the back ends of CPOs, with health and reflection.
+//! The gRPC API: sites, sessions, plans and alarms for the back ends of CPOs, with health and reflection.
 //!
 //! Decides what a call means and how a refusal is told: every fault of a request at once, in one place (`crate::wire::status`).
 //! Never decides anything about charging, and never answers a change before the engine said that it is durable.
 //!
-//! - `Api` implements the services; `site`, `session` and `plan` hold one each.
+//! - `Api` implements the services; `site`, `session`, `plan` and `alarm` hold one each.
 //! - `request` reads what calls share: tenant and site, request ids, pages.
 //! - `guard` stands before every call: calls in flight, time, the log of refusals.
 //! - `connections` stands before every connection; `server` puts it all together.
 
+mod alarm;
 mod connections;
 mod guard;
 mod limits;
@@ -43,7 +44,7 @@ struct Api {
     limits: Arc<Limits>,
     /// Turns true when the service stops: streams end.
     stopping: watch::Receiver<bool>,
-    /// Room for calls that last: plan watchers and meter streams.
+    /// Room for calls that last: plan and alarm watchers and meter streams.
     streams: Arc<Semaphore>,
 }
 

@@ -10,6 +10,7 @@ use crate::engine::ports::Clock;
 use crate::wire::{DESCRIPTORS, proto};
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use proto::alarm_service_server::AlarmServiceServer;
 use proto::gateway_service_server::{GatewayService, GatewayServiceServer};
 use proto::plan_service_server::PlanServiceServer;
 use proto::session_service_server::SessionServiceServer;
@@ -85,7 +86,8 @@ pub async fn serve<G: GatewayService>(
         .layer(guard)
         .add_service(limited!(SiteServiceServer::new(api.clone()), limits))
         .add_service(limited!(SessionServiceServer::new(api.clone()), limits))
-        .add_service(limited!(PlanServiceServer::new(api), limits))
+        .add_service(limited!(PlanServiceServer::new(api.clone()), limits))
+        .add_service(limited!(AlarmServiceServer::new(api), limits))
         .add_service(limited!(GatewayServiceServer::new(services.gateways), limits))
         .add_service(health_service)
         .add_optional_service(services.reflection.then(|| reflection().build_v1()).transpose()?)
@@ -129,6 +131,7 @@ async fn set_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_serving::<SiteServiceServer<Api>>().await;
     health.set_serving::<SessionServiceServer<Api>>().await;
     health.set_serving::<PlanServiceServer<Api>>().await;
+    health.set_serving::<AlarmServiceServer<Api>>().await;
     health.set_serving::<GatewayServiceServer<G>>().await;
 }
 
@@ -140,6 +143,7 @@ async fn set_not_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_not_serving::<SiteServiceServer<Api>>().await;
     health.set_not_serving::<SessionServiceServer<Api>>().await;
     health.set_not_serving::<PlanServiceServer<Api>>().await;
+    health.set_not_serving::<AlarmServiceServer<Api>>().await;
     health.set_not_serving::<GatewayServiceServer<G>>().await;
 }
 

@@ -5,14 +5,17 @@
 use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant};
 use super::{Answer, Api, answer, answer_change};
 use crate::domain::event::Event;
-use crate::domain::ids::{GridLimitId, SiteId, SiteKey, TenantId};
+use crate::domain::ids::{EvseId, GridLimitId, SiteId, SiteKey, TenantId};
+use crate::domain::limits::Capacity;
 use crate::domain::rejection::Faults;
 use crate::engine::Refusal;
-use crate::wire::common::{read, required};
+use crate::wire::common::{read, required, timestamp_message};
 use crate::wire::proto;
+use crate::wire::rollout::{evse_message, place_message};
 use crate::wire::site::{
     forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_grid_limit, valid_site_spec,
 };
+use prost::Message;
 use tonic::Request;
 
 #[tonic::async_trait]
@@ -24,6 +27,10 @@ impl proto::site_service_server::SiteService for Api {
 
     async fn get_site(&self, request: Request<proto::GetSiteRequest>) -> Answer<proto::GetSiteResponse> {
         answer(self.get(request.get_ref()).await)
+    }
+
+    async fn get_rollout(&self, request: Request<proto::GetRolloutRequest>) -> Answer<proto::GetRolloutResponse> {
+        answer(self.rollout(request.get_ref()).await)
     }
 
     async fn list_sites(&self, request: Request<proto::ListSitesRequest>) -> Answer<proto::ListSitesResponse> {
@@ -105,6 +112,34 @@ impl Api {
             sequence: view.sequence.cast_signed(),
             not_controlled_because: view.not_controlled_because.clone().unwrap_or_default(),
         })
+    }
+
+    async fn rollout(&self, message: &proto::GetRolloutRequest) -> Result<proto::GetRolloutResponse, Refusal> {
+        const LIST: &str = "rollout";
+        let (key, page) = read(|faults| {
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let page = page(faults, LIST, message.page.as_ref(), EvseId::parse);
+            Some((key?, page?))
+        })?;
+        let view = self.engine.rollout(&key).await?;
+        let limited = view
+            .places
+            .iter()
+            .filter(|place| place.available != Capacity::UNLIMITED);
+        let mut response = proto::GetRolloutResponse {
+            at: Some(timestamp_message(view.at)),
+            gateway_connected: view.gateway_connected,
+            places: limited.filter(|_| page.after.is_none()).map(place_message).collect(),
+            ..Default::default()
+        };
+        let left = self.limits.max_response_bytes.saturating_sub(response.encoded_len());
+        let wanted = (view.evses.iter()).filter(|status| page.after.as_ref().is_none_or(|after| status.evse > *after));
+        let evses = wanted.map(|status| {
+            let session = view.sessions.get(&status.evse);
+            (status.evse.to_string(), evse_message(status, session))
+        });
+        (response.evses, response.next_page_token) = cut(LIST, evses, page.size, left);
+        Ok(response)
     }
 
     async fn list(&self, message: &proto::ListSitesRequest) -> Result<proto::ListSitesResponse, Refusal> {

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::output::Form;
 use crate::config::{DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE};
 use crate::wire::proto;
+use crate::wire::proto::alarm_service_client::AlarmServiceClient;
 use crate::wire::proto::plan_service_client::PlanServiceClient;
 use crate::wire::proto::session_service_client::SessionServiceClient;
 use crate::wire::proto::site_service_client::SiteServiceClient;
@@ -67,6 +68,10 @@ impl Client {
 
     pub fn sessions(&self) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub fn alarms(&self) -> AlarmServiceClient<Channel> {
+        AlarmServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub fn plans(&self) -> PlanServiceClient<Channel> {

@@ -3,6 +3,7 @@
 //! Decides the words of the commands and the exit code: 0 done, 64 what was given is wrong, 70 anything else went wrong. Decides
 //! nothing about charging: the clients say what the API says.
 
+mod alarm;
 mod check;
 mod client;
 mod demo;
@@ -14,6 +15,7 @@ mod output;
 mod plan;
 mod plan_table;
 mod prices;
+mod rollout;
 mod serve;
 mod session;
 mod site;
@@ -47,6 +49,9 @@ enum Command {
     /// Charging sessions of a running service.
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// What operators should know of.
+    #[command(subcommand)]
+    Alarm(alarm::AlarmCommand),
     /// Limits on the nodes of a site.
     #[command(subcommand)]
     Limit(limit::LimitCommand),
@@ -89,6 +94,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Site(command) => site::run(command),
         Command::Session(command) => session::run(command),
+        Command::Alarm(command) => alarm::run(command),
         Command::Limit(command) => limit::run(command),
         Command::Prices(command) => prices::run(command),
         Command::Journal(command) => journal::run(command),

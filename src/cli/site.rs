@@ -3,7 +3,7 @@
 use super::client::{ClientArgs, RequestArgs, every_page, refused, with_client};
 use super::failure::Failure;
 use super::table::{Column, table};
-use super::{input, output, plan_table};
+use super::{input, output, plan_table, rollout};
 use crate::wire::proto;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ pub enum SiteCommand {
     Resume(ChangeArgs),
     /// Show the plan in force at a site.
     Plan(OneSiteArgs),
+    /// Show what each EVSE may be following, why room is held for it, and what is left.
+    Rollout(rollout::RolloutArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +71,7 @@ pub fn run(command: SiteCommand) -> Result<(), Failure> {
         SiteCommand::Stop(args) => stop(args, true),
         SiteCommand::Resume(args) => stop(args, false),
         SiteCommand::Plan(args) => plan(args),
+        SiteCommand::Rollout(args) => rollout::run(args),
     }
 }
 

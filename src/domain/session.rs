@@ -136,7 +136,7 @@ pub struct MeterSample {
 
 impl MeterSample {
     /// Whether nothing worth the name is drawn; `None` where the meter says neither power nor currents.
-    fn is_idle(&self) -> Option<bool> {
+    pub fn is_idle(&self) -> Option<bool> {
         let by_power = self.power.map(|power| power <= IDLE_POWER);
         let by_current = || {
             let currents = self.currents.as_ref()?;

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing. Taking an image and making a state from it gives the same state.
 
+use super::alarms::{Alarms, AlarmsImage};
 use super::state::{Described, Remembered, SiteState};
 use crate::calendar::Zone;
 use crate::domain::event::Event;
@@ -38,6 +39,7 @@ pub struct SiteImage {
     pub peak_seen: Watts,
     /// Oldest first.
     pub requests: Vec<(RequestStamp, Receipt)>,
+    pub alarms: AlarmsImage,
 }
 
 impl SiteState {
@@ -72,6 +74,7 @@ impl SiteState {
             plan: self.plan.as_deref().cloned(),
             peak_seen: self.peak_seen,
             requests: remembered.collect(),
+            alarms: self.alarms.image(),
         })
     }
 
@@ -111,6 +114,7 @@ impl SiteState {
         state.assumed = image.assumed.into_iter().collect();
         state.plan = image.plan.map(Arc::new);
         state.peak_seen = image.peak_seen;
+        state.alarms = Alarms::from_image(image.alarms);
         for (stamp, receipt) in image.requests {
             state
                 .requests_in_order

@@ -3,7 +3,10 @@
 //! Decides when things happen: what is acknowledged was synced first, what is sent was synced first, bursts make one plan, and a
 //! slow search never keeps an event waiting. Never decides how much power anyone gets.
 
+pub mod alarms;
 mod assemble;
+mod board;
+mod checks;
 mod directory;
 pub mod image;
 mod inbox;
@@ -15,14 +18,17 @@ pub(crate) mod site_core;
 mod site_task;
 pub(crate) mod state;
 mod stopwatch;
+pub mod tallies;
 mod urgency;
 pub mod view;
 
+use crate::domain::alarm::{AlarmKind, SiteAlarm};
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, SiteKey, TenantId};
 use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
+use board::Board;
 use directory::Directory;
 use inbox::{Lane, Outlet};
 use ports::{Clock, Gateway, Store, StoreError};
@@ -30,12 +36,14 @@ use site_core::Summary;
 use site_task::{Message, SiteTask, Status, World};
 use state::SiteState;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use stopwatch::Stopwatch;
+use tallies::{Figures, SiteTallies};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
-use view::{OnceRequest, PlanView, SiteView};
+use view::{OnceRequest, PlanView, RolloutView, SiteView};
 
 /// Stateless plans that wait for a solver or are being searched; one more is refused.
 const MAX_WAITING_ONCE: usize = 64;
@@ -122,6 +130,7 @@ struct Shared {
     sites: RwLock<BTreeMap<SiteKey, SiteHandle>>,
     waiting_once: AtomicUsize,
     solvers_for_once: Arc<Semaphore>,
+    refused_once: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -133,6 +142,7 @@ struct SiteHandle {
     summary: watch::Receiver<Summary>,
     plans: watch::Receiver<Option<Arc<PlanView>>>,
     task: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    tallies: Arc<SiteTallies>,
 }
 
 impl Engine {
@@ -152,12 +162,14 @@ impl Engine {
             directory: Directory::default(),
             settings,
             stopped: watch::Sender::default(),
+            board: Board::new(),
         });
         let shared = Shared {
             world,
             sites: RwLock::default(),
             waiting_once: AtomicUsize::new(0),
             solvers_for_once: Arc::new(Semaphore::new(solvers_for_once(settings.solver_threads))),
+            refused_once: AtomicU64::new(0),
         };
         let engine = Self {
             shared: Arc::new(shared),
@@ -192,8 +204,14 @@ impl Engine {
             (None, _) => return Err(no_such_site(key)),
         };
         let lane = Lane::of(&event);
+        let asked = Stopwatch::start();
         handle
-            .ask(lane, |reply| Message::Submit { request, event, reply })
+            .ask(lane, |reply| Message::Submit {
+                request,
+                event,
+                asked,
+                reply,
+            })
             .await
     }
 
@@ -221,7 +239,8 @@ impl Engine {
     pub fn sites(&self, tenant: &TenantId, after: Option<&SiteId>, most: usize) -> Vec<SiteId> {
         let sites = self.read_sites();
         let tenants_sites = sites.iter().filter(|(key, handle)| {
-            key.tenant == *tenant && after.is_none_or(|after| key.site > *after) && handle.summary.borrow().exists
+            let is_next = key.tenant == *tenant && after.is_none_or(|after| key.site > *after);
+            is_next && handle.summary.borrow().exists && !handle.status.has_ended()
         });
         tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
     }
@@ -237,6 +256,12 @@ impl Engine {
         handle.ask(Lane::Ordinary, |reply| Message::View { reply }).await
     }
 
+    /// What may be followed at a site now, why, and what is left.
+    pub async fn rollout(&self, key: &SiteKey) -> Result<Arc<RolloutView>, Refusal> {
+        let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
+        handle.ask(Lane::Ordinary, |reply| Message::Rollout { reply }).await
+    }
+
     /// The plan in force, and each new one.
     pub fn watch_plan(&self, key: &SiteKey) -> Result<watch::Receiver<Option<Arc<PlanView>>>, Refusal> {
         let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
@@ -245,6 +270,27 @@ impl Engine {
         }
         let exists = handle.summary.borrow().exists;
         exists.then_some(handle.plans).ok_or_else(|| no_such_site(key))
+    }
+
+    /// The alarms of a tenant's sites, or of one of them, by site and number: those that hold and the last that were cleared.
+    pub fn alarms(&self, tenant: &TenantId, site: Option<&SiteId>) -> Result<Vec<SiteAlarm>, Refusal> {
+        let alarms = self.shared.world.board.list(tenant, site);
+        match site {
+            Some(site) if alarms.is_empty() => {
+                let key = SiteKey {
+                    tenant: tenant.clone(),
+                    site: site.clone(),
+                };
+                let handle = self.find(&key).filter(|handle| handle.summary.borrow().exists);
+                handle.map(|_| alarms).ok_or_else(|| no_such_site(&key))
+            }
+            _ => Ok(alarms),
+        }
+    }
+
+    /// Changes whenever the alarms of any site do.
+    pub fn watch_alarms(&self) -> watch::Receiver<u64> {
+        self.shared.world.board.changes()
     }
 
     pub async fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, Refusal> {
@@ -272,7 +318,10 @@ impl Engine {
 
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.
     pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
-        let _waiting = WaitingOnce::enter(&self.shared.waiting_once)?;
+        let entered = WaitingOnce::enter(&self.shared.waiting_once);
+        let _waiting = entered.inspect_err(|_| {
+            self.shared.refused_once.fetch_add(1, Ordering::Relaxed);
+        })?;
         let own = Arc::clone(&self.shared.solvers_for_once).acquire_owned().await;
         let own = own.expect("the semaphore is never closed");
         let solvers = Arc::clone(&self.shared.world.solvers);
@@ -284,6 +333,11 @@ impl Engine {
             .await
             .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)
+    }
+
+    /// How at most `most` sites stand, and what was counted of them since the service started.
+    pub async fn figures(&self, most: usize) -> Figures {
+        tallies::figures(self, most).await
     }
 
     /// True if no site has anything left to do until the clock moves on or something comes in.
@@ -312,7 +366,7 @@ impl Engine {
 
     /// Nothing can be asked of it or submitted to it.
     fn keep_stopped(&self, key: SiteKey, why: String) {
-        self.shared.world.stop(&key, why);
+        self.shared.world.stop(&key, AlarmKind::JournalDamaged, why);
         let handle = SiteHandle {
             key: key.clone(),
             world: Arc::clone(&self.shared.world),
@@ -321,6 +375,7 @@ impl Engine {
             summary: watch::channel(Summary::default()).1,
             plans: watch::channel(None).1,
             task: Arc::default(),
+            tallies: Arc::default(),
         };
         let mut sites = self.shared.sites.write().unwrap_or_else(PoisonError::into_inner);
         sites.insert(key, handle);
@@ -336,6 +391,7 @@ impl Engine {
         let (plan_sender, plans) = watch::channel(None);
         let status = Arc::new(Status::new());
         let world = Arc::clone(&self.shared.world);
+        let tallies = Arc::new(SiteTallies::default());
         let task = SiteTask::new(
             Arc::clone(&world),
             state,
@@ -343,8 +399,15 @@ impl Engine {
             Arc::clone(&status),
             summary_sender,
             plan_sender,
+            Arc::clone(&tallies),
         );
-        let task = Arc::new(tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))));
+        let watched = tokio::spawn(watch_over(
+            Arc::clone(&world),
+            key.clone(),
+            Arc::clone(&status),
+            tokio::spawn(task.run()),
+        ));
+        let task = Arc::new(tokio::sync::Mutex::new(Some(watched)));
         let handle = SiteHandle {
             key: key.clone(),
             world,
@@ -353,6 +416,7 @@ impl Engine {
             summary,
             plans,
             task,
+            tallies,
         };
         sites.insert(key, handle.clone());
         handle
@@ -368,6 +432,22 @@ impl Engine {
     }
 }
 
+/// Sees a site's task to its end. One that ends before its time leaves its site stopped: nothing more is sent, and leases run out to
+/// their tails. No other site notices.
+async fn watch_over(world: Arc<World>, key: SiteKey, status: Arc<Status>, serving: JoinHandle<Result<(), StoreError>>) {
+    let (kind, what) = match serving.await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => (AlarmKind::StoreLost, error.to_string()),
+        Err(error) => {
+            tracing::error!(site = %key, %error, "the site's task broke");
+            (AlarmKind::SiteBroke, "its task panicked; the log says where".to_owned())
+        }
+    };
+    tracing::error!(site = %key, what, "the site stops: leases run out to their tails");
+    world.stop(&key, kind, what);
+    status.end();
+}
+
 impl SiteHandle {
     /// Sends a message to the site's task and waits for its answer.
     async fn ask<T>(
@@ -380,7 +460,10 @@ impl SiteHandle {
         if let Err(error) = self.outlet.try_send(lane, message(reply)) {
             self.status.waiting.fetch_sub(1, Ordering::SeqCst);
             return Err(match error {
-                mpsc::error::TrySendError::Full(_) => Refusal::Busy { what: lane.name() },
+                mpsc::error::TrySendError::Full(_) => {
+                    self.tallies.refused.fetch_add(1, Ordering::Relaxed);
+                    Refusal::Busy { what: lane.name() }
+                }
                 mpsc::error::TrySendError::Closed(_) => self.gone(),
             });
         }

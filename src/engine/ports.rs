@@ -2,6 +2,8 @@
 //!
 //! Decides the contracts, above all the order in which things happen: append, then sync, then acknowledge and send.
 
+pub use super::alarms::AlarmsImage;
+pub use super::alarms::meters::{Contradiction, MeterWatch, Meters};
 pub use super::image::SiteImage;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;

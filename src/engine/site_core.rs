@@ -15,8 +15,9 @@ use super::image::SiteImage;
 use super::ports::{Durability, OutgoingCommand, StoreError};
 use super::state::SiteState;
 use super::urgency::{Urgency, urgency};
-use super::view::{PlanView, SiteView};
+use super::view::{PlanView, RolloutView, SiteView};
 use super::{MeterReceipt, Refusal, Settings};
+use crate::domain::alarm::Alarm;
 use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{GatewayId, SessionId};
 use crate::domain::plan::{Budget, Plan};
@@ -72,6 +73,7 @@ pub(crate) enum Question {
     },
     Meter(Vec<MeterSample>),
     View,
+    Rollout,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,8 @@ pub(crate) enum Effect {
     KeepSnapshot(Box<SiteImage>),
     ShowSummary(Summary),
     ShowPlan(Option<Arc<PlanView>>),
+    /// All that are listed, by number.
+    ShowAlarms(Arc<Vec<Alarm>>),
 }
 
 #[derive(Debug)]
@@ -138,11 +142,15 @@ pub(crate) struct SiteCore {
     settings: Settings,
     state: SiteState,
     shown: Summary,
+    /// The version of the alarms that was shown last.
+    shown_alarms: Option<u64>,
     search: Option<Search>,
     /// The greedy plan already stands in: this search may take its time.
     patient: bool,
     /// Somebody has to take less, and sooner than a search would tell.
     must_shed: bool,
+    /// How often that was so, since the start.
+    sheds: u64,
     /// When a new plan is wanted.
     plan_due: Option<Instant>,
     last_planned: Instant,
@@ -157,9 +165,11 @@ impl SiteCore {
             settings,
             state,
             shown: Summary::default(),
+            shown_alarms: None,
             search: None,
             patient: false,
             must_shed: false,
+            sheds: 0,
             // Whatever was planned before a start was planned by another process: plan anew at once.
             plan_due: Some(Instant::FAR_PAST),
             last_planned: Instant::FAR_PAST,
@@ -182,12 +192,22 @@ impl SiteCore {
         }
     }
 
+    /// How often somebody had to take less at once, since the start. For measuring how long that took.
+    pub fn sheds(&self) -> u64 {
+        self.sheds
+    }
+
     pub fn is_searching(&self) -> bool {
         self.search.is_some()
     }
 
     /// When to come back with [`Input::Woke`], if nothing else happens before.
     pub fn next_wake(&self) -> Instant {
+        self.acts_at().min(self.state.alarms().wake_at())
+    }
+
+    /// When there is something to do at the site, and not only to be judged.
+    fn acts_at(&self) -> Instant {
         // What comes up during a search is dealt with when it has ended.
         if self.mode() == Mode::Off || self.search.is_some() {
             return Instant::FAR_FUTURE;
@@ -206,10 +226,19 @@ impl SiteCore {
             Input::Asked(asks) => self.take_in(asks, now, &mut effects),
             Input::Appended(unsaid, outcome) => self.appended(unsaid, outcome, now, &mut effects),
             Input::SearchEnded(end) => self.search_ended(end, now, &mut effects),
-            Input::Woke => self.react(now, &mut effects),
+            Input::Woke => self.wake(now, &mut effects),
             Input::ReadAgain(state) => self.read_again(*state, now, &mut effects),
         };
+        self.show_alarms(&mut effects);
         Step { effects, then }
+    }
+
+    fn wake(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        self.state.let_time_pass(now);
+        if now < self.acts_at() {
+            return Then::Wait;
+        }
+        self.react(now, effects)
     }
 
     fn mode(&self) -> Mode {
@@ -260,15 +289,21 @@ impl SiteCore {
                     let answer = self.meter(samples, now, &mut intake);
                     intake.answer(caller, Reply::Meter(answer));
                 }
-                Question::View => views.push(caller),
+                Question::View => views.push((caller, false)),
+                Question::Rollout => views.push((caller, true)),
             }
         }
         if !views.is_empty() {
             // All of them see the state as it is after everything that came with them.
-            let view = self.view(now);
-            for caller in views {
-                let answer = view.clone().ok_or_else(|| self.state.no_such_site());
-                intake.answer(caller, Reply::View(answer));
+            self.state.let_time_pass(now);
+            for (caller, is_rollout) in views {
+                let reply = if is_rollout {
+                    let view = RolloutView::new(&self.state, now).map(Arc::new);
+                    Reply::Rollout(view.ok_or_else(|| self.state.no_such_site()))
+                } else {
+                    Reply::View(self.view(now).ok_or_else(|| self.state.no_such_site()))
+                };
+                intake.answer(caller, reply);
             }
         }
         self.close(intake, Afterwards::React, now, effects)
@@ -435,6 +470,7 @@ impl SiteCore {
         self.abandon_search(effects);
         self.state = state;
         self.state.doubt_what_was_restored(now);
+        self.shown_alarms = None;
         self.plan_due = Some(Instant::FAR_PAST);
         self.roll_out_at = now + PAUSE_AFTER_FAILURE;
         self.show_summary(effects);
@@ -483,6 +519,14 @@ impl SiteCore {
         }
         self.shown = summary.clone();
         effects.push(Effect::ShowSummary(summary));
+    }
+
+    /// Only seconds that are over are judged, so what led to an alarm is in the journal before anyone sees it.
+    fn show_alarms(&mut self, effects: &mut Vec<Effect>) {
+        let alarms = self.state.alarms();
+        if self.shown_alarms.replace(alarms.version()) != Some(alarms.version()) {
+            effects.push(Effect::ShowAlarms(Arc::new(alarms.list())));
+        }
     }
 
     fn view(&self, now: Instant) -> Option<Arc<SiteView>> {

@@ -2,6 +2,7 @@
 //!
 //! Decides only what waits for what: the append before everything that comes after it, the search and the intake beside each other.
 
+use super::board::Board;
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::on_a_solver;
@@ -9,9 +10,11 @@ use super::ports::{Clock, Gateway, Store, StoreError};
 use super::recover;
 use super::site_core::{Ask, Caller, Effect, Input, Question, Reply, SearchEnd, SearchJob, SiteCore, Summary, Then};
 use super::state::SiteState;
-use super::stopwatch::timed;
-use super::view::{PlanView, SiteView};
+use super::stopwatch::{Stopwatch, timed};
+use super::tallies::SiteTallies;
+use super::view::{PlanView, RolloutView, SiteView};
 use super::{MeterReceipt, Refusal, Settings};
+use crate::domain::alarm::AlarmKind;
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::SiteKey;
 use crate::domain::plan::Plan;
@@ -20,7 +23,7 @@ use crate::planner;
 use crate::units::Instant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -29,6 +32,8 @@ pub(super) enum Message {
     Submit {
         request: Option<RequestStamp>,
         event: Event,
+        /// Since when it waits.
+        asked: Stopwatch,
         reply: oneshot::Sender<Result<Receipt, Refusal>>,
     },
     Meter {
@@ -38,6 +43,9 @@ pub(super) enum Message {
     View {
         reply: oneshot::Sender<Result<Arc<SiteView>, Refusal>>,
     },
+    Rollout {
+        reply: oneshot::Sender<Result<Arc<RolloutView>, Refusal>>,
+    },
 }
 
 /// Who waits for an answer.
@@ -45,6 +53,7 @@ enum Waiting {
     Receipt(oneshot::Sender<Result<Receipt, Refusal>>),
     Meter(oneshot::Sender<Result<MeterReceipt, Refusal>>),
     View(oneshot::Sender<Result<Arc<SiteView>, Refusal>>),
+    Rollout(oneshot::Sender<Result<Arc<RolloutView>, Refusal>>),
 }
 
 impl Waiting {
@@ -54,6 +63,7 @@ impl Waiting {
             (Self::Receipt(waiting), Reply::Receipt(answer)) => drop(waiting.send(answer)),
             (Self::Meter(waiting), Reply::Meter(answer)) => drop(waiting.send(answer)),
             (Self::View(waiting), Reply::View(answer)) => drop(waiting.send(answer)),
+            (Self::Rollout(waiting), Reply::Rollout(answer)) => drop(waiting.send(answer)),
             (_, reply) => unreachable!("each question has its answer, not {reply:?}"),
         }
     }
@@ -65,6 +75,8 @@ pub(super) struct Status {
     pub waiting: AtomicUsize,
     /// Unix seconds until which the task has nothing to do by itself; the past while it is at work.
     quiet_until: AtomicI64,
+    /// The task ended before its time, and never does anything again.
+    ended: AtomicBool,
 }
 
 impl Status {
@@ -72,11 +84,21 @@ impl Status {
         Self {
             waiting: AtomicUsize::new(0),
             quiet_until: AtomicI64::new(i64::MIN),
+            ended: AtomicBool::new(false),
         }
     }
 
     pub fn is_settled(&self, now: Instant) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0 && self.quiet_until.load(Ordering::SeqCst) > now.unix_secs()
+        let is_quiet = || self.quiet_until.load(Ordering::SeqCst) > now.unix_secs();
+        self.has_ended() || (self.waiting.load(Ordering::SeqCst) == 0 && is_quiet())
+    }
+
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     fn at_work(&self) {
@@ -94,10 +116,13 @@ pub(super) struct World {
     pub settings: Settings,
     /// Sites that do nothing any more, and why.
     pub stopped: watch::Sender<BTreeMap<SiteKey, String>>,
+    pub board: Board,
 }
 
 impl World {
-    pub fn stop(&self, key: &SiteKey, why: String) {
+    /// The site does nothing any more until the service starts again.
+    pub fn stop(&self, key: &SiteKey, kind: AlarmKind, why: String) {
+        self.board.stopped(key, kind, why.clone(), self.clock.now());
         self.stopped
             .send_modify(|stopped| drop(stopped.insert(key.clone(), why)));
     }
@@ -114,6 +139,11 @@ pub(super) struct SiteTask {
     search: Option<Search>,
     /// Who asked what the site is thinking about, by the number of the question.
     waiting: Vec<Option<Waiting>>,
+    tallies: Arc<SiteTallies>,
+    /// Since when the oldest change that the site is thinking about waits.
+    asked: Option<Stopwatch>,
+    /// Microseconds after that when the last command left.
+    sent_after: Option<u64>,
 }
 
 /// A search under way.
@@ -146,6 +176,7 @@ impl SiteTask {
         status: Arc<Status>,
         summary: watch::Sender<Summary>,
         plans: watch::Sender<Option<Arc<PlanView>>>,
+        tallies: Arc<SiteTallies>,
     ) -> Self {
         Self {
             key: state.key().clone(),
@@ -157,11 +188,14 @@ impl SiteTask {
             plans,
             search: None,
             waiting: Vec::new(),
+            tallies,
+            asked: None,
+            sent_after: None,
         }
     }
 
-    /// Runs until the engine lets go of the site, or the store says that another owner has it.
-    pub async fn run(mut self) {
+    /// Runs until the engine lets go of the site, or the store fails it or says that another owner has it.
+    pub async fn run(mut self) -> Result<(), StoreError> {
         let mut result = self.take(Input::Started).await;
         while result.is_ok() {
             let wake = self.core.next_wake();
@@ -185,6 +219,9 @@ impl SiteTask {
                 }
                 end = search_end(&mut self.search) => {
                     self.drop_search();
+                    if let SearchEnd::Found(_, micros) = &end {
+                        self.tallies.searches.took(*micros);
+                    }
                     result = self.take(Input::SearchEnded(end)).await;
                 }
                 () = clock.sleep_until(wake) => {
@@ -193,19 +230,24 @@ impl SiteTask {
                 }
             }
         }
-        if let Err(error) = result {
-            tracing::error!(site = %self.key, %error, "the site stops: leases run out to their tails");
-            self.world.stop(&self.key, error.to_string());
-        }
+        result
     }
 
     /// The messages as questions, with what only the store knows of them.
     async fn asks(&mut self, group: Vec<Message>) -> Vec<Ask> {
         self.waiting.clear();
+        self.asked = None;
         let mut asks = Vec::with_capacity(group.len());
         for (number, message) in group.into_iter().enumerate() {
             let (question, waiting) = match message {
-                Message::Submit { request, event, reply } => {
+                Message::Submit {
+                    request,
+                    event,
+                    asked,
+                    reply,
+                } => {
+                    // They come in the order in which they were asked.
+                    self.asked.get_or_insert(asked);
                     let id_was_used = self.id_was_used(&event).await;
                     let question = Question::Submit {
                         request,
@@ -216,6 +258,7 @@ impl SiteTask {
                 }
                 Message::Meter { samples, reply } => (Question::Meter(samples), Waiting::Meter(reply)),
                 Message::View { reply } => (Question::View, Waiting::View(reply)),
+                Message::Rollout { reply } => (Question::Rollout, Waiting::Rollout(reply)),
             };
             self.waiting.push(Some(waiting));
             asks.push(Ask {
@@ -234,7 +277,20 @@ impl SiteTask {
     }
 
     /// Gives the site an input, and performs what that leads to until the site waits.
-    async fn take(&mut self, mut input: Input) -> Result<(), StoreError> {
+    async fn take(&mut self, input: Input) -> Result<(), StoreError> {
+        let sheds = self.core.sheds();
+        self.sent_after = None;
+        let taken = self.go_through(input).await;
+        if self.core.sheds() > sheds
+            && let Some(micros) = self.sent_after
+        {
+            self.tallies.sheds.took(micros);
+        }
+        self.asked = None;
+        taken
+    }
+
+    async fn go_through(&mut self, mut input: Input) -> Result<(), StoreError> {
         loop {
             let step = self.core.step(self.world.clock.now(), input);
             for effect in step.effects {
@@ -243,7 +299,12 @@ impl SiteTask {
             input = match step.then {
                 Then::Wait => return Ok(()),
                 Then::Append(append) => {
+                    let (entries, began) = (append.batch.entries.len(), Stopwatch::start());
                     let outcome = self.world.store.append(&self.key, append.batch).await;
+                    self.tallies.appends.took(began.micros());
+                    if outcome.is_ok() {
+                        self.tallies.entries.fetch_add(entries as u64, Ordering::Relaxed);
+                    }
                     Input::Appended(append.unsaid, outcome)
                 }
                 Then::ReadAgain => {
@@ -263,7 +324,12 @@ impl SiteTask {
                     .expect("who asked waits for one answer")
                     .tell(reply.into_inner());
             }
-            Effect::Send(command) => self.world.gateway.send(command.into_inner()),
+            Effect::Send(command) => {
+                let command = command.into_inner();
+                self.tallies.sent(command.command.cause);
+                self.world.gateway.send(command);
+                self.sent_after = self.asked.map(Stopwatch::micros);
+            }
             Effect::Search(job) => self.begin_search(job),
             Effect::AbandonSearch => self.drop_search(),
             Effect::KeepSnapshot(image) => {
@@ -279,6 +345,7 @@ impl SiteTask {
                 self.summary.send_replace(summary);
             }
             Effect::ShowPlan(plan) => drop(self.plans.send_replace(plan)),
+            Effect::ShowAlarms(alarms) => self.world.board.show(&self.key, alarms),
         }
     }
 

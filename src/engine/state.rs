@@ -3,9 +3,11 @@
 //! Decides what each event changes ([`SiteState::apply`]) and which events a request may cause ([`SiteState::admit`]). Pure: the
 //! same entries give the same state, on any machine. Never plans and never sends.
 
+use super::alarms::Alarms;
+use super::checks::{admit_end, check_sample};
 use super::{Refusal, assemble, room};
 use crate::calendar::Zone;
-use crate::domain::bounds::{MAX_EVENT_AGE, MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
+use crate::domain::bounds::{MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit};
@@ -25,8 +27,6 @@ const REMEMBER_REQUESTS: Seconds = Seconds::from_hours(24);
 pub const LIMIT_HORIZON: Seconds = Seconds::from_hours(24 * 15);
 /// A meter reading older than this says nothing about the load of now.
 const FRESH_READING: Seconds = Seconds::from_mins(15);
-/// Longest reason that is kept, in characters.
-const MAX_REASON_CHARS: usize = 200;
 
 /// What a site is at one point of its journal.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub struct SiteState {
     pub(super) requests_in_order: VecDeque<(Instant, RequestId)>,
     /// Whether nothing was recorded since the journal was restored.
     pub(super) restored: bool,
+    pub(super) alarms: Alarms,
 }
 
 /// What is there once a site has been described.
@@ -93,6 +94,7 @@ impl SiteState {
             requests: HashMap::new(),
             requests_in_order: VecDeque::new(),
             restored: false,
+            alarms: Alarms::default(),
         }
     }
 
@@ -409,6 +411,7 @@ impl SiteState {
 
     /// Forgets what has run out by `now`. Leads to the same state as the next entry would.
     pub fn let_time_pass(&mut self, now: Instant) {
+        self.judge_until(now);
         if let Some(described) = &mut self.described {
             described.ledger.forget_expired(now);
         }
@@ -425,7 +428,13 @@ impl SiteState {
         self.let_time_pass(now);
         self.doubt_what_was_restored(now);
         self.restored = entry.event == Event::JournalRestored;
-        match &entry.event {
+        let ended = self.take_in(&entry.event, now);
+        self.watch(&entry.event, now);
+        ended
+    }
+
+    fn take_in(&mut self, event: &Event, now: Instant) -> Option<Session> {
+        match event {
             Event::SitePut(spec) => self.apply_site(spec, now),
             Event::SiteDeleted => self.described = None,
             Event::SiteStopped { stopped } => self.stopped = *stopped,
@@ -497,7 +506,7 @@ impl SiteState {
             | Event::GatewayConnected { .. }
             | Event::GatewayDisconnected { .. } => {
                 if let Some(described) = &mut self.described {
-                    described.ledger.tell(&entry.event, now);
+                    described.ledger.tell(event, now);
                 }
             }
             Event::JournalRestored => {}
@@ -512,6 +521,7 @@ impl SiteState {
         if let Some(described) = &mut self.described {
             described.ledger.doubt(self.last_at);
         }
+        self.judge_this_second(self.last_at);
     }
 
     fn remember(&mut self, entry: &Recorded) {
@@ -674,69 +684,4 @@ fn nested(field: &str, rejection: Rejection) -> Rejection {
     let mut faults = Faults::default();
     faults.nest(field, rejection);
     faults.into_rejection()
-}
-
-fn admit_end(session: &Session, at: Instant, reason: &str, now: Instant) -> Result<(), Rejection> {
-    let mut faults = Faults::default();
-    faults.require(
-        at >= session.spec.arrival && at <= now + Seconds::from_mins(5),
-        "ended_at",
-        "is not between arrival and now",
-        at,
-        format_args!("{} to {now}, as unix seconds", session.spec.arrival),
-    );
-    let chars = reason.chars().count();
-    faults.require(
-        chars <= MAX_REASON_CHARS,
-        "reason",
-        "is too long",
-        format_args!("{chars} characters"),
-        format_args!("{MAX_REASON_CHARS} characters"),
-    );
-    faults.finish(())
-}
-
-fn check_sample(faults: &mut Faults, site: &Site, index: usize, sample: &MeterSample, now: Instant) {
-    use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS};
-    let field = |name: &str| format!("readings[{index}].{name}");
-    if site.evse(&sample.evse).is_none() {
-        faults.add(
-            field("evse_id"),
-            "names no EVSE of the site",
-            &sample.evse,
-            format_args!("an EVSE of site {}", site.spec().id),
-        );
-    }
-    let (oldest, newest) = (now - MAX_EVENT_AGE, now + Seconds::from_mins(5));
-    faults.require(
-        (oldest..=newest).contains(&sample.at),
-        field("at"),
-        "is too far from the site's clock",
-        sample.at,
-        format_args!("{oldest} to {newest}, as unix seconds"),
-    );
-    if let Some(energy) = sample.session_energy {
-        faults.within(
-            field("session_energy_watt_hour"),
-            "Wh",
-            energy.floor_watt_hours(),
-            0..=MAX_ENERGY_WATT_HOURS,
-        );
-    }
-    if let Some(power) = sample.power {
-        faults.within(
-            field("power_watt"),
-            "W",
-            power.watts(),
-            -MAX_CONNECTOR_WATTS..=MAX_CONNECTOR_WATTS,
-        );
-    }
-    for current in sample.currents.iter().flatten() {
-        faults.within(
-            field("current_deciampere"),
-            "dA",
-            current.deciamps(),
-            -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
-        );
-    }
 }

@@ -1,5 +1,11 @@
 //! What the engine shows to the outside: a site and a plan as they stand at one moment.
 
+mod rollout;
+
+pub use rollout::{
+    AttemptAnswer, AttemptStatus, EvseStatus, Hold, PlaceStatus, Reason, RevisionStatus, RolloutView, Trust,
+};
+
 use crate::domain::conversion::{Rate, RateUnit};
 use crate::domain::ids::{EvseId, SessionId};
 use crate::domain::limits::GridLimit;

@@ -223,7 +223,7 @@ impl Entry {
     ///
     /// A command comes several times where the gateway fences. Then a refusal of one may say that a newer revision has replaced what
     /// another had brought just before, and the car needs its time.
-    fn refused_at(&self, settling: Seconds) -> Option<Instant> {
+    pub fn refused_at(&self, settling: Seconds) -> Option<Instant> {
         let replied = self.transmissions.iter().map(|sent| {
             let settling = if sent.fenced { settling } else { Seconds::ZERO };
             sent.replied_at + settling
@@ -322,7 +322,12 @@ impl Entry {
 
     /// True once a car had the time to follow after the station said that it does.
     pub fn is_settled(&self, settling: Seconds, now: Instant) -> bool {
-        self.accepted_at.is_some_and(|accepted| accepted + settling <= now)
+        self.settled_at(settling).is_some_and(|settled| settled <= now)
+    }
+
+    /// From when on a car had that time; `None` while the station has not said that it follows.
+    pub fn settled_at(&self, settling: Seconds) -> Option<Instant> {
+        self.accepted_at.map(|accepted| accepted + settling)
     }
 
     /// A meter was read. True if it shows the ceiling kept, long enough after the car could still be following another.

@@ -521,7 +521,7 @@ impl Ledger {
     }
 
     /// When time alone next changes what counts.
-    pub(super) fn next_expiry(&self, now: Instant) -> Option<Instant> {
+    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
         self.records
             .iter()
             .filter_map(|record| record.next_expiry)

@@ -3,6 +3,8 @@
 //! Decides when a revision stops counting, and whether the EVSE is seen to obey. A measured draw never makes the worst case smaller
 //! than the ceilings; it only shows whether a ceiling is kept.
 
+mod explain;
+
 use super::Trust;
 use super::entry::{Entry, Order};
 use super::evidence::{Evidence, Reading};
@@ -15,6 +17,7 @@ use crate::domain::timeline::Timeline;
 #[cfg(test)]
 use crate::units::DeciAmps;
 use crate::units::{Instant, Seconds};
+pub use explain::{AttemptAnswer, AttemptStatus, EvseStatus, Hold, Reason, RevisionStatus};
 use std::borrow::Cow;
 #[cfg(test)]
 use std::collections::BTreeSet;

@@ -59,9 +59,9 @@ mod step;
 mod sums;
 
 pub use ledger::{Ledger, UnknownCommand};
-pub use may_follow::MAX_OPEN_ENTRIES;
 #[cfg(test)]
 pub(crate) use may_follow::WrongRule;
+pub use may_follow::{AttemptAnswer, AttemptStatus, EvseStatus, Hold, MAX_OPEN_ENTRIES, Reason, RevisionStatus};
 pub use step::step;
 
 use crate::domain::conversion::Rate;

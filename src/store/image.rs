@@ -3,10 +3,11 @@
 //! Decides the form: facts and the roll-out's ledger are journal entries, sessions are kept as ended ones are. What is read back
 //! equals what was written.
 
+use super::alarms::{alarms, alarms_message};
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded};
 use crate::domain::ids::SessionId;
 use crate::domain::rejection::Rejection;
-use crate::engine::ports::SiteImage;
+use crate::engine::ports::{AlarmsImage, SiteImage};
 use crate::units::{Instant, WattSeconds, Watts};
 use crate::wire::common::{list, read};
 use crate::wire::journal::{ended_session, ended_session_message, entry_message, recorded, request, request_message};
@@ -51,6 +52,7 @@ pub fn snapshot_message(image: &SiteImage) -> proto::Snapshot {
                 recorded_at_unix_seconds: receipt.recorded_at.unix_secs(),
             })
             .collect(),
+        alarms: Some(alarms_message(&image.alarms)),
     }
 }
 
@@ -101,6 +103,10 @@ pub fn image(sequence: u64, message: &proto::Snapshot) -> Result<SiteImage, Reje
                 };
                 Ok((stamp, receipt))
             }),
+            alarms: match &message.alarms {
+                Some(message) => faults.part("alarms", alarms(message))?,
+                None => AlarmsImage::default(),
+            },
         };
         for fact in list(faults, "facts", &message.facts, recorded) {
             take_in(&mut image, fact.event);
@@ -159,6 +165,7 @@ pub mod samples {
                     warnings: vec!["mind the gap".to_owned()],
                 },
             )],
+            alarms: crate::store::alarms::sample_image(),
         };
         for event in samples::events() {
             if matches!(

@@ -4,6 +4,7 @@
 //! acknowledged only when it is as durable as was asked. Every implementation passes the one conformance suite. Never interprets
 //! an event.
 
+mod alarms;
 pub mod codec;
 pub mod export;
 pub mod image;

@@ -3,9 +3,12 @@
 //! Decides how an event is kept for ever. What is read was checked when it happened, so only what would have no meaning is
 //! refused; bounds that a later version tightens do not make an old journal unreadable. Never writes a driver's name.
 
+mod alarms;
 mod plan;
 #[cfg(test)]
 mod tests;
+
+pub use alarms::{alarm, alarm_message};
 
 use super::common::{list, one_of, optional_id, read, required};
 use super::session::{session_override, session_override_message, session_spec, session_spec_message};
@@ -304,7 +307,7 @@ fn stated(message: &proto::SessionStated) -> Result<SessionSpec, Rejection> {
     })
 }
 
-fn sample_message(sample: &MeterSample) -> proto::Sample {
+pub fn sample_message(sample: &MeterSample) -> proto::Sample {
     let currents = sample
         .currents
         .as_ref()
@@ -318,7 +321,7 @@ fn sample_message(sample: &MeterSample) -> proto::Sample {
     }
 }
 
-fn sample(message: &proto::Sample) -> Result<MeterSample, Rejection> {
+pub fn sample(message: &proto::Sample) -> Result<MeterSample, Rejection> {
     read(|faults| {
         let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
         let currents = match *message.current_deciampere.as_slice() {

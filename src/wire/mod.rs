@@ -4,12 +4,14 @@
 //! Decides how a message is read: every fault of it is reported at once, by the field's name in the message. Never decides
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
+pub mod alarm;
 pub mod common;
 pub mod journal;
 pub mod json;
 pub mod meter;
 pub mod plan;
 pub mod profile;
+pub mod rollout;
 pub mod session;
 pub mod site;
 pub mod status;

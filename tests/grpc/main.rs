@@ -1,6 +1,8 @@
 //! The gRPC services as a client meets them: over a real socket, against the real engine, with the store in memory.
 
+mod alarms;
 mod gateways;
+mod metrics;
 mod plans;
 mod server;
 mod service;

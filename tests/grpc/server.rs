@@ -10,7 +10,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
+    "laddplan.v1.AlarmService",
     "laddplan.v1.SiteService",
     "laddplan.v1.SessionService",
     "laddplan.v1.PlanService",

@@ -7,8 +7,10 @@ use laddplan::dispatch::{self, GatewayApi, Streams};
 use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
+use laddplan::units::Seconds;
 use laddplan::wire::proto;
 use prost_types::Timestamp;
+use proto::alarm_service_client::AlarmServiceClient;
 use proto::connect_request::Message as Up;
 use proto::connect_response::Message as Down;
 use proto::gateway_service_client::GatewayServiceClient;
@@ -29,7 +31,31 @@ pub const TENANT: &str = "cpo";
 pub const SITE: &str = "yard";
 pub const GATEWAY: &str = "gateway";
 
+/// The service's clock, and when it has done what was due.
+pub struct Hand {
+    clock: Arc<ManualClock>,
+    pub engine: Engine,
+}
+
+impl Hand {
+    /// Lets so many seconds pass one by one, each with what is due in it.
+    pub async fn advance(&self, seconds: i64) {
+        for _ in 0..seconds {
+            self.settle().await;
+            self.clock.advance(Seconds::from_secs(1));
+        }
+        self.settle().await;
+    }
+
+    async fn settle(&self) {
+        while !self.engine.is_settled() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 pub struct Service {
+    pub clock: Hand,
     pub channel: Channel,
     pub streams: Streams,
     stop: Option<oneshot::Sender<()>>,
@@ -53,6 +79,10 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
     .expect("an empty store opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("the port");
+    let hand = Hand {
+        clock: Arc::clone(&clock),
+        engine: engine.clone(),
+    };
     let services = api::Services {
         gateways: GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>),
         engine,
@@ -74,6 +104,7 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = endpoint.connect().await.expect("the server listens");
     Service {
+        clock: hand,
         channel,
         streams,
         stop: Some(stop),
@@ -88,6 +119,10 @@ impl Service {
 
     pub fn sessions(&self) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.channel.clone())
+    }
+
+    pub fn alarms(&self) -> AlarmServiceClient<Channel> {
+        AlarmServiceClient::new(self.channel.clone())
     }
 
     pub fn plans(&self) -> PlanServiceClient<Channel> {
@@ -105,6 +140,17 @@ impl Service {
             site: Some(site),
         };
         let response = self.sites().put_site(request).await?;
+        Ok(response.into_inner().receipt.expect("a receipt"))
+    }
+
+    pub async fn set_limit(&self, limit: proto::GridLimit) -> Result<proto::Receipt, Status> {
+        let request = proto::SetGridLimitRequest {
+            meta: meta(),
+            tenant_id: TENANT.to_owned(),
+            site_id: SITE.to_owned(),
+            grid_limit: Some(limit),
+        };
+        let response = self.sites().set_grid_limit(request).await?;
         Ok(response.into_inner().receipt.expect("a receipt"))
     }
 

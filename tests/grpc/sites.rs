@@ -341,3 +341,71 @@ async fn tenants_do_not_see_each_other() {
     delete(&service, "other", SITE).await.unwrap();
     assert!(get(&service, TENANT, SITE).await.is_ok());
 }
+
+#[tokio::test]
+async fn the_roll_out_shows_why_room_is_held_until_the_answer_is_there() {
+    let service = start().await;
+    service.put_site(site(SITE)).await.unwrap();
+    let mut gateway = service.connect_gateway().await;
+    gateway.acknowledged().await;
+    service.start_session(session(1)).await.unwrap();
+    let command = gateway.command().await;
+    let request = |page_size, page_token| proto::GetRolloutRequest {
+        tenant_id: TENANT.to_owned(),
+        site_id: SITE.to_owned(),
+        page: Some(proto::PageRequest { page_size, page_token }),
+    };
+    let rollout = service
+        .sites()
+        .get_rollout(request(1, String::new()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(rollout.gateway_connected);
+    let [place] = &rollout.places[..] else {
+        panic!("the grid connection has a limit: {:?}", rollout.places)
+    };
+    let [available, worst, headroom] = [
+        place.available.unwrap().l1_deciampere.unwrap(),
+        place.worst_case.unwrap().l1_deciampere,
+        place.headroom.unwrap().l1_deciampere.unwrap(),
+    ];
+    assert_eq!((available, headroom), (400, 400 - worst));
+    assert!(place.least_headroom.unwrap().l1_deciampere.unwrap() <= headroom);
+    let [evse] = &rollout.evses[..] else {
+        panic!("a page of one")
+    };
+    assert_eq!(
+        (evse.evse_id.as_str(), evse.session_id.as_str()),
+        ("evse-1", "session-1")
+    );
+    assert_eq!(evse.open_attempts, 1);
+    assert_eq!(evse.revisions[0].revision, command.revision);
+    assert_eq!(evse.revisions[0].hold(), proto::RevisionHold::Unanswered);
+    assert_eq!(evse.reserved.unwrap().l1_deciampere, worst);
+    let rest = service
+        .sites()
+        .get_rollout(request(10, rollout.next_page_token))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(rest.places, []);
+    let ids: Vec<&str> = rest.evses.iter().map(|evse| evse.evse_id.as_str()).collect();
+    assert_eq!((ids, rest.next_page_token.as_str()), (vec!["evse-2"], ""));
+
+    gateway.say(answer(&command, proto::CommandResult::Accepted)).await;
+    gateway.acknowledged().await;
+    let rollout = service
+        .sites()
+        .get_rollout(request(1, String::new()))
+        .await
+        .unwrap()
+        .into_inner();
+    let evse = &rollout.evses[0];
+    assert_eq!((evse.open_attempts, evse.unused_watt), (0, 0));
+    assert_eq!(evse.revisions[0].hold(), proto::RevisionHold::InForce);
+
+    let mut other = request(1, String::new());
+    other.tenant_id = "other".to_owned();
+    assert_eq!(code(service.sites().get_rollout(other).await), Code::NotFound);
+}

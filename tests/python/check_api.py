@@ -145,7 +145,8 @@ def check_health_and_reflection(api):
                                          request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
                                          response_deserializer=reflection_pb2.ServerReflectionResponse.FromString)
         names = {service.name for service in next(info(iter(ask), timeout=DEADLINE)).list_services_response.service}
-        expected = {f"{PACKAGE}.{name}" for name in ("SiteService", "SessionService", "PlanService", "GatewayService")}
+        expected = {f"{PACKAGE}.{name}" for name in ("SiteService", "SessionService", "PlanService", "GatewayService",
+                                                    "AlarmService")}
         assert expected <= names, f"{version} lacks {expected - names}"
 
 

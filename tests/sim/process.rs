@@ -317,7 +317,7 @@ impl World {
             Effect::Search(job) => self.begin_search(job),
             Effect::AbandonSearch => self.process.search = None,
             Effect::KeepSnapshot(image) => self.disk.save_snapshot(&image),
-            Effect::ShowSummary(_) => {}
+            Effect::ShowSummary(_) | Effect::ShowAlarms(_) => {}
             Effect::ShowPlan(plan) => {
                 self.score.plans += 1;
                 let sessions = plan.iter().flat_map(|plan| &plan.sessions);

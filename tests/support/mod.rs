@@ -190,6 +190,8 @@ pub struct TestStore {
     pub failing: AtomicBool,
     /// The journal of this site fails its checksum.
     pub damaged: Mutex<Option<SiteKey>>,
+    /// Whoever appends to the journal of this site breaks.
+    pub breaks: Mutex<Option<SiteKey>>,
     /// One permit per append; plenty unless a test takes them away.
     pub gate: Semaphore,
     pub diary: Arc<Diary>,
@@ -214,6 +216,8 @@ impl Store for TestStore {
     async fn append(&self, key: &SiteKey, batch: Batch) -> Result<(), StoreError> {
         self.gate.acquire().await.expect("the gate stays").forget();
         self.gate.add_permits(1);
+        let breaks = self.breaks.lock().unwrap().as_ref() == Some(key);
+        assert!(!breaks, "the store breaks whoever appends");
         if self.failing.load(Ordering::SeqCst) {
             return Err(StoreError::Write("no space left on device".to_owned()));
         }
@@ -327,6 +331,7 @@ impl World {
             inner: MemoryStore::default(),
             failing: AtomicBool::new(false),
             damaged: Mutex::default(),
+            breaks: Mutex::default(),
             gate: Semaphore::new(1_000),
             diary: Arc::clone(&diary),
         });

@@ -4,7 +4,7 @@
 //! [`Said`], and becomes that only when the outcome of the append is known. What waits cannot be read by anyone.
 
 use super::super::ports::{Batch, Durability, OutgoingCommand, StoreError};
-use super::super::view::{PlanView, SiteView};
+use super::super::view::{PlanView, RolloutView, SiteView};
 use super::super::{MeterReceipt, Refusal};
 use super::Effect;
 use crate::domain::event::{Receipt, Recorded};
@@ -21,6 +21,7 @@ pub(crate) enum Reply {
     Receipt(Result<Receipt, Refusal>),
     Meter(Result<MeterReceipt, Refusal>),
     View(Result<Arc<SiteView>, Refusal>),
+    Rollout(Result<Arc<RolloutView>, Refusal>),
 }
 
 impl Reply {
@@ -31,6 +32,7 @@ impl Reply {
             Self::Receipt(_) => Self::Receipt(Err(refusal)),
             Self::Meter(_) => Self::Meter(Err(refusal)),
             Self::View(_) => Self::View(Err(refusal)),
+            Self::Rollout(_) => Self::Rollout(Err(refusal)),
         }
     }
 }

@@ -96,6 +96,7 @@ impl SiteCore {
     /// Somebody has to take less: the greedy plan on the facts of now is the plan in force at once, and what it lowers leaves with
     /// it. Whatever is being searched is for facts that are old; another search, which may take its time, follows.
     pub(super) fn shed(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        self.sheds += 1;
         self.abandon_search(effects);
         self.state.let_time_pass(now);
         self.want_plan_by(now);

@@ -1,5 +1,7 @@
 //! The site's core, step by step: what leaves when, with searches and appends that end as the test says.
 
+mod alarms;
+
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
 use crate::domain::ids::*;
@@ -120,6 +122,8 @@ struct Bench {
     now: Instant,
     job: Option<SearchJob>,
     sent: Vec<OutgoingCommand>,
+    alarms: Vec<Alarm>,
+    journal: Vec<Recorded>,
     /// What happened, in order.
     diary: Vec<&'static str>,
 }
@@ -135,6 +139,8 @@ impl Bench {
             now: MORNING,
             job: None,
             sent: Vec::new(),
+            alarms: Vec::new(),
+            journal: Vec::new(),
             diary: Vec::new(),
         };
         bench.take(Input::Started);
@@ -176,12 +182,14 @@ impl Bench {
                         self.diary.push("abandon");
                         self.job = None;
                     }
+                    Effect::ShowAlarms(alarms) => self.alarms = alarms.to_vec(),
                     Effect::KeepSnapshot(_) | Effect::ShowSummary(_) | Effect::ShowPlan(_) => {}
                 }
             }
             step = match step.then {
                 Then::Append(append) => {
                     self.diary.push("append");
+                    self.journal.extend(append.batch.entries);
                     self.core.step(self.now, Input::Appended(append.unsaid, Ok(())))
                 }
                 Then::Wait => return,
@@ -207,6 +215,17 @@ impl Bench {
         while let Some(job) = self.job.take() {
             let plan = planner_plan(&job);
             self.take(Input::SearchEnded(SearchEnd::Found(plan, 0)));
+        }
+    }
+
+    /// Lets so many seconds pass one by one, with whatever is due in them.
+    fn pass(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.now = self.now + Seconds::from_secs(1);
+            while self.core.next_wake() <= self.now {
+                self.take(Input::Woke);
+                self.find_all();
+            }
         }
     }
 

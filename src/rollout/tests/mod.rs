@@ -2,6 +2,7 @@
 
 mod broken_limits;
 mod build;
+mod explaining;
 mod meters;
 mod model;
 mod properties;

@@ -216,7 +216,7 @@ pub struct World {
     pub energy: i64,
     dice: Dice,
     odds: Odds,
-    now: i64,
+    pub now: i64,
     stations: Vec<Station>,
     /// What the service believes to be running.
     known: Vec<Option<SessionId>>,
