@@ -1,4 +1,8 @@
-//! How long one step of the roll-out takes, with its own check of every promise, by the number of EVSEs.
+//! How long one step of the roll-out takes, with its own check of every promise, by the number of EVSEs: criterion's estimate, and at
+//! 500 EVSEs the median and the 99th percentile of single calls.
+
+#[path = "../tests/support/stopwatch.rs"]
+mod stopwatch;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
@@ -10,9 +14,12 @@ use laddplan::domain::timeline::Timeline;
 use laddplan::rollout::{Ledger, Room, TailWish, Target, Wish, step};
 use laddplan::units::{DeciAmps, Instant, Seconds, Volts, Watts};
 use std::hint::black_box;
+use stopwatch::Stopwatch;
 
 /// 2026-11-22T15:45:00Z
 const START: Instant = Instant::from_unix_secs(1_795_362_300);
+/// Calls that are measured one by one, in processor time.
+const SINGLE_CALLS: usize = 20_000;
 const EVSES_PER_PANEL: usize = 25;
 /// Leases are renewed after so long.
 const HALF_A_LEASE: Seconds = Seconds::from_secs(450);
@@ -104,6 +111,20 @@ fn targets(evses: usize, rate: impl Fn(usize) -> i64) -> Vec<Target> {
     (0..evses).map(target).collect()
 }
 
+/// What a mean hides.
+fn single_calls(name: &str, call: impl Fn()) {
+    let mut micros: Vec<f64> = (0..SINGLE_CALLS)
+        .map(|_| {
+            let watch = Stopwatch::start();
+            call();
+            watch.seconds() * 1e6
+        })
+        .collect();
+    micros.sort_unstable_by(f64::total_cmp);
+    let [p50, p99] = [50, 99].map(|percent| micros[SINGLE_CALLS * percent / 100]);
+    println!("rollout_step/{name}/500 single calls: p50 {p50:.1} µs, p99 {p99:.1} µs");
+}
+
 fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rollout_step");
     group.sample_size(20);
@@ -145,6 +166,9 @@ fn steps(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, evses), |bencher| {
                 bencher.iter(|| step(black_box(ledger), &room, now, targets));
             });
+            if evses == 500 && ["nothing_new", "one_change"].contains(&name) {
+                single_calls(name, || drop(black_box(step(black_box(ledger), &room, now, targets))));
+            }
         }
     }
     group.finish();

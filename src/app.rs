@@ -197,7 +197,10 @@ async fn listen_for_scrapers(address: SocketAddr) -> anyhow::Result<(TcpListener
     Ok((listener, address))
 }
 
-fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<SledStore>>)> {
+/// The store, and the same once more where it is files that were copied before they were opened.
+type OpenedStore = (Arc<dyn Store>, Option<Arc<SledStore>>);
+
+fn open_store(config: &Config) -> anyhow::Result<OpenedStore> {
     Ok(match config.store {
         StoreKind::Memory => (Arc::new(MemoryStore::default()), None),
         StoreKind::Sled => {

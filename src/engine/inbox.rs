@@ -72,12 +72,25 @@ pub(super) struct Outlet {
     ordinary: mpsc::Sender<Message>,
 }
 
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// Too many wait.
+    Full,
+    /// The site's task has ended.
+    Gone,
+}
+
 impl Outlet {
-    pub fn try_send(&self, lane: Lane, message: Message) -> Result<(), mpsc::error::TrySendError<Message>> {
-        match lane {
+    pub fn try_send(&self, lane: Lane, message: Message) -> Result<(), NotTaken> {
+        let taken = match lane {
             Lane::Urgent => self.urgent.try_send(message),
             Lane::Ordinary => self.ordinary.try_send(message),
-        }
+        };
+        taken.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotTaken::Full,
+            mpsc::error::TrySendError::Closed(_) => NotTaken::Gone,
+        })
     }
 }
 
@@ -162,7 +175,9 @@ mod tests {
     fn numbers(group: &[Message]) -> Vec<usize> {
         let number = |message: &Message| match message {
             Message::Meter { samples, .. } => samples.len(),
-            Message::Submit { .. } | Message::View { .. } => unreachable!("only batches are sent here"),
+            Message::Submit { .. } | Message::View { .. } | Message::Rollout { .. } => {
+                unreachable!("only batches are sent here")
+            }
         };
         group.iter().map(number).collect()
     }

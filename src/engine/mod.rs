@@ -30,7 +30,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
 use board::Board;
 use directory::Directory;
-use inbox::{Lane, Outlet};
+use inbox::{Lane, NotTaken, Outlet};
 use ports::{Clock, Gateway, Store, StoreError};
 use site_core::Summary;
 use site_task::{Message, SiteTask, Status, World};
@@ -41,7 +41,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stopwatch::Stopwatch;
 use tallies::{Figures, SiteTallies};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use view::{OnceRequest, PlanView, RolloutView, SiteView};
 
@@ -460,11 +460,11 @@ impl SiteHandle {
         if let Err(error) = self.outlet.try_send(lane, message(reply)) {
             self.status.waiting.fetch_sub(1, Ordering::SeqCst);
             return Err(match error {
-                mpsc::error::TrySendError::Full(_) => {
+                NotTaken::Full => {
                     self.tallies.refused.fetch_add(1, Ordering::Relaxed);
                     Refusal::Busy { what: lane.name() }
                 }
-                mpsc::error::TrySendError::Closed(_) => self.gone(),
+                NotTaken::Gone => self.gone(),
             });
         }
         answer.await.unwrap_or_else(|_| Err(self.gone()))

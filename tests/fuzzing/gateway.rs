@@ -329,6 +329,7 @@ impl Yard {
             gateway_id: GATEWAY.to_owned(),
             fences_durably: said & 0x80 != 0,
             applied: applied.collect(),
+            on_its_way: vec![],
             clock: None,
         };
         self.connect(hello).await;
@@ -613,6 +614,7 @@ pub fn examples() -> Vec<(&'static str, Vec<Step>)> {
             gateway_id: GATEWAY.to_owned(),
             fences_durably: fences,
             applied: vec![],
+            on_its_way: vec![],
             clock: Some(at(MORNING)),
         }))
     };

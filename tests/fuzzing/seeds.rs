@@ -520,6 +520,7 @@ fn records() -> Vec<Example> {
         found.map(entry_message).collect::<Vec<_>>()
     };
     let snapshot = journal_proto::Snapshot {
+        alarms: None,
         last_at_unix_seconds: 1_772_438_400,
         facts: of_kind(|event| matches!(event, Event::SitePut(_) | Event::GridLimitSet(_) | Event::PlanMade(_))),
         ledger: of_kind(|event| matches!(event, Event::CommandsIssued(_) | Event::CommandAnswered { .. })),

@@ -359,7 +359,7 @@ impl<'day> Play<'day> {
                             .collect();
                         self.behind_since = Some(self.now);
                     }
-                    Effect::Answer(..) | Effect::KeepSnapshot(_) | Effect::ShowSummary(_) => {}
+                    Effect::Answer(..) | Effect::KeepSnapshot(_) | Effect::ShowSummary(_) | Effect::ShowAlarms(_) => {}
                 }
             }
             next = match step.then {

@@ -113,6 +113,7 @@ fn image(site: u64, sequence: u64) -> SiteImage {
         plan: None,
         peak_seen: Watts::from_watts(sequence as i64),
         requests: (1..=200).map(remembered).collect(),
+        alarms: Default::default(),
     }
 }
 
