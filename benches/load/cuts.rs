@@ -97,7 +97,6 @@ struct OneCut {
 }
 
 impl OneCut {
-    #[expect(clippy::disallowed_methods, reason = "time is what is measured here")]
     async fn cut_and_lift(self, due: Instant) -> End {
         let mut ceiling = self.board.sites[self.site].subscribe();
         let allowed = self.to_amperes * 10;

@@ -147,6 +147,7 @@ impl Gateway {
             gateway_id: gateway_id(self.number),
             fences_durably: true,
             applied: applied.collect(),
+            on_its_way: vec![],
             clock: at(now()),
         }
     }

@@ -107,7 +107,9 @@ fn read(text: &str) -> Vec<Sample> {
 
 /// The steps of a histogram add up: each has what those before it have, and the last has all.
 fn histograms_add_up(samples: &[Sample]) -> usize {
-    let mut steps: BTreeMap<(String, BTreeMap<String, String>), Vec<(f64, f64)>> = BTreeMap::new();
+    // Each histogram by its name and labels: the bounds with their counts.
+    type Steps = BTreeMap<(String, BTreeMap<String, String>), Vec<(f64, f64)>>;
+    let mut steps = Steps::new();
     for (name, labels, value) in samples {
         if let Some(base) = name.strip_suffix("_bucket") {
             let mut labels = labels.clone();

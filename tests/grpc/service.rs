@@ -279,6 +279,7 @@ pub fn hello() -> proto::GatewayHello {
         gateway_id: GATEWAY.to_owned(),
         fences_durably: true,
         applied: vec![],
+        on_its_way: vec![],
         clock: Some(at(0)),
     }
 }
