@@ -239,7 +239,8 @@ fn read_session(message: Option<&proto::SessionSpec>) -> Result<SessionSpec, Rej
 }
 
 fn start_session(message: proto::StartSessionRequest) -> Done {
-    let session = valid_session(message.session.as_ref()).map_err(|fault| fault.under("session"))?;
+    let read = || Session::start(read_session(message.session.as_ref())?, &KNOWN.site, KNOWN.now);
+    let session = read().map_err(|fault: Rejection| fault.under("session"))?;
     assert!(session.spec.guaranteed >= WattSeconds::ZERO);
     plan_problem(&OnceRequest {
         sessions: vec![wish(session.spec)],
@@ -247,11 +248,6 @@ fn start_session(message: proto::StartSessionRequest) -> Done {
     })
     .expect("a session that may start may be planned");
     Ok(())
-}
-
-/// A session that begins at the known site.
-pub fn valid_session(message: Option<&proto::SessionSpec>) -> Result<Session, Rejection> {
-    Session::start(read_session(message)?, &KNOWN.site, KNOWN.now)
 }
 
 fn update_session(message: proto::UpdateSessionRequest) -> Done {

@@ -446,6 +446,8 @@ fn objects() -> Vec<Example> {
     let profile = r#"{"charging_rate_unit":"A","start_date_time":"2026-11-22T15:45:00Z","min_charging_rate":6.0,"charging_profile_period":[{"start_period":0,"limit":16.1},{"start_period":900,"limit":0}]}"#;
     let profile_input = |text: &str| ocpi::input(Some(Kind::ChargingProfile), text);
     examples.push(used("profile", profile_input(profile)));
+    let name = format!("{{\"{}\": 1, \"charging_rate_unit\": \"A\"}}", "\\u0001".repeat(300));
+    examples.push(refused("profile-with-a-long-name", profile_input(&name)));
     // What a float does not carry, and a year that cannot be written.
     let digits = profile.replace("16.1", "12345678901234567");
     examples.push(refused("profile-with-17-digits", profile_input(&digits)));
@@ -544,7 +546,7 @@ fn records() -> Vec<Example> {
     let small = &told[told.len() - 1].1;
     examples.push(used(
         "damaged",
-        Part::Damaged.input(&[&[3, 0, 1, 0, 0], small.as_slice()].concat()),
+        Part::Damaged.input(&[&[12, 0, 1, 0, 0], small.as_slice()].concat()),
     ));
     examples.push(used(
         "cut-off",
