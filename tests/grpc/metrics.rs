@@ -18,8 +18,11 @@ async fn ask(address: std::net::SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
+type Labels = BTreeMap<String, String>;
 /// Name, labels, value.
-type Sample = (String, BTreeMap<String, String>, f64);
+type Sample = (String, Labels, f64);
+/// The ends of a histogram's steps, and how many fell in each and those before.
+type Steps = Vec<(f64, f64)>;
 
 fn is_name(text: &str) -> bool {
     !text.is_empty()
@@ -107,9 +110,7 @@ fn read(text: &str) -> Vec<Sample> {
 
 /// The steps of a histogram add up: each has what those before it have, and the last has all.
 fn histograms_add_up(samples: &[Sample]) -> usize {
-    // Each histogram by its name and labels: the bounds with their counts.
-    type Steps = BTreeMap<(String, BTreeMap<String, String>), Vec<(f64, f64)>>;
-    let mut steps = Steps::new();
+    let mut steps: BTreeMap<(String, Labels), Steps> = BTreeMap::new();
     for (name, labels, value) in samples {
         if let Some(base) = name.strip_suffix("_bucket") {
             let mut labels = labels.clone();
@@ -133,7 +134,7 @@ fn histograms_add_up(samples: &[Sample]) -> usize {
 }
 
 fn value(samples: &[Sample], name: &str, wanted: &[(&str, &str)]) -> f64 {
-    let fits = |labels: &BTreeMap<String, String>| {
+    let fits = |labels: &Labels| {
         wanted
             .iter()
             .all(|(label, value)| labels.get(*label).is_some_and(|known| known == value))
