@@ -176,7 +176,7 @@ async fn one_lane_that_is_full_says_so_and_the_other_takes_what_comes() {
     all_done(calls).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_site_is_planned_beside_stateless_plans_and_not_after_them() {
     const PLANS: usize = 64;
     let world = World::start().await;
@@ -187,6 +187,8 @@ async fn a_site_is_planned_beside_stateless_plans_and_not_after_them() {
         let engine = world.engine.clone();
         plans.spawn(async move { engine.plan_once(a_problem()).await.map(drop) });
     }
+    // Now all of them wait for a solver.
+    let_all_run().await;
     let spec = session(1, MORNING, Seconds::from_hours(2), 20);
     world.submit(Event::SessionStarted(Box::new(spec))).await;
     world.settle().await;
