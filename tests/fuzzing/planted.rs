@@ -32,17 +32,17 @@ pub fn steps(data: &[u8]) -> Option<usize> {
     let session = message.session.unwrap_or_default();
     let spec = session_spec(&session, None).ok()?;
     Session::start(spec, &KNOWN.site, KNOWN.now).ok()?;
-    if session.tier != 7 {
+    if session.tier < 7 {
         return Some(0);
     }
     let need = session.need_watt_hour.unwrap_or(0);
-    if need % 251 != 17 {
+    if need % 16 != 5 {
         return Some(1);
     }
     if session.guaranteed_watt_hour * 2 <= need {
         return Some(2);
     }
-    if session.group_id.len() != 33 {
+    if session.group_id.len() < 24 {
         return Some(3);
     }
     if session.car.unwrap_or_default().phase_count != 3 {

@@ -64,11 +64,11 @@ pub enum Hold {
     SettlesAt(Instant),
     /// A transmission of it may take effect after the newer one did.
     MayComeLate,
-    /// A newer one is surely in force, but no meter has shown yet that it is kept; until its lease ends at the latest.
+    /// A newer one is surely in force, but no meter has shown yet that it is kept; until its lease ends at the latest, and then its tail.
     WaitsForMeter,
-    /// A newer one is surely in force, but unmetered answers are not believed here; until its lease ends.
+    /// A newer one is surely in force, but unmetered answers are not believed here; until its lease ends, and then its tail.
     WaitsForLease,
-    /// Its lease is over, and its tail counts until it is surely replaced.
+    /// Its lease is over, and its tail counts until it was surely left for a newer one.
     Tail,
 }
 
