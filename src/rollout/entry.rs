@@ -374,8 +374,10 @@ impl Entry {
         }
         match (older.resolved(), older.transmissions.first()) {
             (Some(resolved), _) => {
+                let replied_at = older.transmissions.iter().map(|sent| sent.replied_at).max();
                 for sent in &mut self.transmissions {
                     sent.replied = sent.replied.max(resolved);
+                    sent.replied_at = sent.replied_at.max(replied_at.unwrap_or(sent.replied_at));
                 }
             }
             (None, Some(first)) => {

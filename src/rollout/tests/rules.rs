@@ -548,6 +548,21 @@ fn an_entry_that_cannot_be_read_may_have_been_a_command() {
 }
 
 #[test]
+fn a_history_of_revisions_that_became_one_does_not_run_backwards() {
+    let (_, mut ledger) = ledger_of(spec(vec![evse(0), evse(1)]));
+    ledger.issued(&set(0, 1, 0, 160, 0));
+    ledger.issued(&set(0, 2, 1, 100, 0));
+    answer(&mut ledger, 2, 1, &Answer::Accepted, 20);
+    ledger.issued(&set(1, 1, 30, 100, 0));
+    answer(&mut ledger, 1, 1, &Answer::Accepted, 50);
+    for revision in 3..=9 {
+        ledger.issued(&set(0, revision, 60, 100, 0));
+    }
+    let times: Vec<_> = ledger.history().unwrap().iter().map(|(at, _)| *at).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+#[test]
 fn a_history_makes_the_same_ledger_again() {
     let (site, mut ledger) = ledger_of(spec(vec![evse(0), evse(1)]));
     ledger.gateway_connected(&gateway_id(), true, at(0));
