@@ -367,11 +367,13 @@ impl Engine {
     /// Nothing can be asked of it or submitted to it.
     fn keep_stopped(&self, key: SiteKey, why: String) {
         self.shared.world.stop(&key, AlarmKind::JournalDamaged, why);
+        let status = Status::new();
+        status.end();
         let handle = SiteHandle {
             key: key.clone(),
             world: Arc::clone(&self.shared.world),
             outlet: inbox::lanes().0,
-            status: Arc::new(Status::new()),
+            status: Arc::new(status),
             summary: watch::channel(Summary::default()).1,
             plans: watch::channel(None).1,
             task: Arc::default(),

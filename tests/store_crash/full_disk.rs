@@ -29,13 +29,14 @@ async fn appends_until_refused() {
 
 fn run(folder: &Path, program: &mut Command) -> Said {
     let mut child = start_again("full_disk::appends_until_refused", folder, program);
-    let mut said = Said::default();
+    let (mut said, mut late) = (Said::default(), 0);
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let refused = !said.refusals.is_empty();
         said.hear(&line);
-        let acknowledged = line.contains("acknowledged ");
-        assert!(!(refused && acknowledged), "acknowledged after a refusal: {line}");
+        // What each other site was told before may be said a moment later, but no more than that.
+        late += usize::from(refused && line.contains("acknowledged "));
+        assert!(late < SITES as usize, "acknowledged after a refusal: {line}");
     }
     child.wait().unwrap();
     said
