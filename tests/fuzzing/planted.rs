@@ -26,27 +26,40 @@ pub fn run(data: &[u8]) -> Verdict {
     }
 }
 
-/// One step after the other, each in a branch of its own, which is what a fuzzer sees. `None` where the session is not valid.
+/// One step after the other. `None` where the session is not valid.
 pub fn steps(data: &[u8]) -> Option<usize> {
     let message = proto::StartSessionRequest::decode(data).ok()?;
     let session = message.session.unwrap_or_default();
     let spec = session_spec(&session, None).ok()?;
     Session::start(spec, &KNOWN.site, KNOWN.now).ok()?;
-    if session.tier < 7 {
-        return Some(0);
-    }
+    Some(if session.tier >= 7 { urgent(&session) } else { 0 })
+}
+
+// Each step is a function of its own: a fuzzer sees it entered, whatever an optimiser makes of the branches.
+
+#[inline(never)]
+fn urgent(session: &proto::SessionSpec) -> usize {
     let need = session.need_watt_hour.unwrap_or(0);
-    if need % 16 != 5 {
-        return Some(1);
+    if need % 16 == 5 { odd_need(session) } else { 1 }
+}
+
+#[inline(never)]
+fn odd_need(session: &proto::SessionSpec) -> usize {
+    let is_odd = session.guaranteed_watt_hour % 8 == 3;
+    if is_odd { odd_guarantee(session) } else { 2 }
+}
+
+#[inline(never)]
+fn odd_guarantee(session: &proto::SessionSpec) -> usize {
+    if session.group_id.len() >= 24 {
+        long_group(session)
+    } else {
+        3
     }
-    if session.guaranteed_watt_hour * 2 <= need {
-        return Some(2);
-    }
-    if session.group_id.len() < 24 {
-        return Some(3);
-    }
-    if session.car.unwrap_or_default().phase_count != 3 {
-        return Some(4);
-    }
-    Some(STEPS)
+}
+
+#[inline(never)]
+fn long_group(session: &proto::SessionSpec) -> usize {
+    let phases = session.car.as_ref().map_or(0, |car| car.phase_count);
+    if phases == 3 { STEPS } else { 4 }
 }
