@@ -32,34 +32,40 @@ pub fn steps(data: &[u8]) -> Option<usize> {
     let session = message.session.unwrap_or_default();
     let spec = session_spec(&session, None).ok()?;
     Session::start(spec, &KNOWN.site, KNOWN.now).ok()?;
-    Some(if session.tier >= 7 { urgent(&session) } else { 0 })
+    Some(if session.tier >= 3 { late(&session) } else { 0 })
 }
 
-// Each step is a function of its own: a fuzzer sees it entered, whatever an optimiser makes of the branches.
+// Each step is a function of its own: a fuzzer sees it entered, whatever an optimiser makes of the branches. Each wants another part
+// of the seed changed, and `mutation` changes fewer at a time than there are steps.
 
 #[inline(never)]
-fn urgent(session: &proto::SessionSpec) -> usize {
-    let need = session.need_watt_hour.unwrap_or(0);
-    if need % 16 == 5 { odd_need(session) } else { 1 }
-}
-
-#[inline(never)]
-fn odd_need(session: &proto::SessionSpec) -> usize {
-    let is_odd = session.guaranteed_watt_hour % 8 == 3;
-    if is_odd { odd_guarantee(session) } else { 2 }
+fn late(session: &proto::SessionSpec) -> usize {
+    if session.not_interruptible {
+        1
+    } else {
+        interruptible(session)
+    }
 }
 
 #[inline(never)]
-fn odd_guarantee(session: &proto::SessionSpec) -> usize {
-    if session.group_id.len() >= 24 {
-        long_group(session)
+fn interruptible(session: &proto::SessionSpec) -> usize {
+    if session.need_estimated {
+        of_guessed_need(session)
+    } else {
+        2
+    }
+}
+
+#[inline(never)]
+fn of_guessed_need(session: &proto::SessionSpec) -> usize {
+    if session.departure_estimated {
+        that_leaves_sometime(session)
     } else {
         3
     }
 }
 
 #[inline(never)]
-fn long_group(session: &proto::SessionSpec) -> usize {
-    let phases = session.car.as_ref().map_or(0, |car| car.phase_count);
-    if phases == 3 { STEPS } else { 4 }
+fn that_leaves_sometime(session: &proto::SessionSpec) -> usize {
+    if session.ocpi.is_none() { STEPS } else { 4 }
 }
