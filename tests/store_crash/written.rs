@@ -279,38 +279,6 @@ async fn check_fence(store: &SledStore, number: u64, last: u64, place: &str) {
     }
 }
 
-/// What a damaged store gives is right as far as it goes, and where it does not go on it says so: how many sites are damaged.
-pub async fn check_damaged(store: &SledStore, said: &Said, place: &str) -> usize {
-    let mut damaged = 0;
-    for number in 0..SITES {
-        match check_site(store, number).await {
-            Ok(last) => {
-                let acknowledged = said.entries.get(&number).copied().unwrap_or_default();
-                assert!(
-                    last >= acknowledged,
-                    "{place}, site {number}: {last} of {acknowledged}, and nothing was said"
-                );
-                match check_beside(store, number, last).await {
-                    Ok(()) => {}
-                    Err(error) => {
-                        check_says_damaged(&error, place);
-                        damaged += 1;
-                    }
-                }
-            }
-            Err(error) => {
-                check_says_damaged(&error, place);
-                damaged += 1;
-            }
-        }
-    }
-    damaged
-}
-
-fn check_says_damaged(error: &StoreError, place: &str) {
-    assert!(matches!(error, StoreError::Damaged { .. }), "{place}: {error}");
-}
-
 /// The test `name` of this program again, in a process of its own that works on `folder`.
 pub fn start_again(name: &str, folder: &Path, program: &mut Command) -> Child {
     program
