@@ -72,10 +72,11 @@ impl Board {
 }
 
 /// What an EVSE follows.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Followed {
     revision: i64,
-    deciamperes: i64,
+    /// From which unix second on, how much.
+    ceilings: Vec<(i64, i64)>,
 }
 
 /// One gateway, with what its stations remember.
@@ -156,26 +157,33 @@ impl Gateway {
         let evses = self.followed.entry(command.site_id.clone()).or_default();
         let followed = Followed {
             revision: command.revision,
-            deciamperes: first_deciamperes(command),
+            ceilings: ceilings(command),
         };
         evses.insert(command.evse_id.clone(), followed);
-        board.note(
-            &command.site_id,
-            evses.values().map(|followed| followed.deciamperes).sum(),
-        );
+        let now = now();
+        board.note(&command.site_id, evses.values().map(|followed| followed.at(now)).sum());
     }
 }
 
-/// What the command allows at once.
-fn first_deciamperes(command: &proto::ProfileCommand) -> i64 {
-    use proto::profile_command::Instruction;
-    match &command.instruction {
-        Some(Instruction::SetChargingProfile(profile)) => {
-            let first = profile.charging_profile_period.first();
-            (first.and_then(|period| period.limit).unwrap_or(0.0) * 10.0).round() as i64
-        }
-        Some(Instruction::ClearChargingProfile(_)) | None => EVSE_AMPERES * 10,
+impl Followed {
+    /// What it allows at a unix second, in deciamperes: profiles change by themselves.
+    fn at(&self, now: i64) -> i64 {
+        let begun = self.ceilings.iter().rev().find(|(from, _)| *from <= now);
+        begun.or(self.ceilings.first()).map_or(0, |(_, ceiling)| *ceiling)
     }
+}
+
+fn ceilings(command: &proto::ProfileCommand) -> Vec<(i64, i64)> {
+    use proto::profile_command::Instruction;
+    let Some(Instruction::SetChargingProfile(profile)) = &command.instruction else {
+        return vec![(0, EVSE_AMPERES * 10)];
+    };
+    let start = chrono::DateTime::parse_from_rfc3339(&profile.start_date_time).expect("our own time");
+    let periods = profile.charging_profile_period.iter().map(|period| {
+        let from = start.timestamp() + i64::from(period.start_period.unwrap_or(0));
+        (from, (period.limit.unwrap_or(0.0) * 10.0).round() as i64)
+    });
+    periods.collect()
 }
 
 fn accepted(command: proto::ProfileCommand) -> Up {
