@@ -11,7 +11,6 @@ use laddplan::domain::session::{MeterSample, Override};
 use laddplan::domain::site::{Mode, SiteSpec};
 use laddplan::engine::Refusal;
 use laddplan::engine::ports::OutgoingCommand;
-use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::units::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -328,27 +327,6 @@ async fn a_cut_lowers_while_the_only_solver_is_busy_with_something_else() {
     large.await.unwrap().expect("the large problem has its plan");
 }
 
-/// A problem that keeps a solver busy for much longer than a few milliseconds.
-fn large_problem() -> OnceRequest {
-    OnceRequest {
-        site: site_spec(400, 60),
-        now: MORNING,
-        slot_count: None,
-        grid_limits: Vec::new(),
-        prices: None,
-        base_load: None,
-        solar: None,
-        sessions: (1..=60)
-            .map(|number| OnceSession {
-                spec: session(number, MORNING, Seconds::from_hours(12), 60),
-                delivered: WattSeconds::ZERO,
-                overridden: Override::None,
-            })
-            .collect(),
-        budget: SETTINGS.budget,
-    }
-}
-
 #[tokio::test]
 async fn shadow_plans_and_sends_nothing_and_off_does_not_even_plan() {
     for (mode, plans_expected) in [(Mode::Shadow, true), (Mode::Off, false)] {
@@ -406,18 +384,23 @@ async fn a_start_brings_back_everything_that_was_acknowledged() {
     assert_eq!(again.site, seen.site);
 }
 
-#[tokio::test]
-async fn a_damaged_journal_stops_its_own_site_and_no_other() {
-    let before = site_with_two_cars().await;
-    let other = SiteKey {
+/// Its key, and what describes it.
+fn another_site() -> (SiteKey, Event) {
+    let key = SiteKey {
         site: SiteId::parse("other").unwrap(),
         ..site_key()
     };
     let spec = SiteSpec {
-        id: other.site.clone(),
+        id: key.site.clone(),
         ..site_spec(40, 2)
     };
-    let put = Event::SitePut(Box::new(spec));
+    (key, Event::SitePut(Box::new(spec)))
+}
+
+#[tokio::test]
+async fn a_damaged_journal_stops_its_own_site_and_no_other() {
+    let before = site_with_two_cars().await;
+    let (other, put) = another_site();
     before.engine.submit(&other, None, put.clone()).await.unwrap();
     *before.store.damaged.lock().unwrap() = Some(other.clone());
     let after = World::start_on(Arc::clone(&before.store), Arc::clone(&before.clock), SETTINGS).await;
@@ -459,15 +442,7 @@ async fn a_damaged_journal_is_told_as_an_alarm_of_its_site() {
 #[tokio::test]
 async fn a_site_whose_task_panics_is_stopped_and_told_and_no_other_notices() {
     let world = site_with_two_cars().await;
-    let other = SiteKey {
-        site: SiteId::parse("other").unwrap(),
-        ..site_key()
-    };
-    let spec = SiteSpec {
-        id: other.site.clone(),
-        ..site_spec(40, 2)
-    };
-    let put = Event::SitePut(Box::new(spec));
+    let (other, put) = another_site();
     world.engine.submit(&other, None, put.clone()).await.unwrap();
     world.settle().await;
     *world.store.breaks.lock().unwrap() = Some(other.clone());

