@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 9] = [
+    "proto/laddplan/v1/admin.proto",
     "proto/laddplan/v1/alarm.proto",
     "proto/laddplan/v1/common.proto",
     "proto/laddplan/v1/rollout.proto",

@@ -3,19 +3,27 @@
 //! Decides the order of start and stop. Starting: store, engine, gateway streams, then the listener. Stopping: no new calls, streams
 //! end, every site finishes what it was given, the store is closed last.
 
+use crate::access::register::Register;
+use crate::access::room::Shares;
+use crate::access::{Access, By, NewToken, Secret};
 use crate::api::{self, ServeError, Services};
 use crate::config::{Config, StoreKind};
 use crate::dispatch::{self, GatewayApi, Streams};
+use crate::domain::access::{Grant, Scope};
 use crate::domain::plan::Budget;
 use crate::engine::ports::{Clock, Store};
 use crate::engine::{Engine, Settings};
 use crate::metrics;
 use crate::store::memory::MemoryStore;
+use crate::store::register::SqliteRegister;
 use crate::store::sled::{DEFAULT_CACHE_BYTES, SledStore};
 use crate::units::{Instant, Seconds};
 use anyhow::Context;
 use async_trait::async_trait;
+use std::convert::Infallible;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -26,6 +34,15 @@ use tokio::task::JoinHandle;
 const CUT_WATCHDOG: Duration = Duration::from_millis(500);
 /// The wall clock may step, so a sleeper looks at it at least this often.
 const LONGEST_SLEEP: Seconds = Seconds::from_secs(5);
+/// How exact it is when a token was last used.
+const NOTE_USED_EVERY: Seconds = Seconds::from_mins(1);
+/// For whoever administers tokens without a service.
+pub const NO_SHARES: Shares = Shares {
+    calls: 1,
+    urgent_calls: 1,
+    long_calls: 1,
+    gateway_streams: 1,
+};
 
 /// The wall clock of the machine.
 pub struct SystemClock;
@@ -56,12 +73,14 @@ impl Clock for SystemClock {
 /// A service that is up.
 pub struct Running {
     pub engine: Engine,
+    pub access: Access,
     pub streams: Streams,
     /// Where it listens.
     pub address: SocketAddr,
     /// Where figures are to be had, if anywhere.
     pub metrics_address: Option<SocketAddr>,
     metrics: Option<JoinHandle<()>>,
+    watching: JoinHandle<Infallible>,
     stop_metrics: watch::Sender<bool>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), ServeError>>,
@@ -78,6 +97,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         Some(address) => Some(listen_for_scrapers(address).await?),
         None => None,
     };
+    let access = Access::open(open_register(&config)?, shares(&config)).await?;
     let streams = Streams::new(dispatch_limits(&config));
     let settings = Settings {
         budget: Budget {
@@ -97,7 +117,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     let gateways = GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock));
     let services = Services {
         engine: engine.clone(),
-        clock,
+        access: access.clone(),
+        clock: Arc::clone(&clock),
         gateways,
         reflection: config.reflection,
     };
@@ -122,9 +143,12 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         closing.close();
     };
     let server = tokio::spawn(api::serve(listener, services, api_limits(&config), shutdown));
+    let watching = tokio::spawn(watch_access(access.clone(), clock));
     tracing::info!(%address, data = %config.data.display(), "listening");
     Ok(Running {
         engine,
+        access,
+        watching,
         streams,
         address,
         metrics_address,
@@ -147,6 +171,8 @@ impl Running {
             metrics.await.context("the server of figures broke")?;
         }
         self.engine.shut_down().await;
+        self.watching.abort();
+        self.access.note_used().await?;
         tracing::info!("stopped");
         Ok(served?)
     }
@@ -161,14 +187,85 @@ impl Running {
     }
 }
 
-/// Runs the service until it is told to stop.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// Runs the service until it is told to stop. A first token goes to `token_file`, or to standard output.
+pub async fn run(config: Config, token_file: Option<&Path>) -> anyhow::Result<()> {
     let mut running = start(config, Arc::new(SystemClock)).await?;
+    let now = SystemClock.now();
+    if running.access.has_no_administrator(now) {
+        // Not to the log, which is kept.
+        let mut place: Box<dyn Write> = match token_file {
+            Some(file) => Box::new(new_private_file(file)?),
+            None => Box::new(std::io::stdout()),
+        };
+        let secret = administrator(&running.access, now, &By::default()).await?;
+        let text = if token_file.is_some() {
+            secret.show().to_owned()
+        } else {
+            how_to_begin(&secret)
+        };
+        writeln!(place, "{text}").context("cannot hand over the first token")?;
+    }
     tokio::select! {
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
         error = running.broken() => return Err(error),
     }
     running.shut_down().await
+}
+
+fn new_private_file(path: &Path) -> anyhow::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Makes a token that administers tenants and tokens.
+pub async fn administrator(access: &Access, now: Instant, by: &By) -> anyhow::Result<Secret> {
+    let new = NewToken {
+        name: "administrator".to_owned(),
+        grant: Grant {
+            tenant: None,
+            scopes: [Scope::Admin].into(),
+            sites: None,
+            gateways: None,
+        },
+        expires_at: None,
+    };
+    let (_, secret) = access.create_token(new, now, by).await?;
+    Ok(secret)
+}
+
+/// What whoever starts a service is told once.
+pub fn how_to_begin(secret: &Secret) -> String {
+    let secret = secret.show();
+    format!(
+        "This token administers the service. It is shown this once; \"laddplan token admin\" makes another if it is lost.\n\n  \
+         export LADDPLAN_TOKEN={secret}\n\n\
+         It sees nothing of sites. What works with sites is a token of a tenant:\n\n  \
+         laddplan tenant put acme\n  \
+         laddplan token create --tenant acme --scope site.read --scope plan.write --scope limits\n"
+    )
+}
+
+/// Ends what time ends, and keeps when tokens were used. Never ends by itself.
+async fn watch_access(access: Access, clock: Arc<dyn Clock>) -> Infallible {
+    let mut before = clock.now();
+    let mut noted = before;
+    loop {
+        clock.sleep_until(before + Seconds::from_secs(1)).await;
+        let now = clock.now();
+        access.time_passed(before, now);
+        if now >= noted + NOTE_USED_EVERY {
+            if let Err(error) = access.note_used().await {
+                tracing::warn!(%error, "when tokens were used was not noted");
+            }
+            noted = now;
+        }
+        before = now;
+    }
 }
 
 /// Waits for the signal of a terminal or of a service manager, and names it.
@@ -208,6 +305,26 @@ fn open_store(config: &Config) -> anyhow::Result<OpenedStore> {
             (store.clone(), Some(store))
         }
     })
+}
+
+/// The folder is there: the store was opened before.
+fn open_register(config: &Config) -> anyhow::Result<Arc<dyn Register>> {
+    Ok(match config.store {
+        StoreKind::Memory => Arc::new(SqliteRegister::in_memory()),
+        StoreKind::Sled => Arc::new(SqliteRegister::open(&config.data)?),
+    })
+}
+
+/// What of the room of all one tenant may take.
+fn shares(config: &Config) -> Shares {
+    let limits = &config.limits;
+    let share = |all: usize| (all * limits.tenant_share_percent / 100).max(1);
+    Shares {
+        calls: share(limits.in_flight_total),
+        urgent_calls: share(limits.urgent_in_flight_total),
+        long_calls: share(limits.long_calls),
+        gateway_streams: share(limits.gateway_streams),
+    }
 }
 
 /// The store's files as they were found are needed no more once every journal was read.

@@ -18,6 +18,7 @@ pub const CONFIG_VARIABLE: &str = "LADDPLAN_CONFIG";
 /// The variables that the clients on the command line read.
 pub const SERVER_VARIABLE: &str = "LADDPLAN_SERVER";
 pub const TENANT_VARIABLE: &str = "LADDPLAN_TENANT";
+pub const TOKEN_VARIABLE: &str = "LADDPLAN_TOKEN";
 /// Where `serve` listens and clients look, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 pub const DEFAULT_DATA: &str = "laddplan-data";
@@ -93,6 +94,8 @@ pub struct Limits {
     pub long_calls: usize,
     /// Gateway streams at once, of all tenants.
     pub gateway_streams: usize,
+    /// What of calls, long calls and gateway streams one tenant may have at once, in percent.
+    pub tenant_share_percent: usize,
     /// A unary call that takes longer is answered with DEADLINE_EXCEEDED.
     pub request_timeout: Duration,
     /// The same for a stateless plan, which solves a whole problem.
@@ -178,6 +181,7 @@ impl Limits {
             urgent_in_flight_total: reader.number("limits.urgent_in_flight_total", 512, (1, 1_000_000)),
             long_calls: reader.number("limits.long_calls", 2_000, (1, 1_000_000)),
             gateway_streams: reader.number("limits.gateway_streams", 10_000, (1, 1_000_000)),
+            tenant_share_percent: reader.number("limits.tenant_share_percent", 50, (1, 100)),
             request_timeout: reader.seconds("limits.request_timeout_seconds", 10, (1, 3_600)),
             plan_timeout: reader.seconds("limits.plan_timeout_seconds", 60, (1, 3_600)),
             meter_idle_timeout: reader.seconds("limits.meter_idle_timeout_seconds", 60, (1, 86_400)),
@@ -347,7 +351,7 @@ impl<'a> Reader<'a> {
         let variables: BTreeSet<String> = self.known.iter().map(|name| variable(name)).collect();
         for (name, value) in &self.sources.environment {
             let is_known = variables.contains(name)
-                || [CONFIG_VARIABLE, SERVER_VARIABLE, TENANT_VARIABLE].contains(&name.as_str())
+                || [CONFIG_VARIABLE, SERVER_VARIABLE, TENANT_VARIABLE, TOKEN_VARIABLE].contains(&name.as_str())
                 || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             let allowed = variables.iter().cloned().collect::<Vec<_>>().join(", ");
             let got = value.to_string_lossy();

@@ -61,6 +61,8 @@ pub mod rollout;
 
 pub mod engine;
 
+pub mod access;
+
 pub mod wire;
 
 pub mod ocpi;

@@ -2,16 +2,18 @@
 //!
 //! Decides how alarms are watched: each look tells what differs from what the watcher was told before.
 
-use super::request::{cut, page, site_key, tenant};
+use super::caller::{NamedSite, NamedTenant, heard, named_site, named_tenant};
+use super::request::{cut, page};
 use super::{Answer, Api, answer, stopping};
+use crate::access::Caller;
 use crate::domain::alarm::{Alarm, SiteAlarm};
 use crate::domain::ids::{SiteId, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
-use crate::engine::Refusal;
+use crate::engine::{Engine, Refusal};
 use crate::wire::alarm::alarm_message;
 use crate::wire::common::read;
 use crate::wire::proto;
-use crate::wire::status::{exhausted, status};
+use crate::wire::status::status;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -26,35 +28,69 @@ impl proto::alarm_service_server::AlarmService for Api {
     type WatchAlarmsStream = ReceiverStream<Result<proto::WatchAlarmsResponse, Status>>;
 
     async fn list_alarms(&self, request: Request<proto::ListAlarmsRequest>) -> Answer<proto::ListAlarmsResponse> {
-        answer(self.alarms(request.get_ref()))
+        let (caller, message) = heard(&request)?;
+        answer(self.alarms(caller, message))
     }
 
     async fn watch_alarms(&self, request: Request<proto::WatchAlarmsRequest>) -> Answer<Self::WatchAlarmsStream> {
-        let message = request.get_ref();
-        let Ok(room) = Arc::clone(&self.streams).try_acquire_owned() else {
-            return Err(exhausted("too many long calls at once"));
-        };
-        let scope = read(|faults| scope(faults, &message.tenant_id, &message.site_id)).map_err(Refusal::from);
+        let (caller, message) = heard(&request)?;
+        let room = self.long_call(caller)?;
+        let named = read(|faults| named(faults, &message.tenant_id, &message.site_id)).map_err(Refusal::from);
+        let wanted = named.and_then(|named| named.of(caller));
         // A site that is not there is told at once.
-        let scope = scope.and_then(|scope| self.engine.alarms(&scope.0, scope.1.as_ref()).map(|_| scope));
-        let (tenant, site) = scope.map_err(|refusal| status(&refusal))?;
+        let wanted = wanted.and_then(|wanted| wanted.alarms(&self.engine).map(|_| wanted));
+        let wanted = wanted.map_err(|refusal| status(&refusal))?;
         let (watcher, responses) = mpsc::channel(1);
         let api = self.clone();
         tokio::spawn(async move {
-            api.tell_alarms(&tenant, site.as_ref(), watcher).await;
+            api.tell_alarms(&wanted, watcher).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
 
-/// Whose alarms are meant: of all sites of a tenant, or of one.
-fn scope(faults: &mut Faults, tenant_id: &str, site_id: &str) -> Option<(TenantId, Option<SiteId>)> {
-    if site_id.is_empty() {
-        return Some((tenant(faults, tenant_id)?, None));
+/// Whose alarms a call names: of all sites of a tenant, or of one.
+enum Named {
+    Tenant(NamedTenant),
+    Site(NamedSite),
+}
+
+fn named(faults: &mut Faults, tenant_id: &str, site_id: &str) -> Option<Named> {
+    Some(if site_id.is_empty() {
+        Named::Tenant(named_tenant(faults, tenant_id)?)
+    } else {
+        Named::Site(named_site(faults, tenant_id, site_id)?)
+    })
+}
+
+/// The same, as far as the caller may see them.
+struct Wanted {
+    tenant: TenantId,
+    site: Option<SiteId>,
+    caller: Arc<Caller>,
+}
+
+impl Named {
+    fn of(self, caller: &Arc<Caller>) -> Result<Wanted, Refusal> {
+        let (tenant, site) = match self {
+            Self::Tenant(tenant) => (tenant.of(caller)?, None),
+            Self::Site(site) => {
+                let key = site.of(caller)?;
+                (key.tenant, Some(key.site))
+            }
+        };
+        let caller = Arc::clone(caller);
+        Ok(Wanted { tenant, site, caller })
     }
-    let key = site_key(faults, tenant_id, site_id)?;
-    Some((key.tenant, Some(key.site)))
+}
+
+impl Wanted {
+    fn alarms(&self, engine: &Engine) -> Result<Vec<SiteAlarm>, Refusal> {
+        let mut alarms = engine.alarms(&self.tenant, self.site.as_ref())?;
+        alarms.retain(|told| self.caller.grant.reaches_site(&told.key.site));
+        Ok(alarms)
+    }
 }
 
 /// An alarm's place in a list.
@@ -109,14 +145,18 @@ impl Told {
 }
 
 impl Api {
-    fn alarms(&self, message: &proto::ListAlarmsRequest) -> Result<proto::ListAlarmsResponse, Refusal> {
+    fn alarms(
+        &self,
+        caller: &Arc<Caller>,
+        message: &proto::ListAlarmsRequest,
+    ) -> Result<proto::ListAlarmsResponse, Refusal> {
         const LIST: &str = "alarms";
-        let (scope, page) = read(|faults| {
-            let scope = scope(faults, &message.tenant_id, &message.site_id);
+        let (named, page) = read(|faults| {
+            let named = named(faults, &message.tenant_id, &message.site_id);
             let page = page(faults, LIST, message.page.as_ref(), read_place);
-            Some((scope?, page?))
+            Some((named?, page?))
         })?;
-        let alarms = self.engine.alarms(&scope.0, scope.1.as_ref())?;
+        let alarms = named.of(caller)?.alarms(&self.engine)?;
         let now = self.clock.now();
         let wanted = alarms
             .iter()
@@ -134,7 +174,7 @@ impl Api {
     }
 
     /// Tells what holds, then each change, until the watcher goes or nothing happens for too long.
-    async fn tell_alarms(&self, tenant: &TenantId, site: Option<&SiteId>, watcher: Watcher) {
+    async fn tell_alarms(&self, wanted: &Wanted, watcher: Watcher) {
         let mut changes = self.engine.watch_alarms();
         changes.mark_changed();
         let mut told = Told::default();
@@ -146,7 +186,7 @@ impl Api {
                     // Fails if the engine is gone, and then the service stops.
                     changes.changed().await.ok()?;
                     changes.borrow_and_update();
-                    let news = told.news(self.engine.alarms(tenant, site).unwrap_or_default());
+                    let news = told.news(wanted.alarms(&self.engine).unwrap_or_default());
                     if !news.is_empty() {
                         return Some(news);
                     }

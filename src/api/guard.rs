@@ -1,27 +1,34 @@
 //! What every call passes first.
 //!
-//! Decides which calls are let in, how long they may take, and that each refusal is logged once: method, code and request id, never
-//! a body. Refusals for lack of room are counted instead: a log of them would take what room there is. What may lower what a site draws has room of its own, so that a service which is asked too much still takes a cut.
+//! Decides who is let in and for which calls, how long they may take, and that each refusal is logged once: who, method, code and
+//! request id, never a body and never a secret. Refusals for lack of room are counted instead: a log of them would take what room there
+//! is. What may lower what a site draws has room of its own, so that a service which is asked too much still takes a cut.
 
 use super::connections::RoomOfConnection;
-use super::{Limits, REQUEST_ID_METADATA};
-use crate::wire::status::exhausted;
+use super::ending::{Ending, access_ends, ended};
+use super::rights::{Right, right};
+use super::{Limits, REQUEST_ID_METADATA, Room};
+use crate::access::room::{CallKind, TenantRoom};
+use crate::access::{Access, Caller, SignInRefusal};
+use crate::domain::ids::TenantId;
+use crate::domain::ids::TokenId;
+use crate::engine::ports::Clock;
+use crate::wire::status::{exhausted, too_fast};
 use http::{HeaderMap, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// Answered even when there is no room, lest an orchestrator kills a service that is only busy.
-const HEALTH: &str = "/grpc.health.v1.Health/";
 /// A gateway's stream. It has a limit of its own, and so has what it says.
 const GATEWAY: &str = "/laddplan.v1.GatewayService/";
 /// Calls that may lower what a site draws; the site's task takes them before others too.
@@ -36,6 +43,14 @@ const URGENT: [&str; 6] = [
 /// Takes as long as its caller has something to say; it has a limit of its own.
 const METER_STREAM: &str = "/laddplan.v1.SessionService/ReportMeter";
 const PLAN: &str = "/laddplan.v1.PlanService/Plan";
+/// Their answers go on until somebody ends them.
+const STREAMS: [&str; 3] = [
+    "/laddplan.v1.GatewayService/Connect",
+    "/laddplan.v1.PlanService/WatchPlan",
+    "/laddplan.v1.AlarmService/WatchAlarms",
+];
+/// What a token comes with.
+const BEARER: &str = "Bearer ";
 /// How often the log says how many calls were refused for lack of room.
 const TELL_OF_LACK_EVERY: Duration = Duration::from_secs(10);
 /// A path is the caller's; what is logged of it is not longer than this.
@@ -49,15 +64,19 @@ pub(super) struct GuardLayer {
     /// Calls refused for lack of room since this was last told.
     turned_away: Arc<AtomicU64>,
     limits: Arc<Limits>,
+    access: Access,
+    clock: Arc<dyn Clock>,
 }
 
 impl GuardLayer {
-    pub(super) fn new(limits: Arc<Limits>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, access: Access, clock: Arc<dyn Clock>) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             urgent: Arc::new(Semaphore::new(limits.max_urgent_in_flight)),
             turned_away: Arc::default(),
             limits,
+            access,
+            clock,
         }
     }
 
@@ -92,20 +111,96 @@ pub(super) struct Guard<S> {
     rules: GuardLayer,
 }
 
-/// What a call takes of the guard, and gives back when it is answered.
-type Room = Vec<OwnedSemaphorePermit>;
+/// Who makes a call, as far as it is known, for the log.
+#[derive(Clone, Default)]
+struct Who {
+    caller: Option<Arc<Caller>>,
+    /// What somebody claimed to be who was not let in.
+    claimed: Option<TokenId>,
+    why: Option<&'static str>,
+}
 
 impl GuardLayer {
-    /// A place among the calls at work, or which of them are too many.
-    fn room(&self, path: &str, connection: Option<&RoomOfConnection>) -> Result<Room, Status> {
-        let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
-        if path.starts_with(HEALTH) || path.starts_with(GATEWAY) || path == METER_STREAM {
+    /// Returns once whoever was let in would not be any more; never, for a call that is open to all.
+    fn access_ends(&self, who: &Who) -> impl Future<Output = ()> + Send + use<> {
+        let caller = who.caller.clone();
+        let (access, clock) = (self.access.clone(), Arc::clone(&self.clock));
+        async move {
+            match caller {
+                Some(caller) => access_ends(access, caller, clock).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Lets a call in, or says why not. Nobody is let in to what is not in the table of rights.
+    fn let_in(&self, path: &str, parts: &Parts<'_>, who: &mut Who) -> Result<Room, Status> {
+        let right = right(path);
+        if right == Some(Right::Open) {
+            // Answered even when there is no room, lest an orchestrator kills a service that is only busy.
             return Ok(Room::new());
         }
-        if URGENT.contains(&path) {
-            return Ok(vec![take(&self.urgent, "urgent calls")?]);
+        let caller = self.sign_in(parts, who)?;
+        let may = match right {
+            Some(Right::Open | Right::Anyone) => true,
+            Some(Right::Scope(scope)) => caller.may(scope),
+            None => false,
+        };
+        if !may {
+            return Err(not_permitted(right));
+        }
+        self.room(path, parts.connection, caller.room.as_deref())
+    }
+
+    fn sign_in(&self, parts: &Parts<'_>, who: &mut Who) -> Result<Arc<Caller>, Status> {
+        let now = self.clock.now();
+        match self.access.sign_in(parts.token, now) {
+            Ok(caller) => {
+                who.caller = Some(Arc::clone(&caller));
+                Ok(caller)
+            }
+            Err(refusal) => {
+                who.claimed = parts.token.and_then(crate::access::claimed);
+                who.why = Some(refusal.why());
+                // Who brings nothing tries nothing.
+                let tried = refusal != SignInRefusal::NoCredential;
+                if tried && self.access.failed(parts.address, now) {
+                    return Err(exhausted("failed sign-ins of this address"));
+                }
+                Err(Status::unauthenticated(refusal.told()))
+            }
+        }
+    }
+    /// A place among the calls at work, or which of them are too many.
+    fn room(
+        &self,
+        path: &str,
+        connection: Option<&RoomOfConnection>,
+        tenant: Option<&TenantRoom>,
+    ) -> Result<Room, Status> {
+        let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
+        if path.starts_with(GATEWAY) || path == METER_STREAM {
+            return Ok(Room::new());
         }
         let mut room = Room::new();
+        if URGENT.contains(&path) {
+            if let Some(tenant) = tenant {
+                let urgent = CallKind::Urgent;
+                let count = tenant.count(urgent);
+                count.map_err(|wait| too_fast("urgent calls of this tenant each second", wait))?;
+                let place = tenant.enter(urgent);
+                room.push(place.ok_or_else(|| exhausted("urgent calls of this tenant"))?);
+            }
+            room.push(take(&self.urgent, "urgent calls")?);
+            return Ok(room);
+        }
+        if let Some(tenant) = tenant {
+            let ordinary = CallKind::Ordinary;
+            let count = tenant.count(ordinary);
+            count.map_err(|wait| too_fast("calls of this tenant each second", wait))?;
+            let place = tenant.enter(ordinary);
+            room.push(place.ok_or_else(|| exhausted("calls of this tenant"))?);
+        }
         if let Some(RoomOfConnection(connection)) = connection {
             room.push(take(connection, "calls of this connection")?);
         }
@@ -123,7 +218,7 @@ impl GuardLayer {
     }
 
     /// A refusal before the first message travels in the headers.
-    fn log_refusal(&self, path: &str, headers: &HeaderMap) {
+    fn log_refusal(&self, path: &str, who: &Who, headers: &HeaderMap) {
         let Some(status) = Status::from_header_map(headers) else {
             return;
         };
@@ -135,7 +230,19 @@ impl GuardLayer {
             }
             code => {
                 let request_id = headers.get(REQUEST_ID_METADATA).and_then(|value| value.to_str().ok());
-                tracing::info!(method = path, ?code, request_id, "call refused");
+                let caller = who.caller.as_ref().map(|caller| caller.credential.to_string());
+                let tenant = who.caller.as_ref().and_then(|caller| caller.grant.tenant.as_ref());
+                let (tenant, claimed) = (tenant.map(TenantId::as_str), who.claimed.as_ref().map(TokenId::as_str));
+                tracing::info!(
+                    method = path,
+                    ?code,
+                    caller,
+                    tenant,
+                    claimed,
+                    why = who.why,
+                    request_id,
+                    "call refused"
+                );
             }
         }
     }
@@ -155,32 +262,70 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path: String = request.uri().path().chars().take(MAX_PATH_CHARS).collect();
-        let room = match self.rules.room(&path, request.extensions().get()) {
+        let mut who = Who::default();
+        let room = match self.rules.let_in(&path, &Parts::of(&request), &mut who) {
             Ok(room) => room,
             Err(status) => {
                 let response = status.into_http();
-                self.rules.log_refusal(&path, response.headers());
+                self.rules.log_refusal(&path, &who, response.headers());
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
+        if let Some(caller) = &who.caller {
+            request.extensions_mut().insert(Arc::clone(caller));
+        }
         let rules = self.rules.clone();
         let time = rules.time(&path);
         let call = self.inner.call(request);
         Box::pin(async move {
             let response = match time {
-                None => call.await?,
+                None => tokio::select! {
+                    response = call => response?,
+                    () = rules.access_ends(&who) => ended().into_http(),
+                },
                 Some(time) => match timeout(time, call).await {
                     Ok(response) => response?,
                     Err(_) => too_slow(time).into_http(),
                 },
             };
-            rules.log_refusal(&path, response.headers());
+            rules.log_refusal(&path, &who, response.headers());
             drop(room);
+            if STREAMS.contains(&path.as_str()) {
+                let ends = rules.access_ends(&who);
+                return Ok(response.map(|body| Ending::wrap(body, ends)));
+            }
             Ok(response)
         })
     }
+}
+
+/// What of a call says who makes it.
+struct Parts<'call> {
+    token: Option<&'call str>,
+    connection: Option<&'call RoomOfConnection>,
+    address: IpAddr,
+}
+
+impl<'call> Parts<'call> {
+    fn of(request: &'call Request<Body>) -> Self {
+        let header = request.headers().get(http::header::AUTHORIZATION);
+        let token = header.and_then(|value| value.to_str().ok());
+        Self {
+            // Whatever else was brought is not a token, but is something.
+            token: token.map(|text| text.strip_prefix(BEARER).unwrap_or_default()),
+            connection: request.extensions().get(),
+            address: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
+    }
+}
+
+fn not_permitted(right: Option<Right>) -> Status {
+    Status::permission_denied(match right {
+        Some(Right::Scope(scope)) => format!("this call needs a token with scope {scope}"),
+        _ => "nobody may make this call".to_owned(),
+    })
 }
 
 fn too_slow(time: Duration) -> Status {
@@ -194,6 +339,11 @@ fn too_slow(time: Duration) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::room::Shares;
+    use crate::access::{By, NewToken, Secret, everything_of, new_tenant};
+    use crate::domain::access::{Grant, Scope};
+    use crate::store::register::SqliteRegister;
+    use crate::units::Instant;
     use tokio::sync::oneshot;
     use tower::{ServiceExt, service_fn};
 
@@ -204,8 +354,59 @@ mod tests {
         }
     }
 
-    fn request(path: &str) -> Request<Body> {
-        Request::builder().uri(path).body(Body::empty()).unwrap()
+    struct StandingClock;
+
+    #[async_trait::async_trait]
+    impl Clock for StandingClock {
+        fn now(&self) -> Instant {
+            Instant::from_unix_secs(1_772_438_400)
+        }
+
+        async fn sleep_until(&self, _: Instant) {
+            std::future::pending().await
+        }
+    }
+
+    const SHARES: Shares = Shares {
+        calls: 64,
+        urgent_calls: 64,
+        long_calls: 64,
+        gateway_streams: 64,
+    };
+
+    /// The guard of a service with tenant `acme`, and a token of it.
+    async fn layer(limits: Limits, scopes: &[Scope]) -> (GuardLayer, Secret) {
+        let register = Arc::new(SqliteRegister::in_memory());
+        let access = Access::open(register, SHARES).await.unwrap();
+        let acme = TenantId::parse("acme").unwrap();
+        let now = StandingClock.now();
+        access.put_tenant(new_tenant(&acme, now), &By::default()).await.unwrap();
+        let new = NewToken {
+            name: String::new(),
+            grant: Grant {
+                scopes: scopes.iter().copied().collect(),
+                ..everything_of(&acme)
+            },
+            expires_at: None,
+        };
+        let (_, secret) = access.create_token(new, now, &By::default()).await.unwrap();
+        (
+            GuardLayer::new(Arc::new(limits), access, Arc::new(StandingClock)),
+            secret,
+        )
+    }
+
+    fn request_with(path: &str, authorization: Option<&str>) -> Request<Body> {
+        let request = Request::builder().uri(path);
+        let request = match authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        request.body(Body::empty()).unwrap()
+    }
+
+    fn request(path: &str, secret: &Secret) -> Request<Body> {
+        request_with(path, Some(&format!("Bearer {}", secret.show())))
     }
 
     fn code(response: &Response<Body>) -> Code {
@@ -216,10 +417,14 @@ mod tests {
     async fn calls_beyond_the_limit_are_shed_and_health_is_not() {
         let (release, held) = oneshot::channel::<()>();
         let held = Arc::new(tokio::sync::Mutex::new(Some(held)));
-        let guard = GuardLayer::new(Arc::new(limits())).layer(service_fn(move |request: Request<Body>| {
-            let held = Arc::clone(&held);
+        let (layer, secret) = layer(limits(), &[Scope::SiteRead]).await;
+        let [slow_path, other_path] =
+            ["GetSite", "ListSites"].map(|method| format!("/laddplan.v1.SiteService/{method}"));
+        let is_slow = slow_path.clone();
+        let guard = layer.layer(service_fn(move |request: Request<Body>| {
+            let (held, is_slow) = (Arc::clone(&held), is_slow.clone());
             async move {
-                if request.uri().path() == "/slow" {
+                if request.uri().path() == is_slow {
                     let held = held.lock().await.take().unwrap();
                     held.await.unwrap();
                 }
@@ -227,25 +432,25 @@ mod tests {
             }
         }));
         let mut slow = guard.clone();
-        let slow = slow.call(request("/slow"));
-        let refused = guard.clone().oneshot(request("/other")).await.unwrap();
+        let slow = slow.call(request(&slow_path, &secret));
+        let refused = guard.clone().oneshot(request(&other_path, &secret)).await.unwrap();
         assert_eq!(code(&refused), Code::ResourceExhausted);
         let health = guard
             .clone()
-            .oneshot(request("/grpc.health.v1.Health/Check"))
+            .oneshot(request_with("/grpc.health.v1.Health/Check", None))
             .await
             .unwrap();
         assert_eq!(code(&health), Code::Ok);
         release.send(()).unwrap();
         assert_eq!(code(&slow.await.unwrap()), Code::Ok);
-        let later = guard.oneshot(request("/other")).await.unwrap();
+        let later = guard.oneshot(request(&other_path, &secret)).await.unwrap();
         assert_eq!(code(&later), Code::Ok);
     }
 
     /// Takes places for calls to `paths` by one connection, as long as the result lives; says what there was no room for.
     fn rooms(rules: &GuardLayer, connection: &RoomOfConnection, paths: &[&str]) -> Vec<Result<Room, String>> {
         let room = |path: &&str| {
-            let room = rules.room(path, Some(connection));
+            let room = rules.room(path, Some(connection), None);
             room.map_err(|status| status.message().to_owned())
         };
         paths.iter().map(room).collect()
@@ -258,13 +463,14 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn calls_that_may_lower_what_is_drawn_have_room_of_their_own() {
-        let rules = GuardLayer::new(Arc::new(Limits {
+    #[tokio::test]
+    async fn calls_that_may_lower_what_is_drawn_have_room_of_their_own() {
+        let limits = Limits {
             max_in_flight: 1,
             max_urgent_in_flight: 1,
             ..Limits::default()
-        }));
+        };
+        let (rules, _) = layer(limits, &Scope::ALL).await;
         let connection = RoomOfConnection(Arc::new(Semaphore::new(64)));
         let [get, cut] = ["/laddplan.v1.SiteService/GetSite", URGENT[0]];
         let gateway = "/laddplan.v1.GatewayService/Connect";
@@ -284,9 +490,9 @@ mod tests {
         assert_eq!(refused(&rooms(&rules, &connection, &[cut, get])), [None, None]);
     }
 
-    #[test]
-    fn a_connection_that_asks_too_much_takes_no_room_of_others_and_keeps_its_cuts() {
-        let rules = GuardLayer::new(Arc::new(Limits::default()));
+    #[tokio::test]
+    async fn a_connection_that_asks_too_much_takes_no_room_of_others_and_keeps_its_cuts() {
+        let (rules, _) = layer(Limits::default(), &Scope::ALL).await;
         let [busy, other] = [1, 1].map(|room| RoomOfConnection(Arc::new(Semaphore::new(room))));
         let get = "/laddplan.v1.SiteService/GetSite";
         let taken = rooms(&rules, &busy, &[get, get, URGENT[0]]);
@@ -303,24 +509,92 @@ mod tests {
             call_timeout: Duration::ZERO,
             ..Limits::default()
         };
-        let guard = GuardLayer::new(Arc::new(limits)).layer(service_fn(|_: Request<Body>| {
+        let (layer, secret) = layer(limits, &Scope::ALL).await;
+        let guard = layer.layer(service_fn(|_: Request<Body>| {
             std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
         }));
         let response = guard
-            .oneshot(request("/laddplan.v1.SiteService/GetSite"))
+            .oneshot(request("/laddplan.v1.SiteService/GetSite", &secret))
             .await
             .unwrap();
         assert_eq!(code(&response), Code::DeadlineExceeded);
     }
 
-    #[test]
-    fn a_meter_stream_lasts_as_long_as_it_has_something_to_say() {
-        let rules = GuardLayer::new(Arc::new(Limits::default()));
+    #[tokio::test]
+    async fn a_meter_stream_lasts_as_long_as_it_has_something_to_say() {
+        let (rules, _) = layer(Limits::default(), &Scope::ALL).await;
         assert_eq!(rules.time(METER_STREAM), None);
         assert_eq!(rules.time(PLAN), Some(rules.limits.plan_timeout));
         assert_eq!(
             rules.time("/laddplan.v1.SessionService/StartSession"),
             Some(rules.limits.call_timeout)
         );
+    }
+
+    /// What comes of a call to a guard that lets everything through which it lets in.
+    async fn answered(rules: &GuardLayer, request: Request<Body>) -> (Code, String) {
+        let through = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let response = rules.layer(through).oneshot(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
+        (status.code(), status.message().to_owned())
+    }
+
+    const GET: &str = "/laddplan.v1.SiteService/GetSite";
+    const CUT: &str = "/laddplan.v1.SiteService/SetGridLimit";
+
+    #[tokio::test]
+    async fn nobody_is_let_in_without_a_token_with_the_right_scope() {
+        let (rules, secret) = layer(Limits::default(), &[Scope::SiteRead]).await;
+        assert_eq!(answered(&rules, request(GET, &secret)).await.0, Code::Ok);
+        let (code, told) = answered(&rules, request(CUT, &secret)).await;
+        assert_eq!(
+            (code, told.as_str()),
+            (Code::PermissionDenied, "this call needs a token with scope limits")
+        );
+        let (code, told) = answered(&rules, request("/laddplan.v1.SiteService/NoSuchCall", &secret)).await;
+        assert_eq!(
+            (code, told.as_str()),
+            (Code::PermissionDenied, "nobody may make this call")
+        );
+        let plain = secret.show().to_owned();
+        for authorization in [None, Some(""), Some("Bearer "), Some("Basic x"), Some(plain.as_str())] {
+            let (code, told) = answered(&rules, request_with(GET, authorization)).await;
+            assert_eq!(code, Code::Unauthenticated, "{authorization:?}");
+            assert!(!told.contains(&plain), "{told}");
+        }
+        assert_eq!(
+            answered(&rules, request_with("/grpc.health.v1.Health/Check", None))
+                .await
+                .0,
+            Code::Ok
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_guesses_is_refused_after_a_while_and_a_good_token_from_it_is_not() {
+        let (rules, secret) = layer(Limits::default(), &[Scope::SiteRead]).await;
+        let guess = format!("Bearer {}x", secret.show());
+        let mut codes = Vec::new();
+        for _ in 0..30 {
+            codes.push(answered(&rules, request_with(GET, Some(&guess))).await.0);
+        }
+        let refused = codes.iter().position(|code| *code == Code::ResourceExhausted);
+        assert_eq!(refused, Some(20), "{codes:?}");
+        assert_eq!(answered(&rules, request(GET, &secret)).await.0, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_calls_too_often_is_told_when_to_come_back_and_keeps_its_cuts() {
+        let (rules, secret) = layer(Limits::default(), &Scope::ALL).await;
+        let acme = TenantId::parse("acme").unwrap();
+        let mut tenant = new_tenant(&acme, StandingClock.now());
+        tenant.quota.calls_per_second = 1;
+        rules.access.put_tenant(tenant, &By::default()).await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            codes.push(answered(&rules, request(GET, &secret)).await.0);
+        }
+        assert_eq!(codes, [Code::Ok, Code::Ok, Code::ResourceExhausted]);
+        assert_eq!(answered(&rules, request(CUT, &secret)).await.0, Code::Ok);
     }
 }

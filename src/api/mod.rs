@@ -3,27 +3,32 @@
 //! Decides what a call means and how a refusal is told: every fault of a request at once, in one place (`crate::wire::status`).
 //! Never decides anything about charging, and never answers a change before the engine said that it is durable.
 //!
-//! - `Api` implements the services; `site`, `session`, `plan` and `alarm` hold one each.
-//! - `request` reads what calls share: tenant and site, request ids, pages.
-//! - `guard` stands before every call: calls in flight, time, the log of refusals.
+//! - `Api` implements the services; `site`, `session`, `plan`, `alarm` and `admin` hold one each.
+//! - `guard` stands before every call: who makes it, calls in flight, time, the log of refusals. `rights` says what each call needs.
+//! - `caller` holds what a call names against whose call it is; `request` reads what calls share: request ids, pages.
 //! - `connections` stands before every connection; `server` puts it all together.
 
+mod admin;
 mod alarm;
+mod caller;
 mod connections;
+mod ending;
 mod guard;
 mod limits;
 mod plan;
 mod request;
+mod rights;
 mod server;
 mod session;
 mod site;
 
+use crate::access::{Access, Caller};
 use crate::engine::Engine;
 use crate::engine::Refusal;
 use crate::engine::ports::Clock;
-use crate::wire::status::status;
+use crate::wire::status::{exhausted, status};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
@@ -35,11 +40,16 @@ const REQUEST_ID_METADATA: &str = "request-id";
 
 /// What a caller is told who finds no room for a plan watcher or a meter stream.
 const LONG_CALLS: &str = "long calls";
+const LONG_CALLS_OF_TENANT: &str = "long calls of this tenant";
+
+/// What a call takes of what calls share, and gives back when it ends.
+type Room = Vec<OwnedSemaphorePermit>;
 
 /// Implements the services; cheap to clone.
 #[derive(Clone)]
 struct Api {
     engine: Engine,
+    access: Access,
     clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
     /// Turns true when the service stops: streams end.
@@ -49,6 +59,17 @@ struct Api {
 }
 
 impl Api {
+    /// Room for a call that lasts: among all, and among its tenant's.
+    fn long_call(&self, caller: &Caller) -> Result<Room, Status> {
+        let mut room = Room::new();
+        if let Some(tenant) = &caller.room {
+            room.push(tenant.enter_long().ok_or_else(|| exhausted(LONG_CALLS_OF_TENANT))?);
+        }
+        let streams = Arc::clone(&self.streams).try_acquire_owned();
+        room.push(streams.map_err(|_| exhausted(LONG_CALLS))?);
+        Ok(room)
+    }
+
     /// Waits until the service stops.
     async fn stopped(&self) {
         let mut stopping = self.stopping.clone();

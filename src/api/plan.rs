@@ -2,15 +2,16 @@
 //!
 //! Decides how plans are watched: the newest is sent as soon as the watcher can take it, older ones are skipped.
 
-use super::request::site_key;
-use super::{Answer, Api, LONG_CALLS, answer, stopping};
+use super::caller::{heard, named_site};
+use super::{Answer, Api, answer, stopping};
+use crate::access::Caller;
 use crate::domain::ids::{SiteKey, TenantId};
 use crate::engine::Refusal;
 use crate::engine::view::PlanView;
 use crate::wire::common::read;
 use crate::wire::plan::{once_request, plan_response, provenance};
 use crate::wire::proto;
-use crate::wire::status::{exhausted, status};
+use crate::wire::status::status;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -25,22 +26,22 @@ impl proto::plan_service_server::PlanService for Api {
     type WatchPlanStream = ReceiverStream<Result<proto::WatchPlanResponse, Status>>;
 
     async fn plan(&self, request: Request<proto::PlanRequest>) -> Answer<proto::PlanResponse> {
-        answer(self.plan_once(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.plan_once(caller, message).await)
     }
 
     async fn get_plan(&self, request: Request<proto::GetPlanRequest>) -> Answer<proto::GetPlanResponse> {
-        let message = request.get_ref();
-        answer(self.plan_in_force(&message.tenant_id, &message.site_id))
+        let (caller, message) = heard(&request)?;
+        answer(self.plan_in_force(caller, message))
     }
 
     async fn watch_plan(&self, request: Request<proto::WatchPlanRequest>) -> Answer<Self::WatchPlanStream> {
-        let message = request.get_ref();
-        let Ok(room) = Arc::clone(&self.streams).try_acquire_owned() else {
-            return Err(exhausted(LONG_CALLS));
-        };
-        let key = read(|faults| site_key(faults, &message.tenant_id, &message.site_id));
+        let (caller, message) = heard(&request)?;
+        let room = self.long_call(caller)?;
+        let key = read(|faults| named_site(faults, &message.tenant_id, &message.site_id));
         let watched = key
             .map_err(Refusal::from)
+            .and_then(|key| key.of(caller))
             .and_then(|key| Ok((self.engine.watch_plan(&key)?, key)));
         let (plans, key) = watched.map_err(|refusal| status(&refusal))?;
         // One plan ahead: more would be old by the time they are read.
@@ -55,15 +56,25 @@ impl proto::plan_service_server::PlanService for Api {
 }
 
 impl Api {
-    async fn plan_once(&self, message: &proto::PlanRequest) -> Result<proto::PlanResponse, Refusal> {
+    async fn plan_once(&self, caller: &Caller, message: &proto::PlanRequest) -> Result<proto::PlanResponse, Refusal> {
         // The problem belongs to nobody; a site has to have an owner.
         let nobody = TenantId::parse("nobody").expect("this is an id");
         let request = once_request(&nobody, message)?;
+        let _place = match &caller.room {
+            None => None,
+            Some(room) => Some(room.enter_plan().ok_or(Refusal::Busy {
+                what: "plans of this tenant",
+            })?),
+        };
         Ok(plan_response(&self.engine.plan_once(request).await?))
     }
 
-    fn plan_in_force(&self, tenant_id: &str, site_id: &str) -> Result<proto::GetPlanResponse, Refusal> {
-        let key = read(|faults| site_key(faults, tenant_id, site_id))?;
+    fn plan_in_force(
+        &self,
+        caller: &Caller,
+        message: &proto::GetPlanRequest,
+    ) -> Result<proto::GetPlanResponse, Refusal> {
+        let key = read(|faults| named_site(faults, &message.tenant_id, &message.site_id))?.of(caller)?;
         let plan = self.engine.watch_plan(&key)?.borrow().clone();
         let plan = plan.ok_or_else(|| no_plan(&key))?;
         Ok(proto::GetPlanResponse {

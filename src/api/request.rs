@@ -1,9 +1,10 @@
-//! What calls share: whose site, which request, which page.
+//! What calls share: which request, which page.
 //!
 //! Decides how these are read. Every reader notes its faults beside those of the rest of the request.
 
+use crate::access::Caller;
 use crate::domain::event::{Receipt, RequestStamp};
-use crate::domain::ids::{RequestId, SiteId, SiteKey, TenantId};
+use crate::domain::ids::RequestId;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::engine::Refusal;
 use crate::wire::common::timestamp_message;
@@ -16,22 +17,10 @@ const MAX_PAGE: i64 = 1_000;
 /// A page ends before it is larger than this share of the largest response, which leaves room for what is around the items.
 const PAGE_BYTES_PERCENT: usize = 90;
 
-pub(super) fn tenant(faults: &mut Faults, text: &str) -> Option<TenantId> {
-    faults.field("tenant_id", TenantId::parse(text))
-}
-
-pub(super) fn site_key(faults: &mut Faults, tenant_id: &str, site_id: &str) -> Option<SiteKey> {
-    let tenant = tenant(faults, tenant_id);
-    let site = faults.field("site_id", SiteId::parse(site_id));
-    Some(SiteKey {
-        tenant: tenant?,
-        site: site?,
-    })
-}
-
-/// Names the call, so that a repeat of it is recognised. The hash covers method and body, as decoded.
+/// Names the call, so that a repeat of it is recognised, and says who made it. The hash covers method and body, as decoded.
 pub(super) fn stamp<M: Message + Name>(
     faults: &mut Faults,
+    caller: &Caller,
     meta: Option<&proto::RequestMeta>,
     message: &M,
 ) -> Option<RequestStamp> {
@@ -44,6 +33,7 @@ pub(super) fn stamp<M: Message + Name>(
     Some(RequestStamp {
         id,
         body_hash: hasher.finalize().into(),
+        by: caller.token().cloned(),
     })
 }
 
@@ -154,6 +144,8 @@ fn read_token(list: &str, token: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Credential, everything_of};
+    use crate::domain::ids::{GatewayId, TenantId};
 
     fn read_page(list: &str, page_size: i32, page_token: &str) -> Result<Page<String>, String> {
         let mut faults = Faults::default();
@@ -175,8 +167,16 @@ mod tests {
         }
     }
 
+    fn caller() -> Caller {
+        Caller {
+            credential: Credential::Certificate(GatewayId::parse("g").unwrap()),
+            grant: everything_of(&TenantId::parse("acme").unwrap()),
+            room: None,
+        }
+    }
+
     fn stamp_of<M: Message + Name>(meta: Option<&proto::RequestMeta>, message: &M) -> Option<RequestStamp> {
-        stamp(&mut Faults::default(), meta, message)
+        stamp(&mut Faults::default(), &caller(), meta, message)
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_change_without_a_request_id_is_refused() {
         let mut faults = Faults::default();
-        assert_eq!(stamp(&mut faults, None, &start("", "a")), None);
+        assert_eq!(stamp(&mut faults, &caller(), None, &start("", "a")), None);
         let fault = &faults.into_rejection().faults()[0].clone();
         assert_eq!(
             (fault.field.as_str(), fault.rule.as_str()),

@@ -5,11 +5,13 @@
 use super::connections::Incoming;
 use super::guard::GuardLayer;
 use super::{Api, Limits};
+use crate::access::Access;
 use crate::engine::Engine;
 use crate::engine::ports::Clock;
 use crate::wire::{DESCRIPTORS, proto};
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use proto::admin_service_server::AdminServiceServer;
 use proto::alarm_service_server::AlarmServiceServer;
 use proto::gateway_service_server::{GatewayService, GatewayServiceServer};
 use proto::plan_service_server::PlanServiceServer;
@@ -44,6 +46,7 @@ pub enum ServeError {
 /// What the server serves.
 pub struct Services<G> {
     pub engine: Engine,
+    pub access: Access,
     pub clock: Arc<dyn Clock>,
     pub gateways: G,
     /// Whether callers may ask what services there are.
@@ -73,21 +76,23 @@ pub async fn serve<G: GatewayService>(
     let stopped_sites = services.engine.stopped_sites();
     let api = Api {
         engine: services.engine,
-        clock: services.clock,
+        access: services.access.clone(),
+        clock: Arc::clone(&services.clock),
         limits: Arc::clone(&limits),
         stopping: stopping.clone(),
         streams: Arc::new(Semaphore::new(limits.max_long_calls)),
     };
     let (health, health_service) = health_reporter();
     set_serving::<G>(&health).await;
-    let guard = GuardLayer::new(Arc::clone(&limits));
+    let guard = GuardLayer::new(Arc::clone(&limits), services.access, services.clock);
     let telling = guard.clone().tell_of_lack();
     let router = builder(&limits)
         .layer(guard)
         .add_service(limited!(SiteServiceServer::new(api.clone()), limits))
         .add_service(limited!(SessionServiceServer::new(api.clone()), limits))
         .add_service(limited!(PlanServiceServer::new(api.clone()), limits))
-        .add_service(limited!(AlarmServiceServer::new(api), limits))
+        .add_service(limited!(AlarmServiceServer::new(api.clone()), limits))
+        .add_service(limited!(AdminServiceServer::new(api), limits))
         .add_service(limited!(GatewayServiceServer::new(services.gateways), limits))
         .add_service(health_service)
         .add_optional_service(services.reflection.then(|| reflection().build_v1()).transpose()?)
@@ -132,6 +137,7 @@ async fn set_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_serving::<SessionServiceServer<Api>>().await;
     health.set_serving::<PlanServiceServer<Api>>().await;
     health.set_serving::<AlarmServiceServer<Api>>().await;
+    health.set_serving::<AdminServiceServer<Api>>().await;
     health.set_serving::<GatewayServiceServer<G>>().await;
 }
 
@@ -144,6 +150,7 @@ async fn set_not_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_not_serving::<SessionServiceServer<Api>>().await;
     health.set_not_serving::<PlanServiceServer<Api>>().await;
     health.set_not_serving::<AlarmServiceServer<Api>>().await;
+    health.set_not_serving::<AdminServiceServer<Api>>().await;
     health.set_not_serving::<GatewayServiceServer<G>>().await;
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Decides how personal data is kept out: a driver is turned into a random reference before anything is recorded.
 
-use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant, under};
-use super::{Answer, Api, LONG_CALLS, answer, answer_change, stopping};
+use super::caller::{heard, named_site, named_tenant, taken};
+use super::request::{cut, page, receipt, request_id, stamp, under};
+use super::{Answer, Api, answer, answer_change, stopping};
+use crate::access::Caller;
 use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
 use crate::domain::event::{Event, RequestStamp};
-use crate::domain::ids::{SessionId, SiteKey, TenantId};
+use crate::domain::ids::{SessionId, SiteKey};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{MeterSample, Session, SessionSpec};
 use crate::engine::view::SiteView;
@@ -16,7 +18,7 @@ use crate::wire::common::{read, required, timestamp, timestamp_message};
 use crate::wire::meter::meter_samples;
 use crate::wire::proto;
 use crate::wire::session::{read_session, session_override, session_override_message, session_spec_message};
-use crate::wire::status::{exhausted, status};
+use crate::wire::status::status;
 use std::collections::BTreeMap;
 use tokio::time::timeout;
 use tonic::codec::Streaming;
@@ -30,36 +32,38 @@ const MAX_AHEAD: Seconds = Seconds::from_mins(5);
 #[tonic::async_trait]
 impl proto::session_service_server::SessionService for Api {
     async fn start_session(&self, request: Request<proto::StartSessionRequest>) -> Answer<proto::StartSessionResponse> {
-        let message = request.into_inner();
+        let (caller, message) = taken(request)?;
         let id = request_id(message.meta.as_ref()).to_owned();
-        answer_change(&id, self.start(message).await)
+        answer_change(&id, self.start(&caller, message).await)
     }
 
     async fn update_session(
         &self,
         request: Request<proto::UpdateSessionRequest>,
     ) -> Answer<proto::UpdateSessionResponse> {
-        let message = request.into_inner();
+        let (caller, message) = taken(request)?;
         let id = request_id(message.meta.as_ref()).to_owned();
-        answer_change(&id, self.update(message).await)
+        answer_change(&id, self.update(&caller, message).await)
     }
 
     async fn override_session(
         &self,
         request: Request<proto::OverrideSessionRequest>,
     ) -> Answer<proto::OverrideSessionResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.override_one(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(
+            request_id(message.meta.as_ref()),
+            self.override_one(caller, message).await,
+        )
     }
 
     async fn report_meter(
         &self,
         request: Request<Streaming<proto::ReportMeterRequest>>,
     ) -> Answer<proto::ReportMeterResponse> {
-        let Ok(_room) = self.streams.try_acquire() else {
-            return Err(exhausted(LONG_CALLS));
-        };
-        let recorded = self.record_all(request.into_inner()).await?;
+        let (caller, readings) = taken(request)?;
+        let _room = self.long_call(&caller)?;
+        let recorded = self.record_all(&caller, readings).await?;
         Ok(Response::new(proto::ReportMeterResponse {
             recorded: i64::try_from(recorded.recorded).unwrap_or(i64::MAX),
             dropped: i64::try_from(recorded.dropped).unwrap_or(i64::MAX),
@@ -67,20 +71,23 @@ impl proto::session_service_server::SessionService for Api {
     }
 
     async fn end_session(&self, request: Request<proto::EndSessionRequest>) -> Answer<proto::EndSessionResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.end(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.end(caller, message).await)
     }
 
     async fn get_session(&self, request: Request<proto::GetSessionRequest>) -> Answer<proto::GetSessionResponse> {
-        answer(self.get_one(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.get_one(caller, message).await)
     }
 
     async fn list_sessions(&self, request: Request<proto::ListSessionsRequest>) -> Answer<proto::ListSessionsResponse> {
-        answer(self.list_some(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.list_some(caller, message).await)
     }
 
     async fn forget_driver(&self, request: Request<proto::ForgetDriverRequest>) -> Answer<proto::ForgetDriverResponse> {
-        answer(self.forget(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.forget(caller, message).await)
     }
 }
 
@@ -116,7 +123,11 @@ fn check_driver(faults: &mut Faults, field: &str, driver: &str) {
 }
 
 impl Api {
-    async fn start(&self, mut message: proto::StartSessionRequest) -> Result<proto::StartSessionResponse, Refusal> {
+    async fn start(
+        &self,
+        caller: &Caller,
+        mut message: proto::StartSessionRequest,
+    ) -> Result<proto::StartSessionResponse, Refusal> {
         let driver = take_driver(message.session.as_mut());
         let saying = Saying {
             tenant_id: &message.tenant_id,
@@ -126,14 +137,18 @@ impl Api {
         };
         let fits =
             |spec: &SessionSpec, view: &SiteView, now: Instant| Session::start(spec.clone(), &view.site, now).map(drop);
-        let stamp = |faults: &mut Faults| stamp(faults, message.meta.as_ref(), &message);
-        let said = self.hear(saying, stamp, fits).await?;
+        let stamp = |faults: &mut Faults| stamp(faults, caller, message.meta.as_ref(), &message);
+        let said = self.hear(caller, saying, stamp, fits).await?;
         let event = Event::SessionStarted(Box::new(said.spec));
         let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
         Ok(proto::StartSessionResponse { receipt: receipt(done) })
     }
 
-    async fn update(&self, mut message: proto::UpdateSessionRequest) -> Result<proto::UpdateSessionResponse, Refusal> {
+    async fn update(
+        &self,
+        caller: &Caller,
+        mut message: proto::UpdateSessionRequest,
+    ) -> Result<proto::UpdateSessionResponse, Refusal> {
         let driver = take_driver(message.session.as_mut());
         let saying = Saying {
             tenant_id: &message.tenant_id,
@@ -147,8 +162,8 @@ impl Api {
                 session.ok_or_else(|| Rejection::one("id", "names no session", &spec.id, "one that is there"))?;
             session.update(spec.clone(), &view.site, now).map(drop)
         };
-        let stamp = |faults: &mut Faults| stamp(faults, message.meta.as_ref(), &message);
-        let said = self.hear(saying, stamp, fits).await?;
+        let stamp = |faults: &mut Faults| stamp(faults, caller, message.meta.as_ref(), &message);
+        let said = self.hear(caller, saying, stamp, fits).await?;
         let event = Event::SessionUpdated(Box::new(said.spec));
         let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
         Ok(proto::UpdateSessionResponse { receipt: receipt(done) })
@@ -160,13 +175,15 @@ impl Api {
     /// decides: it knows more, among others whether the call was made before.
     async fn hear(
         &self,
+        caller: &Caller,
         saying: Saying<'_>,
         stamp: impl Fn(&mut Faults) -> Option<RequestStamp>,
         fits: impl Fn(&SessionSpec, &SiteView, Instant) -> Result<(), Rejection>,
     ) -> Result<Said, Refusal> {
         let mut faults = Faults::default();
         let stamp = stamp(&mut faults);
-        let key = site_key(&mut faults, saying.tenant_id, saying.site_id);
+        let key = named_site(&mut faults, saying.tenant_id, saying.site_id);
+        let key = key.map(|key| key.of(caller)).transpose()?;
         check_driver(&mut faults, "session.driver", saying.driver);
         let mut shape = Faults::default();
         let session = required(&mut faults, "session", saying.session, "a session");
@@ -194,11 +211,12 @@ impl Api {
 
     async fn override_one(
         &self,
+        caller: &Caller,
         message: &proto::OverrideSessionRequest,
     ) -> Result<proto::OverrideSessionResponse, Refusal> {
         let (stamp, key, event) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let session = faults.field("session_id", SessionId::parse(&message.session_id));
             let overridden = faults.field("session_override", session_override(message.session_override));
             let event = Event::SessionOverridden {
@@ -207,11 +225,16 @@ impl Api {
             };
             Some((stamp?, key?, event))
         })?;
+        let key = key.of(caller)?;
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::OverrideSessionResponse { receipt: receipt(done) })
     }
 
-    async fn record_all(&self, mut readings: Streaming<proto::ReportMeterRequest>) -> Result<MeterReceipt, Status> {
+    async fn record_all(
+        &self,
+        caller: &Caller,
+        mut readings: Streaming<proto::ReportMeterRequest>,
+    ) -> Result<MeterReceipt, Status> {
         let mut total = MeterReceipt::default();
         for index in 0_u64.. {
             let message = tokio::select! {
@@ -225,7 +248,7 @@ impl Api {
             // Faults name the message, as `requests[2]`: what those before it said is recorded.
             let place = format!("requests[{index}]");
             let recorded = self
-                .record(&message)
+                .record(caller, &message)
                 .await
                 .map_err(|refusal| status(&under(&place, refusal)))?;
             total.recorded += recorded.recorded;
@@ -234,24 +257,30 @@ impl Api {
         Ok(total)
     }
 
-    async fn record(&self, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {
+    async fn record(&self, caller: &Caller, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {
         let (key, samples) = read(|faults| {
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let samples = faults.part("", meter_samples(&message.readings, self.clock.now()));
             Some((key?, samples?))
         })?;
+        let key = key.of(caller)?;
         self.engine.meter(&key, samples).await
     }
 
     /// The final energy is recorded first: once the session has ended, a reading of its EVSE is another session's.
-    async fn end(&self, message: &proto::EndSessionRequest) -> Result<proto::EndSessionResponse, Refusal> {
+    async fn end(
+        &self,
+        caller: &Caller,
+        message: &proto::EndSessionRequest,
+    ) -> Result<proto::EndSessionResponse, Refusal> {
         let now = self.clock.now();
         let (stamp, key, ending) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let ending = ending(faults, message, now);
             Some((stamp?, key?, ending?))
         })?;
+        let key = key.of(caller)?;
         if let Some(energy) = ending.energy {
             let view = self.engine.site(&key).await?;
             let session = view.sessions.iter().find(|session| session.spec.id == ending.session);
@@ -270,12 +299,17 @@ impl Api {
         Ok(proto::EndSessionResponse { receipt: receipt(done) })
     }
 
-    async fn get_one(&self, message: &proto::GetSessionRequest) -> Result<proto::GetSessionResponse, Refusal> {
+    async fn get_one(
+        &self,
+        caller: &Caller,
+        message: &proto::GetSessionRequest,
+    ) -> Result<proto::GetSessionResponse, Refusal> {
         let (key, id) = read(|faults| {
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let id = faults.field("session_id", SessionId::parse(&message.session_id));
             Some((key?, id?))
         })?;
+        let key = key.of(caller)?;
         let view = self.engine.site(&key).await?;
         let there = view.sessions.iter().find(|session| session.spec.id == id).cloned();
         let session = match there {
@@ -291,13 +325,18 @@ impl Api {
         })
     }
 
-    async fn list_some(&self, message: &proto::ListSessionsRequest) -> Result<proto::ListSessionsResponse, Refusal> {
+    async fn list_some(
+        &self,
+        caller: &Caller,
+        message: &proto::ListSessionsRequest,
+    ) -> Result<proto::ListSessionsResponse, Refusal> {
         const LIST: &str = "sessions";
         let (key, page) = read(|faults| {
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let page = page(faults, LIST, message.page.as_ref(), SessionId::parse);
             Some((key?, page?))
         })?;
+        let key = key.of(caller)?;
         let view = self.engine.site(&key).await?;
         let rest = view
             .sessions
@@ -324,9 +363,13 @@ impl Api {
         })
     }
 
-    async fn forget(&self, message: &proto::ForgetDriverRequest) -> Result<proto::ForgetDriverResponse, Refusal> {
-        let tenant: TenantId = read(|faults| {
-            let tenant = tenant(faults, &message.tenant_id);
+    async fn forget(
+        &self,
+        caller: &Caller,
+        message: &proto::ForgetDriverRequest,
+    ) -> Result<proto::ForgetDriverResponse, Refusal> {
+        let tenant = read(|faults| {
+            let tenant = named_tenant(faults, &message.tenant_id);
             check_driver(faults, "driver", &message.driver);
             faults.require(
                 !message.driver.is_empty(),
@@ -337,6 +380,7 @@ impl Api {
             );
             tenant
         })?;
+        let tenant = tenant.of(caller)?;
         let was_known = self.engine.forget_person(&tenant, &message.driver).await?;
         Ok(proto::ForgetDriverResponse { was_known })
     }

@@ -2,8 +2,10 @@
 //!
 //! Decides which calls are changes of a site and what they change. Whether a site may carry a limit is decided by the engine.
 
-use super::request::{cut, page, receipt, request_id, site_key, stamp, tenant};
+use super::caller::{heard, named_site, named_tenant};
+use super::request::{cut, page, receipt, request_id, stamp};
 use super::{Answer, Api, answer, answer_change};
+use crate::access::Caller;
 use crate::domain::event::Event;
 use crate::domain::ids::{EvseId, GridLimitId, SiteId, SiteKey, TenantId};
 use crate::domain::limits::Capacity;
@@ -16,95 +18,133 @@ use crate::wire::site::{
     forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_grid_limit, valid_site_spec,
 };
 use prost::Message;
+use tokio::sync::MutexGuard;
 use tonic::Request;
 
 #[tonic::async_trait]
 impl proto::site_service_server::SiteService for Api {
     async fn put_site(&self, request: Request<proto::PutSiteRequest>) -> Answer<proto::PutSiteResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.put(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.put(caller, message).await)
     }
 
     async fn get_site(&self, request: Request<proto::GetSiteRequest>) -> Answer<proto::GetSiteResponse> {
-        answer(self.get(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.get(caller, message).await)
     }
 
     async fn get_rollout(&self, request: Request<proto::GetRolloutRequest>) -> Answer<proto::GetRolloutResponse> {
-        answer(self.rollout(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.rollout(caller, message).await)
     }
 
     async fn list_sites(&self, request: Request<proto::ListSitesRequest>) -> Answer<proto::ListSitesResponse> {
-        answer(self.list(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.list(caller, message).await)
     }
 
     async fn delete_site(&self, request: Request<proto::DeleteSiteRequest>) -> Answer<proto::DeleteSiteResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.delete(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.delete(caller, message).await)
     }
 
     async fn stop_site(&self, request: Request<proto::StopSiteRequest>) -> Answer<proto::StopSiteResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.stop(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.stop(caller, message).await)
     }
 
     async fn set_grid_limit(
         &self,
         request: Request<proto::SetGridLimitRequest>,
     ) -> Answer<proto::SetGridLimitResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.set_limit(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.set_limit(caller, message).await)
     }
 
     async fn list_grid_limits(
         &self,
         request: Request<proto::ListGridLimitsRequest>,
     ) -> Answer<proto::ListGridLimitsResponse> {
-        answer(self.list_limits(request.get_ref()).await)
+        let (caller, message) = heard(&request)?;
+        answer(self.list_limits(caller, message).await)
     }
 
     async fn remove_grid_limit(
         &self,
         request: Request<proto::RemoveGridLimitRequest>,
     ) -> Answer<proto::RemoveGridLimitResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.remove_limit(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(
+            request_id(message.meta.as_ref()),
+            self.remove_limit(caller, message).await,
+        )
     }
 
     async fn set_prices(&self, request: Request<proto::SetPricesRequest>) -> Answer<proto::SetPricesResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.price(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.price(caller, message).await)
     }
 
     async fn set_forecast(&self, request: Request<proto::SetForecastRequest>) -> Answer<proto::SetForecastResponse> {
-        let message = request.get_ref();
-        answer_change(request_id(message.meta.as_ref()), self.foresee(message).await)
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.foresee(caller, message).await)
     }
 }
 
 impl Api {
-    async fn put(&self, message: &proto::PutSiteRequest) -> Result<proto::PutSiteResponse, Refusal> {
-        let (stamp, spec) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let tenant = tenant(faults, &message.tenant_id);
+    async fn put(&self, caller: &Caller, message: &proto::PutSiteRequest) -> Result<proto::PutSiteResponse, Refusal> {
+        let (stamp, tenant, spec) = read(|faults| {
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let tenant = named_tenant(faults, &message.tenant_id);
             let site = required(faults, "site", message.site.as_ref(), "a site");
             // The site's own faults are told even where the tenant has one.
-            let placeholder = TenantId::parse("unknown").expect("this is an id");
-            let owner = tenant.clone().unwrap_or(placeholder);
+            let nobody = || TenantId::parse("unknown").expect("this is an id");
+            let owner = caller.grant.tenant.clone().unwrap_or_else(nobody);
             let spec = site.and_then(|site| faults.part("site", valid_site_spec(&owner, site)));
-            tenant?;
-            Some((stamp?, spec?))
+            Some((stamp?, tenant?, spec?))
         })?;
-        let key = SiteKey {
-            tenant: spec.tenant.clone(),
-            site: spec.id.clone(),
-        };
+        let key = tenant.site(spec.id.clone()).of(caller)?;
+        let evses = spec.stations.iter().map(|station| station.evses.len()).sum();
+        // Until it is done: two that grow at once would each find room.
+        let _growing = self.room_to_grow(caller, &key, evses).await?;
         let event = Event::SitePut(Box::new(spec));
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::PutSiteResponse { receipt: receipt(done) })
     }
 
-    async fn get(&self, message: &proto::GetSiteRequest) -> Result<proto::GetSiteResponse, Refusal> {
-        let key = read(|faults| site_key(faults, &message.tenant_id, &message.site_id))?;
+    /// Whether a site with so many EVSEs fits into what its tenant may have. One that does not grow always fits.
+    async fn room_to_grow<'a>(
+        &self,
+        caller: &'a Caller,
+        key: &SiteKey,
+        evses: usize,
+    ) -> Result<Option<MutexGuard<'a, ()>>, Refusal> {
+        let Some(room) = &caller.room else { return Ok(None) };
+        let size = |except| self.engine.size_of(&key.tenant, except);
+        let grows = || {
+            let (with, without) = (size(None), size(Some(&key.site)));
+            with.sites == without.sites || without.evses + evses > with.evses
+        };
+        if !grows() {
+            return Ok(None);
+        }
+        let growing = room.growing.lock().await;
+        let (quota, others) = (self.access.tenant(&key.tenant)?.quota, size(Some(&key.site)));
+        let wanted = [
+            ("sites", others.sites + 1, quota.sites),
+            ("EVSEs", others.evses + evses, quota.evses),
+        ];
+        match wanted.into_iter().find(|(_, wanted, most)| *wanted > *most as usize) {
+            Some((what, wanted, most)) if grows() => Err(Refusal::NotNow(format!(
+                "tenant {} would have {wanted} {what}; its quota is {most}",
+                key.tenant
+            ))),
+            _ => Ok(Some(growing)),
+        }
+    }
+
+    async fn get(&self, caller: &Caller, message: &proto::GetSiteRequest) -> Result<proto::GetSiteResponse, Refusal> {
+        let key = read(|faults| named_site(faults, &message.tenant_id, &message.site_id))?.of(caller)?;
         let view = self.engine.site(&key).await?;
         Ok(proto::GetSiteResponse {
             site: Some(site_message(view.site.spec())),
@@ -114,13 +154,18 @@ impl Api {
         })
     }
 
-    async fn rollout(&self, message: &proto::GetRolloutRequest) -> Result<proto::GetRolloutResponse, Refusal> {
+    async fn rollout(
+        &self,
+        caller: &Caller,
+        message: &proto::GetRolloutRequest,
+    ) -> Result<proto::GetRolloutResponse, Refusal> {
         const LIST: &str = "rollout";
         let (key, page) = read(|faults| {
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let page = page(faults, LIST, message.page.as_ref(), EvseId::parse);
             Some((key?, page?))
         })?;
+        let key = key.of(caller)?;
         let view = self.engine.rollout(&key).await?;
         let limited = view
             .places
@@ -142,14 +187,26 @@ impl Api {
         Ok(response)
     }
 
-    async fn list(&self, message: &proto::ListSitesRequest) -> Result<proto::ListSitesResponse, Refusal> {
+    async fn list(
+        &self,
+        caller: &Caller,
+        message: &proto::ListSitesRequest,
+    ) -> Result<proto::ListSitesResponse, Refusal> {
         const LIST: &str = "sites";
         let (tenant, page) = read(|faults| {
-            let tenant = tenant(faults, &message.tenant_id);
+            let tenant = named_tenant(faults, &message.tenant_id);
             let page = page(faults, LIST, message.page.as_ref(), SiteId::parse);
             Some((tenant?, page?))
         })?;
-        let ids = self.engine.sites(&tenant, page.after.as_ref(), page.size + 1);
+        let tenant = tenant.of(caller)?;
+        let ids = match &caller.grant.sites {
+            None => self.engine.sites(&tenant, page.after.as_ref(), page.size + 1),
+            Some(reached) => (reached.iter())
+                .filter(|site| page.after.as_ref().is_none_or(|after| *site > after))
+                .take(page.size + 1)
+                .cloned()
+                .collect(),
+        };
         let mut sites = Vec::with_capacity(ids.len());
         for site in ids {
             let key = SiteKey {
@@ -158,7 +215,7 @@ impl Api {
             };
             match self.engine.site(&key).await {
                 Ok(view) => sites.push((key.site.to_string(), site_message(view.site.spec()))),
-                // Deleted since it was listed.
+                // Deleted since it was listed, or only named by the token.
                 Err(Refusal::NotFound { .. }) => {}
                 Err(other) => return Err(other),
             }
@@ -167,22 +224,32 @@ impl Api {
         Ok(proto::ListSitesResponse { sites, next_page_token })
     }
 
-    async fn delete(&self, message: &proto::DeleteSiteRequest) -> Result<proto::DeleteSiteResponse, Refusal> {
+    async fn delete(
+        &self,
+        caller: &Caller,
+        message: &proto::DeleteSiteRequest,
+    ) -> Result<proto::DeleteSiteResponse, Refusal> {
         let (stamp, key) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             Some((stamp?, key?))
         })?;
+        let key = key.of(caller)?;
         let done = self.engine.submit(&key, Some(stamp), Event::SiteDeleted).await?;
         Ok(proto::DeleteSiteResponse { receipt: receipt(done) })
     }
 
-    async fn stop(&self, message: &proto::StopSiteRequest) -> Result<proto::StopSiteResponse, Refusal> {
+    async fn stop(
+        &self,
+        caller: &Caller,
+        message: &proto::StopSiteRequest,
+    ) -> Result<proto::StopSiteResponse, Refusal> {
         let (stamp, key) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             Some((stamp?, key?))
         })?;
+        let key = key.of(caller)?;
         let event = Event::SiteStopped {
             stopped: message.stopped,
         };
@@ -190,10 +257,15 @@ impl Api {
         Ok(proto::StopSiteResponse { receipt: receipt(done) })
     }
 
-    async fn set_limit(&self, message: &proto::SetGridLimitRequest) -> Result<proto::SetGridLimitResponse, Refusal> {
+    async fn set_limit(
+        &self,
+        caller: &Caller,
+        message: &proto::SetGridLimitRequest,
+    ) -> Result<proto::SetGridLimitResponse, Refusal> {
         let mut faults = Faults::default();
-        let stamp = stamp(&mut faults, message.meta.as_ref(), message);
-        let key = site_key(&mut faults, &message.tenant_id, &message.site_id);
+        let stamp = stamp(&mut faults, caller, message.meta.as_ref(), message);
+        let key = named_site(&mut faults, &message.tenant_id, &message.site_id);
+        let key = key.map(|key| key.of(caller)).transpose()?;
         let told = required(&mut faults, "grid_limit", message.grid_limit.as_ref(), "a grid limit");
         let (Some(stamp), Some(key), Some(Ok(limit))) = (stamp, &key, told.map(grid_limit)) else {
             // Held against the site as well, only to tell every fault at once: else the engine decides.
@@ -214,14 +286,16 @@ impl Api {
 
     async fn list_limits(
         &self,
+        caller: &Caller,
         message: &proto::ListGridLimitsRequest,
     ) -> Result<proto::ListGridLimitsResponse, Refusal> {
         const LIST: &str = "grid_limits";
         let (key, page) = read(|faults| {
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let page = page(faults, LIST, message.page.as_ref(), GridLimitId::parse);
             Some((key?, page?))
         })?;
+        let key = key.of(caller)?;
         let view = self.engine.site(&key).await?;
         let rest = view
             .grid_limits
@@ -237,34 +311,45 @@ impl Api {
 
     async fn remove_limit(
         &self,
+        caller: &Caller,
         message: &proto::RemoveGridLimitRequest,
     ) -> Result<proto::RemoveGridLimitResponse, Refusal> {
         let (stamp, key, limit) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let limit = faults.field("grid_limit_id", GridLimitId::parse(&message.grid_limit_id));
             Some((stamp?, key?, limit?))
         })?;
+        let key = key.of(caller)?;
         let event = Event::GridLimitRemoved(limit);
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::RemoveGridLimitResponse { receipt: receipt(done) })
     }
 
-    async fn price(&self, message: &proto::SetPricesRequest) -> Result<proto::SetPricesResponse, Refusal> {
+    async fn price(
+        &self,
+        caller: &Caller,
+        message: &proto::SetPricesRequest,
+    ) -> Result<proto::SetPricesResponse, Refusal> {
         let (stamp, key, prices) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let prices = faults.part("prices", prices(&message.prices));
             Some((stamp?, key?, prices?))
         })?;
+        let key = key.of(caller)?;
         let done = self.engine.submit(&key, Some(stamp), Event::PricesSet(prices)).await?;
         Ok(proto::SetPricesResponse { receipt: receipt(done) })
     }
 
-    async fn foresee(&self, message: &proto::SetForecastRequest) -> Result<proto::SetForecastResponse, Refusal> {
+    async fn foresee(
+        &self,
+        caller: &Caller,
+        message: &proto::SetForecastRequest,
+    ) -> Result<proto::SetForecastResponse, Refusal> {
         let (stamp, key, event) = read(|faults| {
-            let stamp = stamp(faults, message.meta.as_ref(), message);
-            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let stamp = stamp(faults, caller, message.meta.as_ref(), message);
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
             let kind = faults.field("kind", forecast_kind(message.kind));
             let power = faults.part("points", forecast(&message.points));
             let event = Event::ForecastSet {
@@ -273,6 +358,7 @@ impl Api {
             };
             Some((stamp?, key?, event))
         })?;
+        let key = key.of(caller)?;
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::SetForecastResponse { receipt: receipt(done) })
     }

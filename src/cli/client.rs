@@ -4,32 +4,48 @@
 //! caller can, safely.
 
 use super::failure::Failure;
+use super::input;
 use super::output::Form;
-use crate::config::{DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE};
+use crate::config::{DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE, TOKEN_VARIABLE};
+use crate::wire::bearer::{Bearer, Calls};
 use crate::wire::proto;
+use crate::wire::proto::admin_service_client::AdminServiceClient;
 use crate::wire::proto::alarm_service_client::AlarmServiceClient;
 use crate::wire::proto::plan_service_client::PlanServiceClient;
 use crate::wire::proto::session_service_client::SessionServiceClient;
 use crate::wire::proto::site_service_client::SiteServiceClient;
 use clap::Args;
+use std::path::PathBuf;
 use std::time::Duration;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer taken, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// A token has less than a hundred.
+const MAX_TOKEN_FILE_BYTES: u64 = 4_096;
 /// Items asked for at once, and how many times before a list is taken to be endless.
 const PAGE_SIZE: i32 = 100;
 const MAX_PAGES: usize = 10_000;
 
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// Whose sites these are.
-    #[arg(long, env = TENANT_VARIABLE)]
+    /// Whose sites these are. The token's tenant, if not given.
+    #[arg(long, env = TENANT_VARIABLE, default_value = "", hide_default_value = true)]
     pub tenant: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectionArgs {
+    /// A file with the token that lets calls in. The variable LADDPLAN_TOKEN, if not given: a token in the arguments would be seen by
+    /// everyone on this machine.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Where the service listens.
     #[arg(long, env = SERVER_VARIABLE, default_value_t = format!("http://{DEFAULT_LISTEN}"))]
     server: String,
@@ -57,30 +73,64 @@ impl RequestArgs {
 
 /// A connection to the service.
 pub struct Client {
-    channel: Channel,
+    calls: Calls,
     pub form: Form,
 }
 
 impl Client {
-    pub fn sites(&self) -> SiteServiceClient<Channel> {
-        SiteServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub fn sites(&self) -> SiteServiceClient<Calls> {
+        SiteServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub fn sessions(&self) -> SessionServiceClient<Channel> {
-        SessionServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub fn sessions(&self) -> SessionServiceClient<Calls> {
+        SessionServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub fn alarms(&self) -> AlarmServiceClient<Channel> {
-        AlarmServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub fn alarms(&self) -> AlarmServiceClient<Calls> {
+        AlarmServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub fn plans(&self) -> PlanServiceClient<Channel> {
-        PlanServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub fn admin(&self) -> AdminServiceClient<Calls> {
+        AdminServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub fn plans(&self) -> PlanServiceClient<Calls> {
+        PlanServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+}
+
+impl ConnectionArgs {
+    fn bearer(&self) -> Result<Bearer, Failure> {
+        let (place, text) = match &self.token_file {
+            Some(file) => (
+                format!("--token-file {}", file.display()),
+                input::text_up_to(file, MAX_TOKEN_FILE_BYTES)?,
+            ),
+            None => {
+                let text = std::env::var(TOKEN_VARIABLE).map_err(|_| {
+                    Failure::BadInput(format!(
+                        "a token is needed: in the variable {TOKEN_VARIABLE}, or with --token-file; \"laddplan serve\" shows the first one \
+                         when it starts for the first time"
+                    ))
+                })?;
+                (TOKEN_VARIABLE.to_owned(), text)
+            }
+        };
+        Bearer::new(text.trim()).ok_or_else(|| Failure::BadInput(format!("{place}: is not a token")))
     }
 }
 
 /// Connects, and runs `call` to its end.
 pub fn with_client(args: &ClientArgs, call: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    with_connection(&args.connection, call)
+}
+
+/// The same for commands that are not about one tenant.
+pub fn with_connection(
+    args: &ConnectionArgs,
+    call: impl AsyncFnOnce(Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let bearer = args.bearer()?;
     let endpoint = Endpoint::from_shared(args.server.clone())
         .map_err(|_| {
             Failure::BadInput(format!(
@@ -100,7 +150,8 @@ pub fn with_client(args: &ClientArgs, call: impl AsyncFnOnce(Client) -> Result<(
             Failure::Internal(format!("no service answers at {}: {why:#}", args.server))
         })?;
         let form = Form::of(args.json);
-        call(Client { channel, form }).await
+        let calls = bearer.over(channel);
+        call(Client { calls, form }).await
     })
 }
 

@@ -20,6 +20,8 @@ mod serve;
 mod session;
 mod site;
 mod table;
+mod tenant;
+mod token;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -58,6 +60,12 @@ enum Command {
     /// Energy prices of a site.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Tenants of a running service.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Tokens, by which calls are let in.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// The journals of a data folder, while no service has it open.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -97,6 +105,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Alarm(command) => alarm::run(command),
         Command::Limit(command) => limit::run(command),
         Command::Prices(command) => prices::run(command),
+        Command::Tenant(command) => tenant::run(command),
+        Command::Token(command) => token::run(command),
         Command::Journal(command) => journal::run(command),
     }
 }

@@ -26,6 +26,9 @@ pub struct ServeArgs {
     /// Folder of the store; wins over file and environment.
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
+    /// Where the first token goes, instead of to standard output. A new file that only its owner may read.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 }
 
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -36,7 +39,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         .max_blocking_threads(config.planner.solver_threads + STORE_READERS)
         .build()
         .context("no runtime")?;
-    runtime.block_on(app::run(config))?;
+    runtime.block_on(app::run(config, args.admin_token_file.as_deref()))?;
     Ok(())
 }
 

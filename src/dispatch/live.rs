@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 use super::stream::GatewayApi;
 use super::upstream::{Statement, statement};
 use crate::domain::event::Event;
-use crate::domain::ids::{SiteId, SiteKey};
+use crate::domain::ids::{GatewayId, SiteId, SiteKey};
 use crate::domain::rejection::Rejection;
 use crate::engine::Refusal;
 use crate::wire::common::timestamp_message;
@@ -135,7 +135,7 @@ impl<'stream> LiveStream<'stream> {
                 if statement == Statement::Alive {
                     self.refresh_sites();
                     if self.sites.is_empty() {
-                        return Err(status(&unknown_gateway(self.key)));
+                        return Err(status(&unknown_gateway(&self.key.gateway)));
                     }
                 }
                 self.say(message.number, statement, true);
@@ -281,10 +281,10 @@ pub(super) fn check_number(number: i64, expected: i64) -> Result<(), Status> {
     Err(rejected(&Rejection::one("number", "is not the next", number, expected)))
 }
 
-pub(super) fn unknown_gateway(key: &GatewayKey) -> Refusal {
+pub(super) fn unknown_gateway(gateway: &GatewayId) -> Refusal {
     Refusal::NotFound {
         what: "gateway",
-        id: key.gateway.to_string(),
+        id: gateway.to_string(),
     }
 }
 

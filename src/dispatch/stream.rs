@@ -5,7 +5,8 @@
 use super::live::{FIRST_NUMBER, LiveStream, check_number, unknown_gateway};
 use super::outbox::{End, Outbox};
 use super::upstream::{Hello, hello};
-use super::{Limits, Streams, stopping};
+use super::{GatewayKey, Limits, Streams, stopping};
+use crate::access::Caller;
 use crate::domain::rejection::Rejection;
 use crate::engine::Engine;
 use crate::engine::ports::Clock;
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 /// What a gateway is told who finds no room.
 const GATEWAY_STREAMS: &str = "gateway streams";
+const STREAMS_OF_TENANT: &str = "gateway streams of this tenant";
 
 type Downstream = mpsc::Sender<Result<proto::ConnectResponse, Status>>;
 
@@ -57,24 +59,31 @@ impl proto::gateway_service_server::GatewayService for GatewayApi {
         let Ok(room) = Arc::clone(&self.streams.shared.room).try_acquire_owned() else {
             return Err(exhausted(GATEWAY_STREAMS));
         };
+        let caller: Option<Arc<Caller>> = request.extensions().get().cloned();
+        let caller = caller.ok_or_else(|| Status::internal("the call was not let in"))?;
+        let share = caller
+            .room
+            .as_ref()
+            .map(|room| room.enter_gateway().ok_or_else(|| exhausted(STREAMS_OF_TENANT)));
+        let share = share.transpose()?;
         let (downstream, responses) = mpsc::channel(self.limits().max_ahead);
         let api = self.clone();
         let upstream = request.into_inner();
         // Answered at once: a client may wait for the headers before it says hello.
         tokio::spawn(async move {
-            api.run(upstream, downstream).await;
-            drop(room);
+            api.run(&caller, upstream, downstream).await;
+            drop((room, share));
         });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
 
 impl GatewayApi {
-    async fn run(self, mut upstream: Streaming<proto::ConnectRequest>, downstream: Downstream) {
+    async fn run(self, caller: &Caller, mut upstream: Streaming<proto::ConnectRequest>, downstream: Downstream) {
         let outbox = Arc::new(Outbox::new(self.limits(), Arc::clone(&self.streams.shared.counters)));
         let writer = tokio::spawn(write(Arc::clone(&outbox), downstream, self.limits().farewell_timeout));
-        let end = match self.greet(&mut upstream).await {
-            Ok(hello) => self.serve(hello, &outbox, upstream).await,
+        let end = match self.greet(caller, &mut upstream).await {
+            Ok((key, hello)) => self.serve(key, hello, &outbox, upstream).await,
             Err(status) => {
                 tracing::info!(code = ?status.code(), reason = status.message(), "gateway stream refused");
                 Some(status)
@@ -86,7 +95,11 @@ impl GatewayApi {
     }
 
     /// Waits for the first message, which must be a hello of a gateway that a site names.
-    async fn greet(&self, upstream: &mut Streaming<proto::ConnectRequest>) -> Result<Hello, Status> {
+    async fn greet(
+        &self,
+        caller: &Caller,
+        upstream: &mut Streaming<proto::ConnectRequest>,
+    ) -> Result<(GatewayKey, Hello), Status> {
         let mut closing = self.streams.shared.closing.subscribe();
         let first = tokio::select! {
             _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
@@ -102,31 +115,42 @@ impl GatewayApi {
         };
         check_number(first.number, FIRST_NUMBER)?;
         let hello = hello(&message).map_err(|rejection| rejected(&rejection))?;
-        let key = hello.key();
-        if self.engine.sites_of_gateway(&key.tenant, &key.gateway).is_empty() {
-            return Err(status(&unknown_gateway(&key)));
+        // Of another tenant, not this caller's to be, or of no site: all look alike.
+        let unknown = || status(&unknown_gateway(&hello.gateway));
+        let own = caller
+            .grant
+            .tenant
+            .as_ref()
+            .filter(|own| hello.tenant.as_ref().is_none_or(|named| named == *own));
+        let key = GatewayKey {
+            tenant: own.ok_or_else(unknown)?.clone(),
+            gateway: hello.gateway.clone(),
+        };
+        let is_his = caller.grant.may_be_gateway(&key.gateway);
+        if !is_his || self.engine.sites_of_gateway(&key.tenant, &key.gateway).is_empty() {
+            return Err(unknown());
         }
-        self.compare_clocks(&hello, message.clock.as_ref());
-        Ok(hello)
+        self.compare_clocks(&key, message.clock.as_ref());
+        Ok((key, hello))
     }
 
-    fn compare_clocks(&self, hello: &Hello, clock: Option<&prost_types::Timestamp>) {
+    fn compare_clocks(&self, key: &GatewayKey, clock: Option<&prost_types::Timestamp>) {
         let Some(Ok(theirs)) = clock.map(timestamp) else { return };
         let ahead = theirs - self.clock.now();
         let tolerated = Seconds::from_secs(self.limits().clock_difference.as_secs().cast_signed());
         if ahead > tolerated || ahead < -tolerated {
-            tracing::warn!(tenant = %hello.tenant, gateway = %hello.gateway, ahead_secs = ahead.secs(), "clocks differ");
+            tracing::warn!(tenant = %key.tenant, gateway = %key.gateway, ahead_secs = ahead.secs(), "clocks differ");
         }
     }
 
     /// From the hello to the end of the stream; returns how it ends.
     async fn serve(
         &self,
+        key: GatewayKey,
         hello: Hello,
         outbox: &Arc<Outbox>,
         upstream: Streaming<proto::ConnectRequest>,
     ) -> Option<Status> {
-        let key = hello.key();
         let mut live = LiveStream::new(self, &key, hello.fences, outbox);
         let turn = self.streams.turn(&key).await;
         if let Err(status) = self.streams.admit(&key, outbox) {

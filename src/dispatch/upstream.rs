@@ -2,14 +2,13 @@
 //!
 //! Decides what is missing or has no meaning in a message. Whether the revision of an answer was ever sent is decided by the engine.
 
-use super::GatewayKey;
 use crate::domain::event::Event;
 use crate::domain::ids::{EvseId, GatewayId, SiteId, TenantId};
 use crate::domain::profile::{Answer, Revision};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::MeterSample;
 use crate::units::Instant;
-use crate::wire::common::{bounded, one_of, read};
+use crate::wire::common::{bounded, one_of, optional_id, read};
 use crate::wire::meter::meter_samples;
 use crate::wire::proto;
 use proto::CommandResult;
@@ -23,20 +22,12 @@ const MAX_APPLIED: usize = 20_000;
 /// Who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
-    pub(super) tenant: TenantId,
+    /// `None`: whose token it has.
+    pub(super) tenant: Option<TenantId>,
     pub(super) gateway: GatewayId,
     pub(super) fences: bool,
     /// What each EVSE follows and what is under way to it, in the order of the message.
     pub(super) known: Vec<(SiteId, Event)>,
-}
-
-impl Hello {
-    pub(super) fn key(&self) -> GatewayKey {
-        GatewayKey {
-            tenant: self.tenant.clone(),
-            gateway: self.gateway.clone(),
-        }
-    }
 }
 
 /// What a message says once the hello is over.
@@ -63,7 +54,7 @@ pub(super) fn hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
 
 fn read_hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
     read(|faults| {
-        let tenant = faults.field("tenant_id", TenantId::parse(&message.tenant_id));
+        let tenant = optional_id(faults, "tenant_id", &message.tenant_id, TenantId::parse);
         let gateway = faults.field("gateway_id", GatewayId::parse(&message.gateway_id));
         let mut known = bounded(faults, "applied", &message.applied, MAX_APPLIED, applied);
         known.extend(bounded(
@@ -74,7 +65,7 @@ fn read_hello(message: &proto::GatewayHello) -> Result<Hello, Rejection> {
             on_its_way,
         ));
         Some(Hello {
-            tenant: tenant?,
+            tenant,
             gateway: gateway?,
             fences: message.fences_durably,
             known,

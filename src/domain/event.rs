@@ -2,7 +2,7 @@
 //!
 //! Decides the closed vocabulary between the outside and the engine. Records what was known when: needs, statements, answers.
 
-use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId};
+use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId, TokenId};
 use super::limits::GridLimit;
 use super::plan::NumberedPlan;
 use super::profile::{Answer, Attempt, ProfileCommand, Revision};
@@ -87,6 +87,8 @@ pub struct RequestStamp {
     pub id: RequestId,
     /// Hash of the method and body: the same id with another body is a mistake.
     pub body_hash: [u8; 32],
+    /// The token it was made with, where it was one.
+    pub by: Option<TokenId>,
 }
 
 /// What a caller is told when a change was made durable.

@@ -75,6 +75,8 @@ id!(/// A group of drivers, such as a car pool.
     GroupId, "group_id");
 id!(/// Names one mutating call, so that a repeat of it is recognised.
     RequestId, "request_id");
+id!(/// An API token, without its secret.
+    TokenId, "token_id");
 id!(/// Random reference that stands for a person wherever something is kept for ever. What it stands for can be erased.
     PersonRef, "person_ref");
 

@@ -2,6 +2,7 @@
 //!
 //! Decides what a valid site, session or limit is, and what a rate at an EVSE counts for. Knows no wire format, no clock and no I/O.
 
+pub mod access;
 pub mod alarm;
 pub mod bounds;
 pub mod conversion;

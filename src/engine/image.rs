@@ -55,6 +55,8 @@ impl SiteState {
                 RequestStamp {
                     id: id.clone(),
                     body_hash: known.body_hash,
+                    // Only the journal says who it was.
+                    by: None,
                 },
                 known.receipt.clone(),
             ))

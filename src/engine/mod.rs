@@ -70,6 +70,12 @@ pub enum Refusal {
     /// A queue is full; try again later.
     #[error("too many {what} at once")]
     Busy { what: &'static str },
+    /// It was done before, and what it was answered cannot be said again.
+    #[error("{0}")]
+    Done(String),
+    /// Something else has to happen first.
+    #[error("{0}")]
+    NotNow(String),
     /// The store or the site's task is not there; nothing was acknowledged.
     #[error("{0}")]
     Unavailable(String),
@@ -79,6 +85,14 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
     }
+}
+
+/// What a tenant has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantSize {
+    pub sites: usize,
+    /// Of all its sites.
+    pub evses: usize,
 }
 
 /// What became of a batch of meter samples.
@@ -243,6 +257,21 @@ impl Engine {
             is_next && handle.summary.borrow().exists && !handle.status.has_ended()
         });
         tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
+    }
+
+    /// What a tenant has, without site `except`.
+    pub fn size_of(&self, tenant: &TenantId, except: Option<&SiteId>) -> TenantSize {
+        let sites = self.read_sites();
+        let others = sites
+            .iter()
+            .filter(|(key, _)| key.tenant == *tenant && Some(&key.site) != except);
+        others.fold(TenantSize::default(), |size, (_, handle)| {
+            let summary = handle.summary.borrow();
+            TenantSize {
+                sites: size.sites + usize::from(summary.exists),
+                evses: size.evses + summary.evses,
+            }
+        })
     }
 
     /// The sites of a tenant that name `gateway`.

@@ -135,6 +135,7 @@ pub(crate) struct Summary {
     /// Described and not deleted.
     pub exists: bool,
     pub gateway: Option<GatewayId>,
+    pub evses: usize,
 }
 
 /// The only owner of a site's state, from the first entry of its journal to the last.
@@ -509,6 +510,7 @@ impl SiteCore {
         let summary = Summary {
             exists: site.is_some(),
             gateway: site.and_then(|site| site.spec().gateway.clone()),
+            evses: site.map_or(0, |site| site.evses().count()),
         };
         if self.shown == summary {
             return;

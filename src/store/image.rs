@@ -158,6 +158,7 @@ pub mod samples {
                 RequestStamp {
                     id: RequestId::parse("call-1").expect("is an id"),
                     body_hash: [7; 32],
+                    by: None,
                 },
                 Receipt {
                     sequence: 3,

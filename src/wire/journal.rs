@@ -18,7 +18,9 @@ use super::site::{
 };
 use super::{journal_proto as proto, proto as v1};
 use crate::domain::event::{Event, Recorded, RequestStamp};
-use crate::domain::ids::{ConnectorId, EvseId, GatewayId, GridLimitId, PersonRef, RequestId, SessionId, TenantId};
+use crate::domain::ids::{
+    ConnectorId, EvseId, GatewayId, GridLimitId, PersonRef, RequestId, SessionId, TenantId, TokenId,
+};
 use crate::domain::profile::{Answer, Revision};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Session, SessionSpec, Stated};
@@ -61,6 +63,7 @@ pub fn request_message(stamp: &RequestStamp, warnings: &[String]) -> proto::Requ
         id: stamp.id.to_string(),
         body_hash: stamp.body_hash.to_vec(),
         warnings: warnings.to_vec(),
+        by: stamp.by.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -78,6 +81,7 @@ pub fn request(message: &proto::Request) -> Result<(RequestStamp, Vec<String>), 
         let stamp = RequestStamp {
             id: id?,
             body_hash: body_hash.ok()?,
+            by: optional_id(faults, "by", &message.by, TokenId::parse),
         };
         Some((stamp, message.warnings.clone()))
     })

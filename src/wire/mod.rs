@@ -4,7 +4,9 @@
 //! Decides how a message is read: every fault of it is reported at once, by the field's name in the message. Never decides
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
+pub mod access;
 pub mod alarm;
+pub mod bearer;
 pub mod common;
 pub mod journal;
 pub mod json;

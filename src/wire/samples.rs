@@ -4,7 +4,7 @@ use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
 use crate::domain::event::{Event, ForecastKind, Recorded, RequestStamp};
 use crate::domain::ids::{
     ConnectorId, EvseId, GatewayId, GridLimitId, GroupId, NodeId, PersonRef, RequestId, SessionId, SiteId, StationId,
-    TenantId,
+    TenantId, TokenId,
 };
 use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit, PrimaryLimit};
 use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
@@ -438,6 +438,7 @@ pub fn journal() -> Vec<Recorded> {
     let stamp = RequestStamp {
         id: request_id("request-1"),
         body_hash: std::array::from_fn(|index| index as u8 + 1),
+        by: Some(TokenId::parse("token-1").expect("is an id")),
     };
     let warnings = vec!["below the base load".to_owned(), String::new()];
     events()

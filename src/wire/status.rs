@@ -19,7 +19,8 @@ pub fn status(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::Rejected(rejection) => rejected(rejection),
         Refusal::NotFound { .. } => Status::not_found(refusal.to_string()),
-        Refusal::RequestReused(_) => Status::already_exists(refusal.to_string()),
+        Refusal::RequestReused(_) | Refusal::Done(_) => Status::already_exists(refusal.to_string()),
+        Refusal::NotNow(_) => Status::failed_precondition(refusal.to_string()),
         Refusal::Busy { what } => exhausted(what),
         Refusal::Unavailable(_) => Status::unavailable(refusal.to_string()),
     }
@@ -27,9 +28,17 @@ pub fn status(refusal: &Refusal) -> Status {
 
 /// There is no room for more of `what` now; there may be some soon. Programs find `what` as the subject of a quota failure.
 pub fn exhausted(what: &str) -> Status {
-    let message = format!("too many {what} at once");
+    full(what, format!("too many {what} at once"), RETRY_DELAY)
+}
+
+/// `what` comes faster than it may; there is room for one more after `wait`.
+pub fn too_fast(what: &str, wait: Duration) -> Status {
+    full(what, format!("too many {what}"), wait)
+}
+
+fn full(what: &str, message: String, wait: Duration) -> Status {
     let mut details = ErrorDetails::with_quota_failure_violation(what, "is full");
-    details.set_retry_info(Some(RETRY_DELAY));
+    details.set_retry_info(Some(wait));
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
@@ -97,6 +106,8 @@ mod tests {
                 Code::AlreadyExists,
             ),
             (Refusal::Busy { what: "plans" }, Code::ResourceExhausted),
+            (Refusal::Done("shown".to_owned()), Code::AlreadyExists),
+            (Refusal::NotNow("later".to_owned()), Code::FailedPrecondition),
             (Refusal::Unavailable("gone".to_owned()), Code::Unavailable),
         ];
         for (refusal, code) in cases {

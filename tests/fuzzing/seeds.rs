@@ -537,6 +537,7 @@ fn records() -> Vec<Example> {
                 id: "call-1".to_owned(),
                 body_hash: vec![7; 32],
                 warnings: vec!["mind the gap".to_owned()],
+                by: "token-1".to_owned(),
             }),
             sequence: 3,
             recorded_at_unix_seconds: 1_772_438_401,

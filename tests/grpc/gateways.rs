@@ -184,7 +184,7 @@ async fn two_tenants_may_name_a_gateway_alike() {
     service.put_site_of("other", site("other-yard")).await.unwrap();
     let mut mine = service.connect_gateway().await;
     mine.acknowledged().await;
-    let mut theirs = Stream::open(service.channel.clone()).await;
+    let mut theirs = Stream::open(service.of("other").await).await;
     let tenant_id = "other".to_owned();
     theirs
         .say(Up::Hello(proto::GatewayHello { tenant_id, ..hello() }))

@@ -1,5 +1,6 @@
 //! The gRPC services as a client meets them: over a real socket, against the real engine, with the store in memory.
 
+mod access;
 mod alarms;
 mod gateways;
 mod metrics;

@@ -2,14 +2,21 @@
 #![allow(dead_code, reason = "tests and benches use a part of it each")]
 
 use crate::support::{MORNING, ManualClock, SETTINGS};
+use laddplan::access::room::Shares;
+use laddplan::access::{Access, By, NewToken, everything_of, new_tenant};
 use laddplan::api;
 use laddplan::dispatch::{self, GatewayApi, Streams};
+use laddplan::domain::access::{Grant, Scope};
+use laddplan::domain::ids::{TenantId, TokenId};
 use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
-use laddplan::units::Seconds;
+use laddplan::store::register::SqliteRegister;
+use laddplan::units::{Instant, Seconds};
+use laddplan::wire::bearer::{Bearer, Calls};
 use laddplan::wire::proto;
 use prost_types::Timestamp;
+use proto::admin_service_client::AdminServiceClient;
 use proto::alarm_service_client::AlarmServiceClient;
 use proto::connect_request::Message as Up;
 use proto::connect_response::Message as Down;
@@ -38,6 +45,10 @@ pub struct Hand {
 }
 
 impl Hand {
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Lets so many seconds pass one by one, each with what is due in it.
     pub async fn advance(&self, seconds: i64) {
         for _ in 0..seconds {
@@ -56,7 +67,11 @@ impl Hand {
 
 pub struct Service {
     pub clock: Hand,
-    pub channel: Channel,
+    pub access: Access,
+    /// Without a token.
+    pub open: Channel,
+    /// As everybody at tenant [`TENANT`].
+    pub channel: Calls,
     pub streams: Streams,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -77,6 +92,10 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
     )
     .await
     .expect("an empty store opens");
+    let register = Arc::new(SqliteRegister::in_memory());
+    let access = Access::open(register, shares(&limits))
+        .await
+        .expect("an empty register opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("the port");
     let hand = Hand {
@@ -86,6 +105,7 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
     let services = api::Services {
         gateways: GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>),
         engine,
+        access: access.clone(),
         clock,
         reflection: true,
     };
@@ -102,9 +122,12 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
             .expect("the server runs");
     });
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    let channel = endpoint.connect().await.expect("the server listens");
+    let open = endpoint.connect().await.expect("the server listens");
+    let channel = token_of(&access, TENANT, &Scope::ALL).await.over(open.clone());
     Service {
         clock: hand,
+        access,
+        open,
         channel,
         streams,
         stop: Some(stop),
@@ -112,20 +135,74 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
     }
 }
 
+/// Half of all for one tenant, as it is without settings.
+fn shares(limits: &api::Limits) -> Shares {
+    Shares {
+        calls: limits.max_in_flight.div_ceil(2),
+        urgent_calls: limits.max_urgent_in_flight.div_ceil(2),
+        long_calls: limits.max_long_calls.div_ceil(2),
+        gateway_streams: 5_000,
+    }
+}
+
+/// A new token of a tenant, which is made if it is not there.
+pub async fn token_of(access: &Access, tenant: &str, scopes: &[Scope]) -> Bearer {
+    let tenant = TenantId::parse(tenant).expect("an id");
+    if access.tenant(&tenant).is_err() {
+        let tenant = new_tenant(&tenant, MORNING);
+        access
+            .put_tenant(tenant, &By::default())
+            .await
+            .expect("the tenant is made");
+    }
+    let grant = Grant {
+        scopes: scopes.iter().copied().collect(),
+        ..everything_of(&tenant)
+    };
+    bearer(access, grant).await.1
+}
+
+/// A new token, and its id.
+pub async fn bearer(access: &Access, grant: Grant) -> (TokenId, Bearer) {
+    let new = NewToken {
+        name: String::new(),
+        grant,
+        expires_at: None,
+    };
+    let made = access.create_token(new, MORNING, &By::default()).await;
+    let (token, secret) = made.expect("the token is made");
+    let bearer = Bearer::new(secret.show()).expect("a token travels as metadata");
+    (token.id, bearer)
+}
+
 impl Service {
-    pub fn sites(&self) -> SiteServiceClient<Channel> {
+    /// As everybody at a tenant.
+    pub async fn of(&self, tenant: &str) -> Calls {
+        if tenant == TENANT {
+            return self.channel.clone();
+        }
+        token_of(&self.access, tenant, &Scope::ALL)
+            .await
+            .over(self.open.clone())
+    }
+
+    pub fn admin(&self) -> AdminServiceClient<Calls> {
+        AdminServiceClient::new(self.channel.clone())
+    }
+
+    pub fn sites(&self) -> SiteServiceClient<Calls> {
         SiteServiceClient::new(self.channel.clone())
     }
 
-    pub fn sessions(&self) -> SessionServiceClient<Channel> {
+    pub fn sessions(&self) -> SessionServiceClient<Calls> {
         SessionServiceClient::new(self.channel.clone())
     }
 
-    pub fn alarms(&self) -> AlarmServiceClient<Channel> {
+    pub fn alarms(&self) -> AlarmServiceClient<Calls> {
         AlarmServiceClient::new(self.channel.clone())
     }
 
-    pub fn plans(&self) -> PlanServiceClient<Channel> {
+    pub fn plans(&self) -> PlanServiceClient<Calls> {
         PlanServiceClient::new(self.channel.clone())
     }
 
@@ -139,7 +216,7 @@ impl Service {
             tenant_id: tenant.to_owned(),
             site: Some(site),
         };
-        let response = self.sites().put_site(request).await?;
+        let response = SiteServiceClient::new(self.of(tenant).await).put_site(request).await?;
         Ok(response.into_inner().receipt.expect("a receipt"))
     }
 
@@ -197,11 +274,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub async fn open(channel: Channel) -> Self {
+    pub async fn open(channel: Calls) -> Self {
         Self::try_open(channel).await.expect("the stream opens")
     }
 
-    pub async fn try_open(channel: Channel) -> Result<Self, Status> {
+    pub async fn try_open(channel: Calls) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(64);
         let response = GatewayServiceClient::new(channel)
             .connect(ReceiverStream::new(messages))

@@ -2,6 +2,7 @@
 
 use crate::service::*;
 use laddplan::wire::proto;
+use laddplan::wire::proto::site_service_client::SiteServiceClient;
 use tonic::{Code, Status};
 
 async fn get(service: &Service, tenant: &str, id: &str) -> Result<proto::GetSiteResponse, Status> {
@@ -9,7 +10,8 @@ async fn get(service: &Service, tenant: &str, id: &str) -> Result<proto::GetSite
         tenant_id: tenant.to_owned(),
         site_id: id.to_owned(),
     };
-    Ok(service.sites().get_site(request).await?.into_inner())
+    let mut sites = SiteServiceClient::new(service.of(tenant).await);
+    Ok(sites.get_site(request).await?.into_inner())
 }
 
 async fn list(service: &Service, tenant: &str, size: i32, token: &str) -> Result<(Vec<String>, String), Status> {
@@ -20,7 +22,8 @@ async fn list(service: &Service, tenant: &str, size: i32, token: &str) -> Result
             page_token: token.to_owned(),
         }),
     };
-    let page = service.sites().list_sites(request).await?.into_inner();
+    let mut sites = SiteServiceClient::new(service.of(tenant).await);
+    let page = sites.list_sites(request).await?.into_inner();
     let ids = page.sites.into_iter().map(|site| site.id).collect();
     Ok((ids, page.next_page_token))
 }
@@ -31,7 +34,8 @@ async fn delete(service: &Service, tenant: &str, id: &str) -> Result<proto::Rece
         tenant_id: tenant.to_owned(),
         site_id: id.to_owned(),
     };
-    let response = service.sites().delete_site(request).await?.into_inner();
+    let mut sites = SiteServiceClient::new(service.of(tenant).await);
+    let response = sites.delete_site(request).await?.into_inner();
     Ok(response.receipt.expect("a receipt"))
 }
 

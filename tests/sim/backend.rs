@@ -283,6 +283,7 @@ impl World {
             let stamp = RequestStamp {
                 id: RequestId::parse(&format!("call-{}", call.number)).unwrap(),
                 body_hash: [call.number as u8; 32],
+                by: None,
             };
             let question = Question::Submit {
                 request: Some(stamp),

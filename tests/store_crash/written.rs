@@ -90,6 +90,7 @@ fn image(site: u64, sequence: u64) -> SiteImage {
         let stamp = RequestStamp {
             id: RequestId::parse(&format!("call-{site}-{number}")).unwrap(),
             body_hash: [number as u8; 32],
+            by: None,
         };
         let receipt = Receipt {
             sequence: number,

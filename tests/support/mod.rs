@@ -138,6 +138,7 @@ pub fn stamp(text: &str, body: u8) -> RequestStamp {
     RequestStamp {
         id: id(RequestId::parse, text),
         body_hash: [body; 32],
+        by: None,
     }
 }
 

@@ -6,18 +6,18 @@
 use super::gateway::timestamp;
 use crate::simulate::day::{Day, DaySession, GRID_CONNECTION, TENANT};
 use crate::units::{DeciAmps, WattSeconds, Watts};
+use crate::wire::bearer::Calls;
 use crate::wire::proto;
 use crate::wire::site::{price_messages, site_message};
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
-use tonic::transport::Channel;
 
 const CUT_ID: &str = "noon-cut";
 
 /// Calls the API on behalf of the CPO.
 pub struct Backend {
-    sites: SiteServiceClient<Channel>,
-    sessions: SessionServiceClient<Channel>,
+    sites: SiteServiceClient<Calls>,
+    sessions: SessionServiceClient<Calls>,
     site_id: String,
     /// Updates sent, which number them.
     updates: u64,
@@ -33,10 +33,10 @@ pub struct Seen {
 }
 
 impl Backend {
-    pub fn new(channel: Channel, day: &Day) -> Self {
+    pub fn new(calls: Calls, day: &Day) -> Self {
         Self {
-            sites: SiteServiceClient::new(channel.clone()),
-            sessions: SessionServiceClient::new(channel),
+            sites: SiteServiceClient::new(calls.clone()),
+            sessions: SessionServiceClient::new(calls),
             site_id: day.site.spec().id.to_string(),
             updates: 0,
         }

@@ -6,6 +6,7 @@
 use super::stations::{Rejected, Station};
 use crate::simulate::day::{Day, GATEWAY, TENANT};
 use crate::units::{DeciAmps, Instant, Seconds};
+use crate::wire::bearer::Calls;
 use crate::wire::proto;
 use anyhow::Context;
 use proto::connect_request::Message as Up;
@@ -15,7 +16,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 /// Messages up that wait for the stream.
 const UP_QUEUE: usize = 1024;
@@ -26,7 +26,7 @@ const DELAY: std::ops::RangeInclusive<i64> = 1..=3;
 
 /// The gateway with its stations.
 pub struct Gateway {
-    client: GatewayServiceClient<Channel>,
+    client: GatewayServiceClient<Calls>,
     site: String,
     /// In the order of the day's EVSEs.
     stations: Vec<Station>,
@@ -71,9 +71,9 @@ enum Delivery {
 }
 
 impl Gateway {
-    pub fn new(channel: Channel, day: &Day, seed: u64) -> Self {
+    pub fn new(calls: Calls, day: &Day, seed: u64) -> Self {
         Self {
-            client: GatewayServiceClient::new(channel),
+            client: GatewayServiceClient::new(calls),
             site: day.site.spec().id.to_string(),
             stations: vec![Station::default(); day.evses.len()],
             evses: day.evses.iter().map(|evse| evse.id.to_string()).collect(),

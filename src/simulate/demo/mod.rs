@@ -16,12 +16,16 @@ mod stations;
 
 use super::baseline;
 use super::clock::VirtualClock;
-use super::day::{Day, Wires};
+use super::day::{Day, TENANT, Wires};
 use super::report::{Report, Service, Written};
 use super::yard::Yard;
+use crate::access::{Access, By, NewToken, everything_of, new_tenant};
 use crate::app::{self, Running};
 use crate::config::{Config, Sources};
+use crate::domain::access::{Grant, Scope};
+use crate::domain::ids::TenantId;
 use crate::units::{DeciAmps, Instant, Seconds};
+use crate::wire::bearer::Bearer;
 use crate::wire::proto;
 use anyhow::{Context, bail};
 use backend::{Backend, Seen};
@@ -186,12 +190,43 @@ struct Play<'a> {
     now: Instant,
 }
 
+/// Gives out the tokens of the demo's tenant.
+struct Tokens<'a> {
+    access: &'a Access,
+    tenant: TenantId,
+    now: Instant,
+}
+
+impl<'a> Tokens<'a> {
+    async fn of_a_new_tenant(running: &'a Running, now: Instant) -> anyhow::Result<Self> {
+        let tenant = TenantId::parse(TENANT)?;
+        let access = &running.access;
+        access.put_tenant(new_tenant(&tenant, now), &By::default()).await?;
+        Ok(Self { access, tenant, now })
+    }
+
+    async fn with(&self, name: &str, scopes: &[Scope]) -> anyhow::Result<Bearer> {
+        let new = NewToken {
+            name: name.to_owned(),
+            grant: Grant {
+                scopes: scopes.iter().copied().collect(),
+                ..everything_of(&self.tenant)
+            },
+            expires_at: None,
+        };
+        let (_, secret) = self.access.create_token(new, self.now, &By::default()).await?;
+        Bearer::new(secret.show()).context("a token travels as metadata")
+    }
+}
+
 impl<'a> Play<'a> {
     /// Describes the site and its tariff to the service, and connects the gateway.
     async fn begin(day: &'a Day, seed: u64, running: &'a Running, clock: Arc<VirtualClock>) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{}", running.address))?;
         let channel = endpoint.connect().await.context("cannot reach the service")?;
-        let mut backend = Backend::new(channel.clone(), day);
+        let back_end = [Scope::SiteRead, Scope::PlanWrite, Scope::Limits];
+        let access = Tokens::of_a_new_tenant(running, day.start).await?;
+        let mut backend = Backend::new(access.with("back end", &back_end).await?.over(channel.clone()), day);
         backend.put_site(day).await?;
         backend.set_prices(day).await?;
         let mut agenda = agenda(day);
@@ -201,7 +236,11 @@ impl<'a> Play<'a> {
             running,
             clock,
             backend,
-            gateway: Gateway::new(channel, day, seed),
+            gateway: Gateway::new(
+                access.with("gateway", &[Scope::Gateway]).await?.over(channel),
+                day,
+                seed,
+            ),
             yard: Yard::new(day),
             seen: vec![None; day.sessions.len()],
             agenda,

@@ -1,0 +1,378 @@
+//! The register of tenants and tokens, in SQLite.
+//!
+//! Decides how [`Register`] is kept: one small file beside the journals, or memory. It is not in sled since what is removed here has to
+//! be gone from the files too: SQLite overwrites what is deleted (`secure_delete`), and its rollback journal is truncated after each
+//! change, while a log only forgets where things were. Never holds a secret, only digests.
+
+use crate::access::register::{Register, RegisterContents, RegisterError, RegisterWrite};
+use crate::domain::access::{AccessChange, Grant, Quota, Scope, SecretDigest, Tenant, Token};
+use crate::domain::ids::{GatewayId, RequestId, SiteId, TenantId, TokenId};
+use crate::domain::rejection::Rejection;
+use crate::units::Instant;
+use async_trait::async_trait;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// In the data folder, apart from the journals, which are copied before each start.
+const FOLDER: &str = "register";
+const FILE: &str = "register.sqlite";
+/// What this program writes. A file with another number is another program's.
+const VERSION: i64 = 1;
+/// Changes that are kept; older ones go.
+const MAX_CHANGES: i64 = 100_000;
+
+const SCHEMA: &str = "
+    CREATE TABLE tenant (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        suspended INTEGER NOT NULL,
+        sites INTEGER NOT NULL,
+        evses INTEGER NOT NULL,
+        calls_per_second INTEGER NOT NULL,
+        plans_at_once INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE token (
+        id TEXT PRIMARY KEY,
+        tenant TEXT REFERENCES tenant(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        -- Names, sites and gateways apart by spaces, which no id has.
+        scopes TEXT NOT NULL,
+        sites TEXT,
+        gateways TEXT,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        revoked_at INTEGER,
+        last_used_at INTEGER,
+        secret BLOB NOT NULL,
+        old_secret BLOB,
+        old_secret_ends_at INTEGER,
+        request TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX token_of_tenant ON token(tenant);
+    CREATE TABLE change (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        by_token TEXT,
+        tenant TEXT,
+        what TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX change_of_tenant ON change(tenant, number);
+";
+
+/// The register in a file or in memory; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteRegister {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl From<rusqlite::Error> for RegisterError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl SqliteRegister {
+    /// Opens the register of the data folder `data`, which is there. One that is not there is made. Nobody else opens it meanwhile.
+    pub fn open(data: &Path) -> Result<Self, RegisterError> {
+        let path = data.join(FOLDER).join(FILE);
+        make_private(&path).map_err(|error| RegisterError(format!("{}: {error}", path.display())))?;
+        let opened = Connection::open(&path).map_err(RegisterError::from);
+        let opened = opened.and_then(Self::with);
+        opened.map_err(|RegisterError(why)| RegisterError(format!("{}: {why}", path.display())))
+    }
+
+    /// Nothing of it survives.
+    pub fn in_memory() -> Self {
+        let opened = Connection::open_in_memory().map_err(RegisterError::from);
+        opened.and_then(Self::with).expect("memory holds an empty register")
+    }
+
+    fn with(connection: Connection) -> Result<Self, RegisterError> {
+        connection.pragma_update(None, "secure_delete", true)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // What is in memory follows the file, so nobody else may write it.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
+        // Also the folder, so that a journal that is gone stays gone.
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 => {
+                let made = connection.unchecked_transaction()?;
+                made.execute_batch(SCHEMA)?;
+                made.pragma_update(None, "user_version", VERSION)?;
+                made.commit()?;
+            }
+            VERSION => {}
+            other => {
+                let why = format!("it was written by another version ({other}, this one writes {VERSION})");
+                return Err(RegisterError(why));
+            }
+        }
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    /// Works on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, RegisterError> {
+        let connection = Arc::clone(&self.connection);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut connection)
+        });
+        Ok(done.await.map_err(|error| RegisterError(error.to_string()))??)
+    }
+}
+
+/// Makes the file if it is not there. Only its owner may read it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[async_trait]
+impl Register for SqliteRegister {
+    async fn load(&self) -> Result<RegisterContents, RegisterError> {
+        self.blocking(|connection| {
+            let mut tenants = connection.prepare("SELECT * FROM tenant")?;
+            let mut tokens = connection.prepare("SELECT * FROM token")?;
+            Ok(RegisterContents {
+                tenants: tenants.query_map([], read_tenant)?.collect::<Result<_, _>>()?,
+                tokens: tokens.query_map([], read_token)?.collect::<Result<_, _>>()?,
+            })
+        })
+        .await
+    }
+
+    async fn write(&self, write: RegisterWrite, change: AccessChange) -> Result<(), RegisterError> {
+        self.blocking(move |connection| {
+            let transaction = connection.transaction()?;
+            match &write {
+                RegisterWrite::PutTenant(tenant) => put_tenant(&transaction, tenant)?,
+                RegisterWrite::RemoveTenant(tenant) => {
+                    transaction.execute("DELETE FROM tenant WHERE id = ?1", [tenant.as_str()])?;
+                }
+                RegisterWrite::PutToken(token) => put_token(&transaction, token)?,
+                RegisterWrite::RemoveTokens(tokens) => {
+                    for token in tokens {
+                        transaction.execute("DELETE FROM token WHERE id = ?1", [token.as_str()])?;
+                    }
+                }
+            }
+            note(&transaction, &change)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    async fn note_used(&self, used: Vec<(TokenId, Instant)>) -> Result<(), RegisterError> {
+        self.blocking(move |connection| {
+            let transaction = connection.transaction()?;
+            let later = "UPDATE token SET last_used_at = max(coalesce(last_used_at, ?2), ?2) WHERE id = ?1";
+            for (token, at) in &used {
+                transaction.execute(later, params![token.as_str(), at.unix_secs()])?;
+            }
+            transaction.commit()
+        })
+        .await
+    }
+
+    async fn changes(
+        &self,
+        tenant: Option<&TenantId>,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<(u64, AccessChange)>, RegisterError> {
+        let tenant = tenant.map(ToString::to_string);
+        let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.blocking(move |connection| {
+            let mut listed = connection.prepare(
+                "SELECT * FROM change WHERE number < ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY number DESC LIMIT ?3",
+            )?;
+            let listed = listed.query_map(params![before, tenant, most], read_change)?;
+            listed.collect()
+        })
+        .await
+    }
+}
+
+fn put_tenant(connection: &Connection, tenant: &Tenant) -> rusqlite::Result<()> {
+    let quota = &tenant.quota;
+    connection.execute(
+        "INSERT INTO tenant VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT(id) DO UPDATE SET (name, suspended, sites, evses, calls_per_second, plans_at_once, tokens)
+             = (excluded.name, excluded.suspended, excluded.sites, excluded.evses, excluded.calls_per_second,
+                excluded.plans_at_once, excluded.tokens)",
+        params![
+            tenant.id.as_str(),
+            tenant.name,
+            tenant.suspended,
+            quota.sites,
+            quota.evses,
+            quota.calls_per_second,
+            quota.plans_at_once,
+            quota.tokens,
+            tenant.created_at.unix_secs(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn put_token(connection: &Connection, token: &Token) -> rusqlite::Result<()> {
+    let grant = &token.grant;
+    let seconds = |at: Option<Instant>| at.map(Instant::unix_secs);
+    let (old_secret, old_secret_ends_at) = token.old_secret.unzip();
+    connection.execute(
+        "INSERT OR REPLACE INTO token VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            token.id.as_str(),
+            grant.tenant.as_ref().map(TenantId::as_str),
+            token.name,
+            joined(grant.scopes.iter().map(|scope| scope.name())),
+            grant
+                .sites
+                .as_ref()
+                .map(|sites| joined(sites.iter().map(SiteId::as_str))),
+            grant
+                .gateways
+                .as_ref()
+                .map(|gateways| joined(gateways.iter().map(GatewayId::as_str))),
+            token.created_at.unix_secs(),
+            seconds(token.expires_at),
+            seconds(token.revoked_at),
+            seconds(token.last_used_at),
+            token.secret.0,
+            old_secret.map(|secret| secret.0),
+            seconds(old_secret_ends_at),
+            token.request.as_ref().map(RequestId::as_str),
+        ],
+    )?;
+    Ok(())
+}
+
+fn note(connection: &Connection, change: &AccessChange) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT INTO change (at, by_token, tenant, what) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            change.at.unix_secs(),
+            change.by.as_ref().map(TokenId::as_str),
+            change.tenant.as_ref().map(TenantId::as_str),
+            change.what,
+        ],
+    )?;
+    connection.execute(
+        "DELETE FROM change WHERE number <= ?1",
+        [connection.last_insert_rowid() - MAX_CHANGES],
+    )?;
+    Ok(())
+}
+
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// What is stored and cannot be read, as SQLite's own errors of that kind.
+fn unreadable(column: &str, kind: Type, why: impl ToString) -> rusqlite::Error {
+    let why = format!("column {column}: {}", why.to_string());
+    rusqlite::Error::FromSqlConversionFailure(0, kind, why.into())
+}
+
+fn parsed<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Result<T, Rejection>) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|why| unreadable(column, Type::Text, why))
+}
+
+fn parsed_if_there<T>(
+    row: &Row<'_>,
+    column: &str,
+    parse: impl Fn(&str) -> Result<T, Rejection>,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    let parsed = text.map(|text| parse(&text)).transpose();
+    parsed.map_err(|why| unreadable(column, Type::Text, why))
+}
+
+fn parsed_set<T: Ord>(
+    row: &Row<'_>,
+    column: &str,
+    parse: impl Fn(&str) -> Result<T, Rejection>,
+) -> rusqlite::Result<Option<BTreeSet<T>>> {
+    parsed_if_there(row, column, |text| text.split_ascii_whitespace().map(&parse).collect())
+}
+
+fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Instant> {
+    row.get(column).map(Instant::from_unix_secs)
+}
+
+fn instant_if_there(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Instant>> {
+    let seconds: Option<i64> = row.get(column)?;
+    Ok(seconds.map(Instant::from_unix_secs))
+}
+
+fn read_tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
+    Ok(Tenant {
+        id: parsed(row, "id", TenantId::parse)?,
+        name: row.get("name")?,
+        suspended: row.get("suspended")?,
+        quota: Quota {
+            sites: row.get("sites")?,
+            evses: row.get("evses")?,
+            calls_per_second: row.get("calls_per_second")?,
+            plans_at_once: row.get("plans_at_once")?,
+            tokens: row.get("tokens")?,
+        },
+        created_at: instant(row, "created_at")?,
+    })
+}
+
+fn read_token(row: &Row<'_>) -> rusqlite::Result<Token> {
+    let old_secret: Option<[u8; 32]> = row.get("old_secret")?;
+    let old_secret_ends_at = instant_if_there(row, "old_secret_ends_at")?;
+    Ok(Token {
+        id: parsed(row, "id", TokenId::parse)?,
+        name: row.get("name")?,
+        grant: Grant {
+            tenant: parsed_if_there(row, "tenant", TenantId::parse)?,
+            scopes: parsed_set(row, "scopes", Scope::parse)?.unwrap_or_default(),
+            sites: parsed_set(row, "sites", SiteId::parse)?,
+            gateways: parsed_set(row, "gateways", GatewayId::parse)?,
+        },
+        created_at: instant(row, "created_at")?,
+        expires_at: instant_if_there(row, "expires_at")?,
+        revoked_at: instant_if_there(row, "revoked_at")?,
+        last_used_at: instant_if_there(row, "last_used_at")?,
+        secret: SecretDigest(row.get("secret")?),
+        old_secret: old_secret.map(SecretDigest).zip(old_secret_ends_at),
+        request: parsed_if_there(row, "request", RequestId::parse)?,
+    })
+}
+
+fn read_change(row: &Row<'_>) -> rusqlite::Result<(u64, AccessChange)> {
+    let change = AccessChange {
+        at: instant(row, "at")?,
+        by: parsed_if_there(row, "by_token", TokenId::parse)?,
+        tenant: parsed_if_there(row, "tenant", TenantId::parse)?,
+        what: row.get("what")?,
+    };
+    let number: i64 = row.get("number")?;
+    Ok((number.unsigned_abs(), change))
+}
+
+#[cfg(test)]
+mod tests;
