@@ -2,13 +2,15 @@
 """A CPO back end: describes a site to laddplan, starts a session, and sees what the car is planned to get.
 
     pip install grpcio grpcio-tools protobuf
-    laddplan serve                       # in another terminal
+    laddplan serve                       # in another terminal; the first time it says how to make a token
+    export LADDPLAN_TOKEN=laddplan_...   # with scope site.read and plan.write
     python3 gateway.py --once 1          # in a third one, to see the profile arrive
     python3 cpo_backend.py
 
 Start from here: every call below is one that a back end makes. Units stand in the field names: deciampere, watt_hour, micros.
 """
 import argparse
+import os
 import pathlib
 import sys
 import time
@@ -23,6 +25,12 @@ common = grpc.protos("laddplan/v1/common.proto")
 site_pb, site_rpc = grpc.protos_and_services("laddplan/v1/site.proto")
 session_pb, session_rpc = grpc.protos_and_services("laddplan/v1/session.proto")
 plan_pb, plan_rpc = grpc.protos_and_services("laddplan/v1/plan.proto")
+
+
+def connect(address):
+    """The token goes with each call, which is for this machine only. From elsewhere: grpc.ssl_channel_credentials()."""
+    token = grpc.access_token_call_credentials(os.environ["LADDPLAN_TOKEN"])
+    return grpc.secure_channel(address, grpc.composite_channel_credentials(grpc.local_channel_credentials(), token))
 
 
 def at(seconds_from_now):
@@ -53,17 +61,16 @@ def harbour(gateway):
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--address", default="127.0.0.1:50051")
-    args.add_argument("--tenant", default="cpo")
     args.add_argument("--gateway", default="gateway-1")
     args.add_argument("--stay", type=int, default=15, help="seconds until the car leaves")
     args = args.parse_args()
-    channel = grpc.insecure_channel(args.address)
+    channel = connect(args.address)
     sites, sessions = site_rpc.SiteServiceStub(channel), session_rpc.SessionServiceStub(channel)
     plans = plan_rpc.PlanServiceStub(channel)
-    place = {"tenant_id": args.tenant, "site_id": "harbour"}
+    place = {"site_id": "harbour"}
 
     # The site, once; and what energy costs, once a day when the prices are known.
-    sites.PutSite(site_pb.PutSiteRequest(meta=meta(), tenant_id=args.tenant, site=harbour(args.gateway)))
+    sites.PutSite(site_pb.PutSiteRequest(meta=meta(), site=harbour(args.gateway)))
     hours = [site_pb.PricePoint(**{"from": at(3600 * hour)}, micros_per_kwh=price)
              for hour, price in enumerate([350_000, 400_000, 900_000, 1_200_000])]
     sites.SetPrices(site_pb.SetPricesRequest(meta=meta(), prices=hours, **place))

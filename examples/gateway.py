@@ -2,7 +2,8 @@
 """A gateway: takes charging profiles from laddplan and hands them to charging stations.
 
     pip install grpcio grpcio-tools protobuf
-    laddplan serve                       # in another terminal
+    laddplan serve                       # in another terminal; the first time it says how to make a token
+    export LADDPLAN_TOKEN=laddplan_...   # with scope gateway
     python3 gateway.py                   # then run cpo_backend.py in a third one
 
 Start from here: put your OCPP or OCPI connection into apply_to_station. The rest is the protocol: only a higher revision than the
@@ -10,6 +11,7 @@ last one is applied, every command is answered, and after a break nothing is los
 """
 import argparse
 import json
+import os
 import pathlib
 import queue
 import sys
@@ -29,6 +31,12 @@ def apply_to_station(command):
     return ""
 
 
+def channel(address):
+    """The token goes with each call, which is for this machine only. From elsewhere: grpc.ssl_channel_credentials()."""
+    token = grpc.access_token_call_credentials(os.environ["LADDPLAN_TOKEN"])
+    return grpc.secure_channel(address, grpc.composite_channel_credentials(grpc.local_channel_credentials(), token))
+
+
 def now():
     return Timestamp(seconds=int(time.time()))
 
@@ -45,9 +53,9 @@ class Stream:
     def run(self):
         applied = [pb.EvseRevision(site_id=place.split()[0], evse_id=place.split()[1], revision=revision)
                    for place, revision in self.applied.items()]
-        self.say(hello=pb.GatewayHello(tenant_id=self.args.tenant, gateway_id=self.args.gateway, applied=applied,
+        self.say(hello=pb.GatewayHello(gateway_id=self.args.gateway, applied=applied,
                                        fences_durably=True, clock=now()))
-        for down in rpc.GatewayServiceStub(grpc.insecure_channel(self.args.address)).Connect(self.messages()):
+        for down in rpc.GatewayServiceStub(channel(self.args.address)).Connect(self.messages()):
             if down.HasField("welcome"):
                 self.heartbeat = down.welcome.heartbeat_seconds
             elif down.HasField("command"):
@@ -88,7 +96,7 @@ class Stream:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {"address": "127.0.0.1:50051", "tenant": "cpo", "gateway": "gateway-1", "state": "gateway.json"}.items():
+    for name, default in {"address": "127.0.0.1:50051", "gateway": "gateway-1", "state": "gateway.json"}.items():
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--once", type=int, default=sys.maxsize, help="stop after so many commands")
     while True:

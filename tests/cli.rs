@@ -321,7 +321,7 @@ fn a_problem_with_three_faults_is_refused_with_three_lines() {
 fn a_service_that_is_not_there_is_no_mistake_of_the_caller() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = format!("http://{address}");
-    let output = run(&["site", "list", "--tenant", "acme", "--server", &server]);
+    let output = call_with(&server, "laddplan_any", &["site", "list"]);
     assert_eq!(output.status.code(), INTERNAL);
     assert!(
         err(&output).starts_with(&format!("no service answers at {server}")),
@@ -329,7 +329,7 @@ fn a_service_that_is_not_there_is_no_mistake_of_the_caller() {
         err(&output)
     );
 
-    let output = run(&["site", "list", "--tenant", "acme", "--server", "not a url"]);
+    let output = call_with("not a url", "laddplan_any", &["site", "list"]);
     assert_eq!(output.status.code(), BAD_INPUT);
 }
 
@@ -481,6 +481,15 @@ fn call(server: &str, arguments: &[&str]) -> Output {
     laddplan(arguments)
         .env("LADDPLAN_SERVER", server)
         .env("LADDPLAN_TENANT", "acme")
+        .env("LADDPLAN_TOKEN", "laddplan_any")
+        .output()
+        .unwrap()
+}
+
+fn call_with(server: &str, token: &str, arguments: &[&str]) -> Output {
+    laddplan(arguments)
+        .env("LADDPLAN_SERVER", server)
+        .env("LADDPLAN_TOKEN", token)
         .output()
         .unwrap()
 }
@@ -531,13 +540,21 @@ fn clients_tell_what_the_service_said() {
 struct Service {
     process: Child,
     address: String,
+    /// The first token, which administers tenants and tokens.
+    administrator: String,
+    /// A token of tenant `acme`.
+    token: String,
     /// Where it listens for scrapers.
     scrapers: String,
 }
 
 impl Service {
+    /// Starts on a new folder, and makes a tenant with a token as whoever starts it would.
     fn start(data: &Path) -> Self {
-        let mut process = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+        let first = data.with_extension("token");
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+        let mut process = laddplan(&arguments)
+            .args(["--admin-token-file", first.to_str().unwrap()])
             .env("LADDPLAN_LOG_FORMAT", "json")
             .env("LADDPLAN_METRICS_LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
@@ -554,10 +571,36 @@ impl Service {
         let (scrapers, address) = (say("scrapers"), say("address"));
         // Read to its end, so that the service never waits for a reader.
         std::thread::spawn(move || log.for_each(drop));
-        Self {
+        let mut service = Self {
             process,
             address: format!("http://{address}"),
+            administrator: wait_for(&first),
+            token: String::new(),
             scrapers,
+        };
+        assert_eq!(service.administer(&["tenant", "put", "acme"]).status.code(), DONE);
+        let scopes = ["--scope", "site.read", "--scope", "plan.write", "--scope", "limits"];
+        let create = [&["token", "create", "--tenant", "acme"][..], &scopes].concat();
+        let created = service.administer(&create);
+        service.token = out(&created).lines().last().expect("a secret").to_owned();
+        service
+    }
+
+    fn administer(&self, arguments: &[&str]) -> Output {
+        call_with(&self.address, &self.administrator, arguments)
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        call_with(&self.address, &self.token, arguments)
+    }
+}
+
+/// The first token is written once the service listens.
+fn wait_for(file: &Path) -> String {
+    loop {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => std::thread::yield_now(),
         }
     }
 }
@@ -588,22 +631,19 @@ fn what_the_clients_put_in_survives_a_kill_and_an_export() {
         &["site", "stop", "workplace"],
         &["site", "resume", "workplace"],
     ] {
-        let output = call(&service.address, arguments);
+        let output = service.call(arguments);
         assert_eq!(output.status.code(), DONE, "{arguments:?}: {}", err(&output));
         assert!(out(&output).starts_with("recorded as entry "), "{}", out(&output));
     }
     let repeated = ["site", "stop", "workplace", "--request-id", "once"];
-    assert_eq!(
-        out(&call(&service.address, &repeated)),
-        out(&call(&service.address, &repeated))
-    );
-    let rollout = call(&service.address, &["site", "rollout", "workplace"]);
+    assert_eq!(out(&service.call(&repeated)), out(&service.call(&repeated)));
+    let rollout = service.call(&["site", "rollout", "workplace"]);
     assert!(
         out(&rollout).contains("the gateway is NOT connected"),
         "{}",
         out(&rollout)
     );
-    let alarms = call(&service.address, &["alarm", "list", "--all", "--json"]);
+    let alarms = service.call(&["alarm", "list", "--all", "--json"]);
     assert_eq!(alarms.status.code(), DONE, "{}", err(&alarms));
     let mut scraped = String::new();
     let mut scraper = std::net::TcpStream::connect(&service.scrapers).unwrap();
@@ -625,8 +665,107 @@ fn what_the_clients_put_in_survives_a_kill_and_an_export() {
     assert_eq!(over_another.status.code(), BAD_INPUT, "{}", err(&over_another));
 
     let service = Service::start(&folder.path().join("again"));
-    let limits = call(&service.address, &["limit", "list", "--site", "workplace"]);
+    let limits = service.call(&["limit", "list", "--site", "workplace"]);
     assert!(out(&limits).contains("dso-noon"), "{}", out(&limits));
-    let site = call(&service.address, &["site", "get", "workplace"]);
+    let site = service.call(&["site", "get", "workplace"]);
     assert!(out(&site).contains("STOPPED"), "{}", out(&site));
+}
+
+#[test]
+fn tokens_are_made_shown_rotated_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let service = Service::start(&data);
+    let shown = service.call(&["token", "show"]);
+    assert!(
+        out(&shown).contains("of tenant acme\nscopes: site.read, plan.write, limits"),
+        "{}",
+        out(&shown)
+    );
+    assert_eq!(service.call(&["token", "list"]).status.code(), BAD_INPUT);
+    let listed = service.administer(&["token", "list", "--tenant", "acme", "--json"]);
+    let listed: proto::ListTokensResponse = from_json(out(&listed)).unwrap();
+    let id = listed.tokens[0].id.as_str();
+
+    let wrong = service.administer(&["token", "create", "--tenant", "acme", "--scope", "everything"]);
+    assert_eq!(wrong.status.code(), BAD_INPUT);
+    assert!(err(&wrong).contains("is not a scope"), "{}", err(&wrong));
+    let nobody = service.administer(&["token", "create", "--tenant", "nobody", "--scope", "limits"]);
+    assert_eq!(
+        err(&nobody),
+        "Some requested entity was not found: there is no tenant nobody\n"
+    );
+
+    let rotated = service.administer(&["token", "rotate", id, "--old-secret-hours", "0"]);
+    let secret = out(&rotated).lines().last().unwrap().to_owned();
+    assert_eq!(
+        service.call(&["site", "list"]).status.code(),
+        BAD_INPUT,
+        "the old secret ended"
+    );
+    assert_eq!(
+        call_with(&service.address, &secret, &["site", "list"]).status.code(),
+        DONE
+    );
+    assert_eq!(service.administer(&["token", "revoke", id]).status.code(), DONE);
+    let refused = call_with(&service.address, &secret, &["site", "list"]);
+    assert!(err(&refused).contains("the token was revoked"), "{}", err(&refused));
+    let changes = service.administer(&["tenant", "changes", "--tenant", "acme"]);
+    assert!(
+        out(&changes).contains(&format!("token {id} revoked")),
+        "{}",
+        out(&changes)
+    );
+
+    let tenant = service.administer(&["tenant", "get", "acme"]);
+    assert!(
+        out(&tenant).ends_with("has 0 sites, 0 EVSEs, 0 tokens\n"),
+        "{}",
+        out(&tenant)
+    );
+    // At the folder of a service that runs nobody makes tokens.
+    let meanwhile = run(&["token", "admin", "--data", data.to_str().unwrap()]);
+    assert_eq!(meanwhile.status.code(), INTERNAL, "{}", out(&meanwhile));
+    drop(service);
+    let lost = run(&["token", "admin", "--data", data.to_str().unwrap()]);
+    assert_eq!(lost.status.code(), DONE, "{}", err(&lost));
+    assert!(out(&lost).contains("export LADDPLAN_TOKEN=laddplan_"), "{}", out(&lost));
+
+    // No secret is in any file of the data folder.
+    let told = [
+        secret.as_str(),
+        out(&lost)
+            .split("LADDPLAN_TOKEN=")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap(),
+    ];
+    for file in files_in(&data) {
+        let bytes = std::fs::read(&file).unwrap();
+        for secret in told {
+            let random = &secret[secret.len() - 64..];
+            let found = bytes.windows(random.len()).any(|place| place == random.as_bytes());
+            assert!(!found, "{} holds a secret", file.display());
+        }
+    }
+}
+
+fn files_in(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] })
+        .collect()
+}
+
+#[test]
+fn without_a_token_nothing_is_asked_for() {
+    let output = run(&["site", "list"]);
+    assert_eq!(output.status.code(), BAD_INPUT);
+    assert!(
+        err(&output).starts_with("a token is needed: in the variable LADDPLAN_TOKEN"),
+        "{}",
+        err(&output)
+    );
 }

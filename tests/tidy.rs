@@ -35,9 +35,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("ocpi", &["units", "domain"]),
-    ("store", &["units", "domain", "engine::ports", "wire"]),
-    ("api", &["units", "domain", "engine", "wire"]),
-    ("dispatch", &["units", "domain", "engine", "wire", "ocpi"]),
+    (
+        "store",
+        &["units", "domain", "engine::ports", "access::register", "wire"],
+    ),
+    ("access", &["units", "domain"]),
+    ("api", &["units", "domain", "engine", "access", "wire"]),
+    ("dispatch", &["units", "domain", "engine", "access", "wire", "ocpi"]),
     ("metrics", &["units", "domain", "engine", "dispatch"]),
     (
         "simulate",
@@ -55,7 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "simulate::demo",
         &[
-            "units", "domain", "calendar", "engine", "wire", "store", "app", "config",
+            "units", "domain", "calendar", "engine", "access", "wire", "store", "app", "config",
         ],
     ),
     ("config", &["domain"]),
@@ -66,6 +70,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "units",
             "domain",
             "engine",
+            "access",
             "wire",
             "store",
             "api",
@@ -81,6 +86,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "units",
             "domain",
             "engine",
+            "access",
             "wire",
             "ocpi",
             "store",

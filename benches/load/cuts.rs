@@ -5,6 +5,7 @@
 
 use crate::gateways::Board;
 use crate::yard::{TENANT, connect, grid_limit, meta, site_id};
+use laddplan::wire::bearer::Calls;
 use laddplan::wire::proto;
 use proto::site_service_client::SiteServiceClient;
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tonic::Code;
-use tonic::transport::Channel;
 
 /// From one cut to the next, over all sites.
 const EVERY: Duration = Duration::from_millis(200);
@@ -88,7 +88,7 @@ enum End {
 }
 
 struct OneCut {
-    channel: Channel,
+    channel: Calls,
     board: Arc<Board>,
     refusals: Arc<AtomicUsize>,
     site: usize,

@@ -5,7 +5,10 @@
 //! counted.
 
 use crate::table::Percentiles;
-use crate::yard::{TENANT, Yard, at, connect, evse_id, grid_limit, meta, now, session, session_id, site_id};
+use crate::yard::{
+    TENANT, Yard, at, connect, evse_id, grid_limit, meta, now, session, session_id, site_id, token_variable,
+};
+use laddplan::wire::bearer::Calls;
 use laddplan::wire::proto;
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
@@ -14,7 +17,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -81,7 +83,12 @@ pub async fn run(address: &str, yard: &Yard, rate: f64, seconds: u64) -> Outcome
     ];
     let output = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(program);
-        command.args(arguments).stderr(Stdio::inherit()).output()
+        let (name, token) = token_variable();
+        command
+            .args(arguments)
+            .env(name, token)
+            .stderr(Stdio::inherit())
+            .output()
     });
     let output = output.await.expect("it does not panic").expect("it starts");
     let said = serde_json::from_slice(&output.stdout).expect("one line of JSON");
@@ -231,7 +238,7 @@ struct Call {
 }
 
 impl Call {
-    async fn make(self, channel: Channel) -> Result<(), Status> {
+    async fn make(self, channel: Calls) -> Result<(), Status> {
         let tenant_id = TENANT.to_owned();
         let site_id = site_id(self.site);
         let mut sessions = SessionServiceClient::new(channel.clone());

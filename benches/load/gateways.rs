@@ -5,6 +5,7 @@
 //! than the site has.
 
 use crate::yard::{EVSE_AMPERES, TENANT, at, gateway_id, now};
+use laddplan::wire::bearer::Calls;
 use laddplan::wire::proto;
 use proto::connect_request::Message as Up;
 use proto::connect_response::Message as Down;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use tonic::transport::Channel;
 
 const HEARTBEAT: Duration = Duration::from_secs(8);
 
@@ -94,7 +94,7 @@ impl Gateway {
     }
 
     /// From a hello to the end of the stream, and how it ended.
-    pub async fn stay(&mut self, channel: Channel, board: &Board) -> Result<(), Status> {
+    pub async fn stay(&mut self, channel: Calls, board: &Board) -> Result<(), Status> {
         let (up, messages) = mpsc::channel(64);
         let mut number = 0;
         let mut say = |message| {

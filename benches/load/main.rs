@@ -23,7 +23,7 @@ use std::time::Duration;
 use storm::Fleet;
 use table::{Percentiles, head, ms, row, seconds};
 use tempfile::TempDir;
-use yard::Yard;
+use yard::{Yard, make_tenant};
 
 /// A rate is sustained if every call is answered, and 99 of 100 within this: calls do not pile up.
 const SUSTAINED_P99: Duration = Duration::from_millis(250);
@@ -164,6 +164,7 @@ async fn under_load(plan: &Plan, overload: bool) {
     let yard = &plan.loaded;
     // Set up without the limits that are too tight for that.
     let service = Service::start(data.path(), &[]);
+    make_tenant(&service.address, &service.first_token).await;
     yard.set_up(&service.address).await;
     service.kill();
     let service = Service::start(data.path(), plan.settings);
@@ -345,6 +346,7 @@ async fn reconnect(plan: &Plan) {
     let data = folder();
     let yard = &plan.storm;
     let service = Service::start(data.path(), &[]);
+    make_tenant(&service.address, &service.first_token).await;
     yard.set_up(&service.address).await;
     let before = service.mebibytes();
     let board = Board::new(yard.sites, yard.fuse_amperes);
@@ -403,6 +405,7 @@ async fn start_anew(plan: &Plan) {
     let data = folder();
     let yard = &plan.start;
     let service = Service::start(data.path(), &[]);
+    make_tenant(&service.address, &service.first_token).await;
     yard.set_up(&service.address).await;
     service.kill();
     let service = Service::start(data.path(), &[]);

@@ -13,6 +13,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Service {
     process: Child,
     pub address: String,
+    /// The service's first token; empty where it was started on a folder that has one.
+    pub first_token: String,
     /// From the start of the process until it listened.
     pub started_in: Duration,
 }
@@ -22,12 +24,18 @@ impl Service {
     #[expect(clippy::disallowed_methods, reason = "how long a start takes is measured here")]
     pub fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
+        let token_file = data.join("first-token");
+        let is_new = !token_file.exists();
         let mut process = Command::new(env!("CARGO_BIN_EXE_laddplan"))
             .arg("serve")
             .args(["--listen", "127.0.0.1:0"])
             .arg("--data")
             .arg(data)
+            .arg("--admin-token-file")
+            .arg(&token_file)
             .env("LADDPLAN_LOG_FORMAT", "json")
+            // There is one tenant, and all room is its.
+            .env("LADDPLAN_LIMITS_TENANT_SHARE_PERCENT", "100")
             .env("LADDPLAN_LOG_FILTER", "error,laddplan::app=info")
             .envs(settings.iter().copied())
             .stderr(Stdio::piped())
@@ -51,9 +59,15 @@ impl Service {
                 eprintln!("{line}");
             }
         });
+        let first_token = if is_new {
+            first_token(&token_file)
+        } else {
+            String::new()
+        };
         Self {
             process,
             address,
+            first_token,
             started_in,
         }
     }
@@ -94,6 +108,16 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Written once the service listens.
+fn first_token(file: &Path) -> String {
+    loop {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => std::thread::yield_now(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Decides when a storm is over: every gateway has its welcome again. Who finds no room comes back after a while that grows.
 
 use crate::gateways::{Board, Gateway};
-use crate::yard::{Yard, connect};
+use crate::yard::{Yard, bearer, connect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -103,7 +103,10 @@ impl Life {
             let welcomes_before = *self.board.welcomes.borrow();
             let stay = async {
                 let channel = self.endpoint.connect().await.map_err(|_| ())?;
-                self.gateway.stay(channel, &self.board).await.map_err(|_| ())
+                self.gateway
+                    .stay(bearer().over(channel), &self.board)
+                    .await
+                    .map_err(|_| ())
             };
             tokio::select! {
                 ended = stay => {

@@ -1,9 +1,12 @@
 //! The sites that are under load: how they are built, and who charges there.
 
+use laddplan::wire::bearer::{Bearer, Calls};
 use laddplan::wire::proto;
 use prost_types::Timestamp;
+use proto::admin_service_client::AdminServiceClient;
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
@@ -165,7 +168,7 @@ impl Yard {
         tasks.join_all().await;
     }
 
-    async fn set_up_one(self, channel: Channel, number: usize) {
+    async fn set_up_one(self, channel: Calls, number: usize) {
         let request = proto::PutSiteRequest {
             meta: meta(),
             tenant_id: TENANT.to_owned(),
@@ -187,7 +190,69 @@ impl Yard {
 }
 
 /// A connection of one's own.
-pub async fn connect(address: &str) -> Channel {
+pub async fn connect(address: &str) -> Calls {
+    bearer().over(open(address).await)
+}
+
+async fn open(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     endpoint.connect().await.expect("the service listens")
+}
+
+/// Where the token is that everybody here calls with; a process that makes calls for another inherits it.
+const TOKEN: &str = "LADDPLAN_TOKEN";
+/// Services come and go within one run; each is a new one, so the newest token is the one that counts.
+static MADE: Mutex<Option<String>> = Mutex::new(None);
+
+fn token() -> String {
+    let made = MADE.lock().expect("nobody panics").clone();
+    made.or_else(|| std::env::var(TOKEN).ok()).expect("a token was made")
+}
+
+pub fn bearer() -> Bearer {
+    Bearer::new(&token()).expect("a token travels as metadata")
+}
+
+/// What a process that makes calls for this one needs.
+pub fn token_variable() -> (&'static str, String) {
+    (TOKEN, token())
+}
+
+/// Makes the tenant, which may ask as much as it likes, and the token that everybody here calls with.
+pub async fn make_tenant(address: &str, first_token: &str) {
+    let administrator = Bearer::new(first_token).expect("a token travels as metadata");
+    let mut admin = AdminServiceClient::new(administrator.over(open(address).await));
+    let most = proto::Quota {
+        sites: 100_000,
+        evses: 1_000_000,
+        calls_per_second: 100_000,
+        ..Default::default()
+    };
+    let request = proto::PutTenantRequest {
+        meta: meta(),
+        tenant: Some(proto::Tenant {
+            id: TENANT.to_owned(),
+            quota: Some(most),
+            ..Default::default()
+        }),
+    };
+    admin.put_tenant(request).await.expect("the tenant is made");
+    let scopes = [
+        proto::Scope::SiteRead,
+        proto::Scope::PlanWrite,
+        proto::Scope::Limits,
+        proto::Scope::Gateway,
+    ];
+    let request = proto::CreateTokenRequest {
+        meta: meta(),
+        tenant_id: TENANT.to_owned(),
+        scopes: scopes.map(Into::into).to_vec(),
+        ..Default::default()
+    };
+    let made = admin
+        .create_token(request)
+        .await
+        .expect("the token is made")
+        .into_inner();
+    *MADE.lock().expect("nobody panics") = Some(made.secret);
 }

@@ -16,6 +16,7 @@ pub(crate) mod recover;
 mod room;
 pub(crate) mod site_core;
 mod site_task;
+mod solvers;
 pub(crate) mod state;
 mod stopwatch;
 pub mod tallies;
@@ -34,6 +35,7 @@ use inbox::{Lane, NotTaken, Outlet};
 use ports::{Clock, Gateway, Store, StoreError};
 use site_core::Summary;
 use site_task::{Message, SiteTask, Status, World};
+use solvers::Solvers;
 use state::SiteState;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,17 +43,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use stopwatch::Stopwatch;
 use tallies::{Figures, SiteTallies};
-use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use view::{OnceRequest, PlanView, RolloutView, SiteView};
 
 /// Stateless plans that wait for a solver or are being searched; one more is refused.
 const MAX_WAITING_ONCE: usize = 64;
-
-/// Solvers that stateless plans may take at once: half of them, so that a site's search waits for no more than that.
-fn solvers_for_once(solver_threads: usize) -> usize {
-    (solver_threads / 2).max(1)
-}
 
 /// With a journal that cannot be read.
 const WHAT_TO_DO: &str = "stop laddplan, save what can be read with \"laddplan journal export\", restore that into a new folder and start \
@@ -115,23 +112,6 @@ pub struct Settings {
     pub solver_threads: usize,
 }
 
-/// Runs a search beside everything else, once a solver is free.
-async fn on_a_solver<T: Send + 'static>(
-    solvers: Arc<Semaphore>,
-    search: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, JoinError> {
-    let permit = solvers
-        .acquire_owned()
-        .await
-        .expect("the solvers' semaphore is never closed");
-    tokio::task::spawn_blocking(move || {
-        // Held until the search itself has ended, also where nobody waits for it any more.
-        let _permit = permit;
-        search()
-    })
-    .await
-}
-
 /// A handle on the engine; cheap to clone. The tasks end when the last handle is gone or [`Engine::shut_down`] was called.
 #[derive(Clone)]
 pub struct Engine {
@@ -143,7 +123,6 @@ struct Shared {
     /// Held only for look-ups and insertions, never across an await.
     sites: RwLock<BTreeMap<SiteKey, SiteHandle>>,
     waiting_once: AtomicUsize,
-    solvers_for_once: Arc<Semaphore>,
     refused_once: AtomicU64,
 }
 
@@ -167,12 +146,11 @@ impl Engine {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<Self, StoreError> {
-        let solvers = Arc::new(Semaphore::new(settings.solver_threads.max(1)));
         let world = Arc::new(World {
             store,
             gateway,
             clock,
-            solvers,
+            solvers: Solvers::new(settings.solver_threads),
             directory: Directory::default(),
             settings,
             stopped: watch::Sender::default(),
@@ -182,7 +160,6 @@ impl Engine {
             world,
             sites: RwLock::default(),
             waiting_once: AtomicUsize::new(0),
-            solvers_for_once: Arc::new(Semaphore::new(solvers_for_once(settings.solver_threads))),
             refused_once: AtomicU64::new(0),
         };
         let engine = Self {
@@ -351,16 +328,8 @@ impl Engine {
         let _waiting = entered.inspect_err(|_| {
             self.shared.refused_once.fetch_add(1, Ordering::Relaxed);
         })?;
-        let own = Arc::clone(&self.shared.solvers_for_once).acquire_owned().await;
-        let own = own.expect("the semaphore is never closed");
-        let solvers = Arc::clone(&self.shared.world.solvers);
-        let search = move || {
-            let _own = own;
-            once::plan(&request)
-        };
-        let found = on_a_solver(solvers, search)
-            .await
-            .map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
+        let found = self.shared.world.solvers.run_once(move || once::plan(&request)).await;
+        let found = found.map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)
     }
 

@@ -5,10 +5,10 @@
 use super::board::Board;
 use super::directory::Directory;
 use super::inbox::Inbox;
-use super::on_a_solver;
 use super::ports::{Clock, Gateway, Store, StoreError};
 use super::recover;
 use super::site_core::{Ask, Caller, Effect, Input, Question, Reply, SearchEnd, SearchJob, SiteCore, Summary, Then};
+use super::solvers::Solvers;
 use super::state::SiteState;
 use super::stopwatch::{Stopwatch, timed};
 use super::tallies::SiteTallies;
@@ -24,7 +24,7 @@ use crate::units::Instant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// What the site's task is asked.
@@ -111,7 +111,7 @@ pub(super) struct World {
     pub store: Arc<dyn Store>,
     pub gateway: Arc<dyn Gateway>,
     pub clock: Arc<dyn Clock>,
-    pub solvers: Arc<Semaphore>,
+    pub solvers: Solvers,
     pub directory: Directory,
     pub settings: Settings,
     /// Sites that do nothing any more, and why.
@@ -354,15 +354,16 @@ impl SiteTask {
         reason = "the watchdog looks at real time; that it barked is journalled"
     )]
     fn begin_search(&mut self, job: SearchJob) {
-        let solvers = Arc::clone(&self.world.solvers);
+        let (world, tenant) = (Arc::clone(&self.world), self.key.tenant.clone());
         let SearchJob {
             snapshot,
             budget,
             patience,
         } = job;
         let result = tokio::spawn(async move {
-            let search = on_a_solver(solvers, move || timed(|| planner::plan(&snapshot, budget)));
-            search.await.expect("the search does not panic")
+            let search = move || timed(|| planner::plan(&snapshot, budget));
+            let found = world.solvers.run(&tenant, search);
+            found.await.expect("the search does not panic")
         });
         self.search = Some(Search {
             result,

@@ -4,15 +4,17 @@
 //! and a plan is made with it, which the check of plans must pass.
 
 use super::{Verdict, check_rejection, ocpi};
+use laddplan::access::claimed;
 use laddplan::domain::bounds::{MAX_EVSES_PER_SITE, MAX_NODES_PER_SITE};
 use laddplan::domain::ids::TenantId;
 use laddplan::domain::plan::Budget;
-use laddplan::domain::rejection::Rejection;
+use laddplan::domain::rejection::{Faults, Rejection};
 use laddplan::domain::session::{Override, Session, SessionSpec, Stated};
 use laddplan::domain::site::{Site, SiteSpec};
 use laddplan::engine::once;
 use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::units::{Instant, Seconds, WattSeconds};
+use laddplan::wire::access;
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::meter::meter_samples;
 use laddplan::wire::plan::{once_request, plan_response};
@@ -71,10 +73,12 @@ pub enum Call {
     OverrideSession,
     ReportMeter,
     Plan,
+    PutTenant,
+    CreateToken,
 }
 
 impl Call {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::PutSite,
         Self::SetGridLimit,
         Self::SetPrices,
@@ -84,6 +88,8 @@ impl Call {
         Self::OverrideSession,
         Self::ReportMeter,
         Self::Plan,
+        Self::PutTenant,
+        Self::CreateToken,
     ];
 
     /// An input of this call.
@@ -108,6 +114,8 @@ pub fn run(data: &[u8]) -> Verdict {
         Call::OverrideSession => decoded(body, override_session),
         Call::ReportMeter => decoded(body, report_meter),
         Call::Plan => decoded(body, |request| plan(&request)),
+        Call::PutTenant => decoded(body, put_tenant),
+        Call::CreateToken => decoded(body, create_token),
     };
     match done {
         None => Verdict::Refused,
@@ -274,6 +282,30 @@ fn override_session(message: proto::OverrideSessionRequest) -> Done {
     let mut problem = KNOWN.problem.clone();
     problem.sessions[0].overridden = overridden;
     plan_problem(&problem)
+}
+
+fn put_tenant(message: proto::PutTenantRequest) -> Done {
+    let tenant = access::tenant(message.tenant.as_ref(), KNOWN.now)?;
+    let again = access::tenant(Some(&access::tenant_message(&tenant)), KNOWN.now);
+    assert_eq!(again, Ok(tenant));
+    Ok(())
+}
+
+fn create_token(message: proto::CreateTokenRequest) -> Done {
+    let read_grant = |scopes: &[i32], sites: &[String], gateways: &[String]| {
+        let mut faults = Faults::default();
+        let grant = access::grant(&mut faults, scopes, sites, gateways)(Some(KNOWN.tenant.clone()));
+        faults.finish(grant)
+    };
+    let grant = read_grant(&message.scopes, &message.site_ids, &message.gateway_ids)?;
+    grant.check()?;
+    let (scopes, sites, gateways) = access::grant_messages(&grant);
+    assert_eq!(read_grant(&scopes, &sites, &gateways), Ok(grant));
+    // Whatever stands there, it reads as the text of a token or it does not.
+    if let Some(token) = claimed(&message.name) {
+        assert!(message.name.contains(token.as_str()));
+    }
+    Ok(())
 }
 
 fn report_meter(message: proto::ReportMeterRequest) -> Done {

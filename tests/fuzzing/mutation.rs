@@ -139,6 +139,8 @@ fn message_in(target: &str, input: &[u8]) -> Option<(usize, &'static str)> {
                 Call::OverrideSession => "laddplan.v1.OverrideSessionRequest",
                 Call::ReportMeter => "laddplan.v1.ReportMeterRequest",
                 Call::Plan => "laddplan.v1.PlanRequest",
+                Call::PutTenant => "laddplan.v1.PutTenantRequest",
+                Call::CreateToken => "laddplan.v1.CreateTokenRequest",
             };
             Some((1, name))
         }

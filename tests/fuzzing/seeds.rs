@@ -361,6 +361,31 @@ fn api() -> Vec<Example> {
         ),
         used("plan", Call::Plan.input(&KNOWN.request)),
         used(
+            "put-tenant",
+            Call::PutTenant.input(&proto::PutTenantRequest {
+                meta: None,
+                tenant: Some(proto::Tenant {
+                    id: "acme".to_owned(),
+                    name: "Acme".to_owned(),
+                    quota: Some(proto::Quota {
+                        sites: 5,
+                        calls_per_second: 50,
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                }),
+            }),
+        ),
+        used(
+            "create-token",
+            Call::CreateToken.input(&proto::CreateTokenRequest {
+                name: format!("laddplan_{}_{}", "5f".repeat(8), "0a".repeat(32)),
+                scopes: vec![proto::Scope::Gateway.into(), proto::Scope::SiteRead.into()],
+                gateway_ids: vec!["gateway-1".to_owned()],
+                ..Default::default()
+            }),
+        ),
+        used(
             "plan-with-everything",
             Call::Plan.input(&proto::PlanRequest {
                 site: Some(site_with_everything()),

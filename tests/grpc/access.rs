@@ -839,3 +839,92 @@ async fn a_tenant_that_asks_too_much_takes_nothing_of_another() {
     }
     assert!(refused > 0, "fifty calls take less than fifty seconds");
 }
+
+/// What is logged on this thread while it is held.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The lines that tell of a refused call.
+    fn refusals(&self) -> Vec<String> {
+        let text = self.text();
+        let lines = text.lines().filter(|line| line.contains("call refused"));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // The service runs on the thread of the test.
+    let _held = tracing::subscriber::set_default(subscriber);
+    let scene = Scene::new().await;
+    let access = &scene.service.access;
+    let new = laddplan::access::NewToken {
+        name: "reader".to_owned(),
+        grant: Grant {
+            scopes: [Scope::SiteRead, Scope::PlanWrite].into(),
+            ..everything_of(&TenantId::parse(TENANT).unwrap())
+        },
+        expires_at: None,
+    };
+    let (token, secret) = access
+        .create_token(new, Instant::from_unix_secs(0), &By::default())
+        .await
+        .unwrap();
+    let random = secret.show()[secret.show().len() - 64..].to_owned();
+    let as_token = |text: &str| Bearer::new(text).unwrap().over(scene.service.open.clone());
+    let row = |method: &str| rows().into_iter().find(|row| row.method == method).unwrap();
+
+    let stop = row("SiteService/StopSite");
+    scene.call(as_token(secret.show()), &stop, TENANT).await.unwrap_err();
+    let forged = secret.show().replace(&random, &"0".repeat(64));
+    scene.call(as_token(&forged), &stop, TENANT).await.unwrap_err();
+    let refusals = log.refusals();
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    for said in [
+        "StopSite",
+        "PermissionDenied",
+        &format!("token {}", token.id),
+        "tenant=\"cpo\"",
+    ] {
+        assert!(refusals[0].contains(said), "{said} in {}", refusals[0]);
+    }
+    for said in ["StopSite", "Unauthenticated", token.id.as_str(), "wrong secret"] {
+        assert!(refusals[1].contains(said), "{said} in {}", refusals[1]);
+    }
+
+    let driver = "DE8ACC12E46L89";
+    let planted = proto::SessionSpec {
+        driver: driver.to_owned(),
+        ..session(2)
+    };
+    scene.service.start_session(planted.clone()).await.unwrap();
+    let wrong = proto::SessionSpec { tier: 99, ..planted };
+    scene.service.start_session(wrong).await.unwrap_err();
+    let text = log.text();
+    for secret in [random.as_str(), driver, &"0".repeat(64)] {
+        assert!(!text.contains(secret), "{secret} is in the log");
+    }
+}

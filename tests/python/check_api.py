@@ -4,9 +4,11 @@
     pip install grpcio grpcio-reflection protobuf
     python3 tests/python/check_api.py --address 127.0.0.1:50051
 
-Prints one line for each check, and exits with 1 at the first that fails. Every run uses a tenant of its own.
+Prints one line for each check, and exits with 1 at the first that fails. Every run makes a tenant of its own: the variable
+LADDPLAN_TOKEN has a token that administers the service.
 """
 import argparse
+import os
 import queue
 import sys
 import threading
@@ -67,6 +69,14 @@ class Api:
         """The faults of a call that must be refused, by field."""
         error = self.refused(grpc.StatusCode.INVALID_ARGUMENT, service, method, **fields)
         return bad_request(error)
+
+
+def connect(address, token):
+    """A channel of this machine whose calls carry a token."""
+    carried = grpc.access_token_call_credentials(token)
+    channel = grpc.secure_channel(address, grpc.composite_channel_credentials(grpc.local_channel_credentials(), carried))
+    grpc.channel_ready_future(channel).result(timeout=DEADLINE)
+    return channel
 
 
 def as_dict(message):
@@ -385,9 +395,12 @@ def check_a_deleted_site_is_gone(api):
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--address", default="127.0.0.1:50051")
-    channel = grpc.insecure_channel(args.parse_args().address)
-    grpc.channel_ready_future(channel).result(timeout=DEADLINE)
-    api = Api(channel)
+    address = args.parse_args().address
+    administrator = Api(connect(address, os.environ["LADDPLAN_TOKEN"]))
+    administrator.change("AdminService", "PutTenant", tenant={"id": TENANT})
+    scopes = ["SCOPE_SITE_READ", "SCOPE_PLAN_WRITE", "SCOPE_LIMITS", "SCOPE_GATEWAY", "SCOPE_DRIVERS"]
+    made = administrator.change("AdminService", "CreateToken", tenant_id=TENANT, scopes=scopes)
+    api = Api(connect(address, made["secret"]))
     for name, check in list(globals().items()):
         if name.startswith("check_"):
             try:
