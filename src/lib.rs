@@ -67,6 +67,8 @@ pub mod ocpi;
 
 pub mod store;
 
+pub mod tls;
+
 pub mod api;
 
 pub mod dispatch;
