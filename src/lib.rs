@@ -27,7 +27,7 @@
 //!   worst case above what is available.
 //! * [`engine`]: the loop that joins them, and the ports through which it sees the world: store, gateway, clock.
 //! * [`wire`]: protobuf messages to and from the domain. [`ocpi`]: OCPI objects, and the strict check of them.
-//! * [`store`]: journals on disk and in memory. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]:
+//! * [`store`]: journals on disk and in memory. [`tls`]: certificates, and which gateway one names. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]:
 //!   figures for Prometheus.
 //! * [`simulate`]: cars, a gateway and a real day, for the demo.
 //! * [`config`], [`telemetry`], [`app`], [`cli`]: from the command line to a running service.

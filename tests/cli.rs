@@ -1,5 +1,9 @@
 //! The program as people and scripts call it: what it prints, and its exit code.
 
+#[path = "support/certificates.rs"]
+mod certificates;
+
+use certificates::{Authority, Folder};
 use laddplan::ocpi::check::{Expectation, check};
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::proto;
@@ -9,12 +13,16 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 const DONE: Option<i32> = Some(0);
 const BAD_INPUT: Option<i32> = Some(64);
 const INTERNAL: Option<i32> = Some(70);
+
+/// A test that waits for what does not come fails after this.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program without any setting of the caller's environment.
 fn laddplan(arguments: &[&str]) -> Command {
@@ -533,31 +541,50 @@ struct Service {
     address: String,
     /// Where it listens for scrapers.
     scrapers: String,
+    /// What it logs, from there on.
+    log: mpsc::Receiver<serde_json::Value>,
 }
 
 impl Service {
     fn start(data: &Path) -> Self {
-        let mut process = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+        Self::start_with(data, "127.0.0.1:0", &[])
+    }
+
+    fn start_with(data: &Path, listen: &str, settings: &[(&str, &Path)]) -> Self {
+        let mut process = laddplan(&["serve", "--listen", listen, "--data", data.to_str().unwrap()])
             .env("LADDPLAN_LOG_FORMAT", "json")
             .env("LADDPLAN_METRICS_LISTEN", "127.0.0.1:0")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut say = |what: &str| {
-            let address = log.find_map(|line| {
-                let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-                Some(event[what].as_str()?.to_owned())
-            });
-            address.expect("the service says where it listens")
-        };
-        let (scrapers, address) = (say("scrapers"), say("address"));
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (tell, log) = mpsc::channel();
         // Read to its end, so that the service never waits for a reader.
-        std::thread::spawn(move || log.for_each(drop));
-        Self {
+        std::thread::spawn(move || {
+            for line in lines {
+                // Where nobody listens any more.
+                let _ = tell.send(serde_json::from_str(&line.unwrap()).unwrap());
+            }
+        });
+        let mut service = Self {
             process,
-            address: format!("http://{address}"),
-            scrapers,
+            address: String::new(),
+            scrapers: String::new(),
+            log,
+        };
+        service.scrapers = service.logged("scrapers");
+        service.address = format!("http://{}", service.logged("address"));
+        service
+    }
+
+    /// The next value of this name that it logs.
+    fn logged(&self, name: &str) -> String {
+        loop {
+            let event = self.log.recv_timeout(PATIENCE).expect("the service logs it");
+            if let Some(value) = event[name].as_str() {
+                return value.to_owned();
+            }
         }
     }
 }
@@ -629,4 +656,81 @@ fn what_the_clients_put_in_survives_a_kill_and_an_export() {
     assert!(out(&limits).contains("dso-noon"), "{}", out(&limits));
     let site = call(&service.address, &["site", "get", "workplace"]);
     assert!(out(&site).contains("STOPPED"), "{}", out(&site));
+}
+
+#[test]
+fn a_service_with_tls_is_called_and_takes_new_certificates_in_place() {
+    let folder = Folder::new();
+    let [ours, next] = ["ours", "next"].map(Authority::new);
+    folder.put(&ours.server(1));
+    let ca = folder.write("ca.pem", &ours.pem());
+    let (certificate, key) = (folder.path("certificate.pem"), folder.path("key.pem"));
+    let settings = [("LADDPLAN_TLS_CERTIFICATE", &*certificate), ("LADDPLAN_TLS_KEY", &*key)];
+    // On every address, which only TLS allows.
+    let service = Service::start_with(&folder.path("data"), "0.0.0.0:0", &settings);
+    let port = service.address.rsplit(':').next().unwrap();
+    let secured = format!("https://127.0.0.1:{port}");
+    let list = |server: &str, ca: &Path| call(server, &["site", "list", "--ca", ca.to_str().unwrap()]);
+
+    let listed = list(&secured, &ca);
+    assert_eq!(listed.status.code(), DONE, "{}", err(&listed));
+    assert_eq!(list(&format!("https://localhost:{port}"), &ca).status.code(), DONE);
+    let by_variable = laddplan(&["site", "list", "--server", &secured, "--tenant", "acme"])
+        .env("LADDPLAN_CA", &ca)
+        .output()
+        .unwrap();
+    assert_eq!(by_variable.status.code(), DONE, "{}", err(&by_variable));
+    for (failed, why) in [
+        (call(&secured, &["site", "list"]), "invalid peer certificate"),
+        (call(&format!("http://127.0.0.1:{port}"), &["site", "list"]), ""),
+    ] {
+        assert_eq!(failed.status.code(), INTERNAL, "{}", err(&failed));
+        assert!(err(&failed).contains(why), "{}", err(&failed));
+    }
+    for (server, ca, complaint) in [
+        ("http://192.0.2.1:50051", &ca, "use https"),
+        (&*secured, &key, "holds no certificates"),
+        (&*secured, &folder.path("nowhere.pem"), "nowhere.pem"),
+    ] {
+        let refused = list(server, ca);
+        assert_eq!(refused.status.code(), BAD_INPUT, "{}", err(&refused));
+        assert!(err(&refused).contains(complaint), "{}", err(&refused));
+    }
+
+    // What did not change is loaded anew only when told to.
+    #[cfg(unix)]
+    {
+        hang_up(&service.process);
+        assert_eq!(service.logged("cause"), "told to");
+    }
+    folder.put(&next.server(2));
+    assert_eq!(service.logged("cause"), "the files changed");
+    let next_ca = folder.write("next-ca.pem", &next.pem());
+    assert_eq!(list(&secured, &next_ca).status.code(), DONE);
+    assert_eq!(list(&secured, &ca).status.code(), INTERNAL);
+}
+
+#[cfg(unix)]
+fn hang_up(process: &Child) {
+    let id = process.id().to_string();
+    let sent = Command::new("kill").args(["-HUP", &id]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_told_at_once_and_nothing_is_opened() {
+    let folder = Folder::new();
+    let certificate = folder.write("certificate.pem", "");
+    let data = folder.path("data");
+    let output = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+        .env("LADDPLAN_TLS_CERTIFICATE", &certificate)
+        .env("LADDPLAN_TLS_KEY", folder.path("key.pem"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), BAD_INPUT);
+    let lines: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("certificate.pem): is empty"), "{lines:?}");
+    assert!(lines[1].contains("key.pem): cannot be read"), "{lines:?}");
+    assert!(!data.exists());
 }

@@ -36,7 +36,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("ocpi", &["units", "domain"]),
     ("store", &["units", "domain", "engine::ports", "wire"]),
-    ("api", &["units", "domain", "engine", "wire"]),
+    ("tls", &["units", "domain", "engine::ports"]),
+    ("api", &["units", "domain", "engine", "wire", "tls"]),
     ("dispatch", &["units", "domain", "engine", "wire", "ocpi"]),
     ("metrics", &["units", "domain", "engine", "dispatch"]),
     (
@@ -58,7 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "units", "domain", "calendar", "engine", "wire", "store", "app", "config",
         ],
     ),
-    ("config", &["domain"]),
+    ("config", &["domain", "tls::TrustDomain"]),
     ("telemetry", &["config"]),
     (
         "app",
@@ -68,6 +69,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "wire",
             "store",
+            "tls",
             "api",
             "dispatch",
             "metrics",

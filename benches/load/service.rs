@@ -29,6 +29,8 @@ impl Service {
             .arg(data)
             .env("LADDPLAN_LOG_FORMAT", "json")
             .env("LADDPLAN_LOG_FILTER", "error,laddplan::app=info")
+            // All who call are of one address here.
+            .env("LADDPLAN_LIMITS_CONNECTIONS_PER_ADDRESS", "10000")
             .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()

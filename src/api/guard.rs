@@ -3,7 +3,7 @@
 //! Decides which calls are let in, how long they may take, and that each refusal is logged once: method, code and request id, never
 //! a body. Refusals for lack of room are counted instead: a log of them would take what room there is. What may lower what a site draws has room of its own, so that a service which is asked too much still takes a cut.
 
-use super::connections::RoomOfConnection;
+use super::connections::Peer;
 use super::{Limits, REQUEST_ID_METADATA};
 use crate::wire::status::exhausted;
 use http::{HeaderMap, Request, Response};
@@ -97,7 +97,7 @@ type Room = Vec<OwnedSemaphorePermit>;
 
 impl GuardLayer {
     /// A place among the calls at work, or which of them are too many.
-    fn room(&self, path: &str, connection: Option<&RoomOfConnection>) -> Result<Room, Status> {
+    fn room(&self, path: &str, peer: Option<&Peer>) -> Result<Room, Status> {
         let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
         if path.starts_with(HEALTH) || path.starts_with(GATEWAY) || path == METER_STREAM {
             return Ok(Room::new());
@@ -106,8 +106,8 @@ impl GuardLayer {
             return Ok(vec![take(&self.urgent, "urgent calls")?]);
         }
         let mut room = Room::new();
-        if let Some(RoomOfConnection(connection)) = connection {
-            room.push(take(connection, "calls of this connection")?);
+        if let Some(peer) = peer {
+            room.push(take(&peer.room, "calls of this connection")?);
         }
         room.push(take(&self.in_flight, "calls")?);
         Ok(room)
@@ -242,8 +242,17 @@ mod tests {
         assert_eq!(code(&later), Code::Ok);
     }
 
+    /// A connection on which so many calls may be at work.
+    fn peer(room: usize) -> Peer {
+        Peer {
+            room: Arc::new(Semaphore::new(room)),
+            address: ([127, 0, 0, 1], 1).into(),
+            gateway: None,
+        }
+    }
+
     /// Takes places for calls to `paths` by one connection, as long as the result lives; says what there was no room for.
-    fn rooms(rules: &GuardLayer, connection: &RoomOfConnection, paths: &[&str]) -> Vec<Result<Room, String>> {
+    fn rooms(rules: &GuardLayer, connection: &Peer, paths: &[&str]) -> Vec<Result<Room, String>> {
         let room = |path: &&str| {
             let room = rules.room(path, Some(connection));
             room.map_err(|status| status.message().to_owned())
@@ -265,7 +274,7 @@ mod tests {
             max_urgent_in_flight: 1,
             ..Limits::default()
         }));
-        let connection = RoomOfConnection(Arc::new(Semaphore::new(64)));
+        let connection = peer(64);
         let [get, cut] = ["/laddplan.v1.SiteService/GetSite", URGENT[0]];
         let gateway = "/laddplan.v1.GatewayService/Connect";
         let taken = rooms(&rules, &connection, &[get, get, cut, cut, gateway, METER_STREAM]);
@@ -287,7 +296,7 @@ mod tests {
     #[test]
     fn a_connection_that_asks_too_much_takes_no_room_of_others_and_keeps_its_cuts() {
         let rules = GuardLayer::new(Arc::new(Limits::default()));
-        let [busy, other] = [1, 1].map(|room| RoomOfConnection(Arc::new(Semaphore::new(room))));
+        let [busy, other] = [1, 1].map(peer);
         let get = "/laddplan.v1.SiteService/GetSite";
         let taken = rooms(&rules, &busy, &[get, get, URGENT[0]]);
         assert_eq!(

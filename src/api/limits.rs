@@ -10,6 +10,10 @@ pub struct Limits {
     /// Largest message sent out: what gRPC clients take unless told otherwise. Lists end a page before it.
     pub max_response_bytes: usize,
     pub max_connections: usize,
+    /// Connections from one address; an IPv6 network of 64 bits counts as one.
+    pub max_connections_per_address: usize,
+    /// Connections at once that have not said their first bytes of HTTP/2 yet.
+    pub max_handshakes: usize,
     /// HTTP/2 streams of one connection.
     pub max_streams_per_connection: u32,
     /// Calls of one connection at work at once, of those that count for `max_in_flight`.
@@ -22,7 +26,7 @@ pub struct Limits {
     pub max_urgent_in_flight: usize,
     /// Plan and alarm watchers and meter streams at once, over all connections.
     pub max_long_calls: usize,
-    /// From the start of a connection to the first bytes of HTTP/2.
+    /// From the start of a connection to the first bytes of HTTP/2, the TLS handshake included.
     pub handshake_timeout: Duration,
     /// For every call that is not a stream.
     pub call_timeout: Duration,
@@ -50,6 +54,8 @@ impl Default for Limits {
             max_request_bytes: 4 << 20,
             max_response_bytes: 4 << 20,
             max_connections: 10_000,
+            max_connections_per_address: 256,
+            max_handshakes: 5_000,
             max_streams_per_connection: 100,
             max_in_flight_per_connection: 64,
             max_in_flight: 1_024,

@@ -6,8 +6,9 @@
 //! - `Api` implements the services; `site`, `session`, `plan` and `alarm` hold one each.
 //! - `request` reads what calls share: tenant and site, request ids, pages.
 //! - `guard` stands before every call: calls in flight, time, the log of refusals.
-//! - `connections` stands before every connection; `server` puts it all together.
+//! - `connections` stands before every connection, with `addresses` and `turned_away`; `server` puts it all together.
 
+mod addresses;
 mod alarm;
 mod connections;
 mod guard;
@@ -17,6 +18,7 @@ mod request;
 mod server;
 mod session;
 mod site;
+mod turned_away;
 
 use crate::engine::Engine;
 use crate::engine::Refusal;
@@ -28,7 +30,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 pub use limits::Limits;
-pub use server::{ServeError, Services, serve};
+pub use server::{Port, ServeError, Services, serve};
 
 /// In the metadata of a refused call that had a request id.
 const REQUEST_ID_METADATA: &str = "request-id";

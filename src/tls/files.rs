@@ -81,7 +81,13 @@ impl Found {
         match sections {
             Ok(sections) => {
                 let allowed = format!("{what} in PEM");
-                faults.require(!sections.is_empty(), self.name(), "holds none", "no such section", allowed);
+                faults.require(
+                    !sections.is_empty(),
+                    self.name(),
+                    "holds none",
+                    "no such section",
+                    allowed,
+                );
                 sections
             }
             Err(error) => {
@@ -201,12 +207,18 @@ impl Contents {
         for (number, certificate) in chain.iter().enumerate() {
             if webpki::EndEntityCert::try_from(certificate).is_err() {
                 let got = format!("certificate {} of {}", number + 1, chain.len());
-                faults.add(self.certificate.name(), "holds what is no certificate", got, "X.509, version 3");
+                faults.add(
+                    self.certificate.name(),
+                    "holds what is no certificate",
+                    got,
+                    "X.509, version 3",
+                );
             }
         }
         let mut keys: Vec<PrivateKeyDer<'static>> = self.key.sections("one private key, not encrypted,", faults);
         if keys.len() > 1 {
             faults.add(self.key.name(), "holds several keys", keys.len(), "one private key");
+            return None;
         }
         let key = provider.key_provider.load_private_key(keys.pop()?);
         let Ok(key) = key else {
@@ -226,11 +238,7 @@ impl Contents {
     }
 
     /// Lets in who shows no certificate; one that is shown has to verify.
-    fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-        faults: &mut Faults,
-    ) -> Option<Arc<dyn ClientCertVerifier>> {
+    fn verifier(&self, provider: &Arc<CryptoProvider>, faults: &mut Faults) -> Option<Arc<dyn ClientCertVerifier>> {
         let Some(client_ca) = &self.client_ca else {
             return Some(WebPkiClientVerifier::no_client_auth());
         };
@@ -238,7 +246,12 @@ impl Contents {
         for root in client_ca.sections("certificates", faults) {
             if roots.add(root).is_err() {
                 let allowed = "X.509, version 3";
-                faults.add(client_ca.name(), "holds what is no certificate", "something else", allowed);
+                faults.add(
+                    client_ca.name(),
+                    "holds what is no certificate",
+                    "something else",
+                    allowed,
+                );
             }
         }
         let crls: Vec<CertificateRevocationListDer<'static>> = match &self.client_crl {
@@ -246,11 +259,19 @@ impl Contents {
             None => Vec::new(),
         };
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        match (builder.allow_unauthenticated().with_crls(crls).build(), &self.client_crl) {
+        match (
+            builder.allow_unauthenticated().with_crls(crls).build(),
+            &self.client_crl,
+        ) {
             (Ok(verifier), _) => Some(verifier),
             (Err(VerifierBuilderError::InvalidCrl(why)), Some(client_crl)) => {
                 let allowed = "whole lists by the issuers themselves, X.509, version 2";
-                faults.add(client_crl.name(), "holds a list that cannot be used", format_args!("{why:?}"), allowed);
+                faults.add(
+                    client_crl.name(),
+                    "holds a list that cannot be used",
+                    format_args!("{why:?}"),
+                    allowed,
+                );
                 None
             }
             // No roots, which was told above.
@@ -294,8 +315,10 @@ impl Loaded {
         use webpki::Error::{CertExpired, CertNotValidYet, UnknownIssuer};
         let algorithms = default_provider().signature_verification_algorithms.all;
         let usage = webpki::KeyUsage::server_auth();
-        let verdict = webpki::EndEntityCert::try_from(&self.own)
-            .and_then(|own| own.verify_for_usage(algorithms, &[], &[], time, usage, None, None).map(|_| ()));
+        let verdict = webpki::EndEntityCert::try_from(&self.own).and_then(|own| {
+            own.verify_for_usage(algorithms, &[], &[], time, usage, None, None)
+                .map(|_| ())
+        });
         match verdict {
             Ok(()) | Err(UnknownIssuer) => Validity::Good,
             Err(CertExpired { .. }) => Validity::Expired,
@@ -310,4 +333,183 @@ enum Validity {
     Expired,
     NotYet,
     Wrong(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::{Authority, Folder, IN_2026, Pair, StandingClock, files, set_mode};
+    use crate::units::Instant;
+
+    const IN_1999: Instant = Instant::from_unix_secs(920_000_000);
+    /// Two days before the end of 2099, when certificates end.
+    const END_OF_2099: Instant = Instant::from_unix_secs(4_102_272_000);
+    const IN_2101: Instant = Instant::from_unix_secs(4_140_000_000);
+
+    fn time(instant: Instant) -> Time {
+        Time(Arc::new(StandingClock::at(instant)))
+    }
+
+    /// What is wrong, without the folder's name.
+    fn faults(folder: &Folder, files: &Files) -> Vec<String> {
+        let Err(rejection) = Contents::read(files).build(time(IN_2026)) else {
+            panic!("nothing is wrong");
+        };
+        let folder = format!("{}/", folder.path("").display()).replace("//", "/");
+        let lines = rejection.to_string();
+        lines.lines().map(|line| line.replace(&folder, "")).collect()
+    }
+
+    fn with_clients(folder: &Folder) -> Files {
+        Files {
+            client_ca: Some(folder.path("client-ca.pem")),
+            client_crl: Some(folder.path("client-crl.pem")),
+            ..files(folder)
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_and_by_file() {
+        let folder = Folder::new();
+        folder.write("certificate.pem", "");
+        folder.write(
+            "client-ca.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        folder.write("client-crl.pem", "-----BEGIN X509 CRL-----\nAAAA\n");
+        assert_eq!(
+            faults(&folder, &with_clients(&folder)),
+            [
+                "tls.certificate (certificate.pem): is empty; got 0 bytes, allowed: PEM",
+                "tls.key (key.pem): cannot be read; got No such file or directory (os error 2), allowed: a file that the service may read",
+                "tls.client_ca (client-ca.pem): holds what is no certificate; got something else, allowed: X.509, version 3",
+                "tls.client_crl (client-crl.pem): is not PEM; got a section without its end, allowed: lists of revoked certificates in PEM",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_file_holds_what_it_is_for() {
+        let authority = Authority::new("ours");
+        let [pair, other] = [1, 2].map(|serial| authority.server(serial));
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (certificate, key, told) in [
+            (
+                &pair.certificate,
+                &other.key,
+                "tls.key (key.pem): does not fit the certificate",
+            ),
+            (&pair.certificate, &pair.certificate, "tls.key (key.pem): holds none"),
+            (
+                &pair.certificate,
+                &[&*pair.key, &*other.key].concat(),
+                "tls.key (key.pem): holds several keys",
+            ),
+            (
+                &pair.certificate,
+                &bad.replace("CERTIFICATE", "PRIVATE KEY"),
+                "tls.key (key.pem): is not a key that can be used",
+            ),
+            (
+                &pair.certificate,
+                &"-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n".to_owned(),
+                "tls.key (key.pem): is not PEM",
+            ),
+            (&pair.key, &pair.key, "tls.certificate (certificate.pem): holds none"),
+            (
+                &[&*pair.certificate, bad].concat(),
+                &pair.key,
+                "tls.certificate (certificate.pem): holds what is no certificate; got certificate 2 of 2",
+            ),
+        ] {
+            let folder = Folder::new();
+            folder.put(&Pair {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            });
+            let lines = faults(&folder, &files(&folder));
+            assert!(lines.len() == 1 && lines[0].starts_with(told), "{lines:?}, not {told}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_a_largest_size_and_is_a_file() {
+        let folder = Folder::new();
+        folder.put(&Authority::new("ours").server(1));
+        folder.write("client-ca.pem", &Authority::new("clients").pem());
+        folder.write("client-crl.pem", "");
+        for (name, most) in [
+            ("certificate.pem", MAX_CERTIFICATE_BYTES),
+            ("key.pem", MAX_KEY_BYTES),
+            ("client-ca.pem", MAX_CLIENT_CA_BYTES),
+            ("client-crl.pem", MAX_CLIENT_CRL_BYTES),
+        ] {
+            let before = std::fs::read_to_string(folder.path(name)).unwrap();
+            for (size, told) in [(most, "is too large"), (most + 1, "is too large")] {
+                folder.write(name, &" ".repeat(usize::try_from(size).unwrap()));
+                let lines = faults(&folder, &with_clients(&folder));
+                let is_told = lines.iter().any(|line| line.contains(&format!("({name}): {told}")));
+                assert_eq!(is_told, size > most, "{lines:?}");
+            }
+            folder.write(name, &before);
+        }
+        let as_folder = Files {
+            key: folder.path(""),
+            ..files(&folder)
+        };
+        assert!(
+            faults(&folder, &as_folder)[0]
+                .ends_with("cannot be read; got is not a file, allowed: a file that the service may read")
+        );
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_told() {
+        let pair = Authority::new("ours").server(1);
+        let secret = pair.key.lines().nth(1).unwrap();
+        for key in [
+            pair.key.replace("-----END", ""),
+            pair.key
+                .replace("-----BEGIN PRIVATE KEY-----", &format!("-----BEGIN {secret}")),
+            pair.key.replace(secret, &format!("!{secret}")),
+        ] {
+            let folder = Folder::new();
+            folder.put(&Pair { key, ..pair.clone() });
+            let told = faults(&folder, &files(&folder)).join(" ");
+            assert!(told.contains("key.pem") && !told.contains(&secret[..8]), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_fault_and_still_not_well_is_warned_of() {
+        let folder = Folder::new();
+        folder.put(&Authority::new("ours").server(1));
+        let warned = |instant| {
+            let loaded = Contents::read(&files(&folder)).build(time(instant)).ok().unwrap();
+            let warnings = loaded.warnings(time(instant).now());
+            let told: Vec<String> = warnings
+                .iter()
+                .map(|warning| warning.split("): ").nth(1).unwrap().to_owned())
+                .collect();
+            told
+        };
+        assert!(warned(IN_2026).is_empty());
+        assert_eq!(warned(IN_1999), ["the certificate is not valid yet: clients refuse it"]);
+        assert_eq!(warned(END_OF_2099), ["the certificate expires within 7 days"]);
+        assert_eq!(warned(IN_2101), ["the certificate has expired: clients refuse it"]);
+        set_mode(&folder.path("key.pem"), 0o640);
+        assert!(warned(IN_2026).is_empty());
+        #[cfg(unix)]
+        {
+            set_mode(&folder.path("key.pem"), 0o644);
+            assert_eq!(warned(IN_2026), ["everybody on this machine may read the key"]);
+        }
+        let authority = Authority::new("ours");
+        folder.put(&authority.own());
+        let told = warned(IN_2026);
+        assert!(
+            told.len() == 1 && told[0].starts_with("the certificate may be refused by clients"),
+            "{told:?}"
+        );
+    }
 }

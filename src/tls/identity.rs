@@ -67,7 +67,9 @@ pub enum NoIdentity {
     OtherTrustDomain { got: String, ours: TrustDomain },
     #[error("{0} does not end in /tenant/<tenant>/gateway/<gateway>")]
     NotAGateway(String),
-    #[error("{0} has other characters than letters, digits, dots, dashes and underscores; percent-encoding is not allowed either")]
+    #[error(
+        "{0} has other characters than letters, digits, dots, dashes and underscores; percent-encoding is not allowed either"
+    )]
     Characters(String),
     #[error("{0} has a name that is too long")]
     TooLong(String),
@@ -89,7 +91,9 @@ pub(super) fn read(
 
 fn from_uri(uri: &str, trust_domain: &TrustDomain) -> Result<GatewayIdentity, NoIdentity> {
     let shown = || echo(uri);
-    let rest = uri.strip_prefix("spiffe://").ok_or_else(|| NoIdentity::NotSpiffe(shown()))?;
+    let rest = uri
+        .strip_prefix("spiffe://")
+        .ok_or_else(|| NoIdentity::NotSpiffe(shown()))?;
     let mut parts = rest.split('/');
     if parts.next() != Some(trust_domain.as_str()) {
         return Err(NoIdentity::OtherTrustDomain {
@@ -170,7 +174,10 @@ mod tests {
             "spiffe:///tenant/acme/gateway/yard",
         ] {
             let refused = from_uri(uri, &ours());
-            assert!(matches!(refused, Err(NoIdentity::OtherTrustDomain { .. })), "{uri}: {refused:?}");
+            assert!(
+                matches!(refused, Err(NoIdentity::OtherTrustDomain { .. })),
+                "{uri}: {refused:?}"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! The gRPC services as a client meets them: over a real socket, against the real engine, with the store in memory.
 
 mod alarms;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod gateways;
 mod metrics;
 mod plans;
@@ -10,3 +12,4 @@ mod sessions;
 mod sites;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -7,6 +7,7 @@ use laddplan::dispatch::{self, GatewayApi, Streams};
 use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
+use laddplan::tls::Tls;
 use laddplan::units::Seconds;
 use laddplan::wire::proto;
 use prost_types::Timestamp;
@@ -17,6 +18,7 @@ use proto::gateway_service_client::GatewayServiceClient;
 use proto::plan_service_client::PlanServiceClient;
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
@@ -56,6 +58,7 @@ impl Hand {
 
 pub struct Service {
     pub clock: Hand,
+    pub address: SocketAddr,
     pub channel: Channel,
     pub streams: Streams,
     stop: Option<oneshot::Sender<()>>,
@@ -67,6 +70,17 @@ pub async fn start() -> Service {
 }
 
 pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -> Service {
+    let clear = |address| Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    start_on(None, clear, limits, gateway_limits).await
+}
+
+/// With TLS or without; `endpoint` is how the first client speaks.
+pub async fn start_on(
+    tls: Option<Tls>,
+    endpoint: impl FnOnce(SocketAddr) -> Endpoint,
+    limits: api::Limits,
+    gateway_limits: dispatch::Limits,
+) -> Service {
     let clock = ManualClock::at(MORNING);
     let streams = Streams::new(gateway_limits);
     let engine = Engine::start(
@@ -97,14 +111,15 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
             let _ = stopped.await;
             closing.close();
         };
-        api::serve(listener, services, limits, shutdown)
+        let port = api::Port { listener, tls };
+        api::serve(port, services, limits, shutdown)
             .await
             .expect("the server runs");
     });
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    let channel = endpoint.connect().await.expect("the server listens");
+    let channel = endpoint(address).connect().await.expect("the server listens");
     Service {
         clock: hand,
+        address,
         channel,
         streams,
         stop: Some(stop),

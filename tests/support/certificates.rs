@@ -3,8 +3,9 @@
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,14 @@ impl Authority {
 
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// The authority's own certificate and key.
+    pub fn own(&self) -> Pair {
+        Pair {
+            certificate: self.0.pem(),
+            key: self.0.key().serialize_pem(),
+        }
     }
 
     fn issue(&self, params: CertificateParams) -> Pair {
