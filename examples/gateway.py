@@ -33,6 +33,14 @@ def now():
     return Timestamp(seconds=int(time.time()))
 
 
+def channel(args):
+    """In clear on this machine; with TLS, and a certificate that names this gateway, to any other."""
+    if not args.ca:
+        return grpc.insecure_channel(args.address)
+    ca, key, certificate = (pathlib.Path(name).read_bytes() if name else None for name in (args.ca, args.key, args.certificate))
+    return grpc.secure_channel(args.address, grpc.ssl_channel_credentials(ca, key, certificate))
+
+
 class Stream:
     """One connection, from hello to its end."""
 
@@ -47,7 +55,7 @@ class Stream:
                    for place, revision in self.applied.items()]
         self.say(hello=pb.GatewayHello(tenant_id=self.args.tenant, gateway_id=self.args.gateway, applied=applied,
                                        fences_durably=True, clock=now()))
-        for down in rpc.GatewayServiceStub(grpc.insecure_channel(self.args.address)).Connect(self.messages()):
+        for down in rpc.GatewayServiceStub(channel(self.args)).Connect(self.messages()):
             if down.HasField("welcome"):
                 self.heartbeat = down.welcome.heartbeat_seconds
             elif down.HasField("command"):
@@ -90,6 +98,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {"address": "127.0.0.1:50051", "tenant": "cpo", "gateway": "gateway-1", "state": "gateway.json"}.items():
         parser.add_argument(f"--{name}", default=default)
+    for name in ("ca", "certificate", "key"):
+        parser.add_argument(f"--{name}", help="a file in PEM, for TLS")
     parser.add_argument("--once", type=int, default=sys.maxsize, help="stop after so many commands")
     while True:
         try:

@@ -131,7 +131,7 @@ impl Keeper {
         let time = Time(Arc::clone(&self.clock));
         self.warned = self.clock.now();
         for warning in self.loaded.warnings(time.now()) {
-            tracing::warn!("{warning}");
+            tracing::warn!(warning, "certificates want attention");
         }
     }
 }

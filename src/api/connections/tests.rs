@@ -267,50 +267,62 @@ async fn refusal_of(tls: &Tls, config: ClientConfig) -> String {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_not_good_is_refused() {
-    let mut setting = Setting::new();
+async fn a_client_certificate_of_another_authority_or_for_another_use_is_refused() {
+    let setting = Setting::new();
     let tls = setting.tls().await;
     let gateway = setting.gateways.client(1, &[YARD]);
-    let revoked = setting.gateways.client(2, &[YARD]);
-    let stranger = Authority::new("gateways").client(1, &[YARD]);
-    let as_server = setting.gateways.server(3);
+    assert_eq!(refusal_of(&tls, setting.client(Some(&gateway))).await, "none");
     assert_eq!(refusal_of(&tls, setting.client(None)).await, "none");
-    for pair in [&gateway, &revoked] {
-        assert_eq!(refusal_of(&tls, setting.client(Some(pair))).await, "none");
-    }
-
+    // Of the same name, by another key.
+    let stranger = Authority::new("gateways").client(1, &[YARD]);
     let unknown = refusal_of(&tls, setting.client(Some(&stranger))).await;
     assert!(
         unknown.contains("BadSignature") || unknown.contains("UnknownIssuer"),
         "{unknown}"
     );
+    let as_server = setting.gateways.server(3);
     let other_use = refusal_of(&tls, setting.client(Some(&as_server))).await;
     assert!(other_use.contains("extended key usage"), "{other_use}");
+}
 
-    let old = client(&setting.ours, None, &[b"http/1.1"]);
-    let old = refusal_of(&tls, old).await;
-    assert!(old.contains("peer doesn't support any known protocol"), "{old}");
-    let silent = refusal_of(&tls, client(&setting.ours, None, &[])).await;
-    assert_eq!(silent, "the client does not offer HTTP/2");
-
-    let in_clear = async |mut stream: DuplexStream| {
-        stream.write_all(PREFACE).await.unwrap();
-        let _ = stream.read(&mut [0; 64]).await;
-    };
-    let in_clear = refusal(&tls, in_clear).await;
-    assert!(in_clear.contains("corrupt message"), "{in_clear}");
-
+#[tokio::test]
+async fn a_client_certificate_that_expires_is_refused_from_then_on() {
+    let setting = Setting::new();
+    let tls = setting.tls().await;
+    let gateway = setting.gateways.client(1, &[YARD]);
+    assert_eq!(refusal_of(&tls, setting.client(Some(&gateway))).await, "none");
     setting.clock.set(IN_2031);
     let expired = refusal_of(&tls, setting.client(Some(&gateway))).await;
     assert!(expired.contains("certificate expired"), "{expired}");
-    setting.clock.set(IN_2026);
+}
 
+#[tokio::test]
+async fn a_client_certificate_that_is_revoked_is_refused_and_others_are_not() {
+    let mut setting = Setting::new();
+    let [gateway, revoked] = [1, 2].map(|serial| setting.gateways.client(serial, &[YARD]));
     let crl = setting.folder.write("client-crl.pem", &setting.gateways.revoke(2));
     setting.files.client_crl = Some(crl);
     let tls = setting.tls().await;
     assert_eq!(refusal_of(&tls, setting.client(Some(&gateway))).await, "none");
     let revoked = refusal_of(&tls, setting.client(Some(&revoked))).await;
     assert!(revoked.contains("Revoked"), "{revoked}");
+}
+
+#[tokio::test]
+async fn nothing_but_http_2_within_tls_is_spoken() {
+    let setting = Setting::new();
+    let tls = setting.tls().await;
+    let old = refusal_of(&tls, client(&setting.ours, None, &[b"http/1.1"])).await;
+    assert!(old.contains("peer doesn't support any known protocol"), "{old}");
+    let silent = refusal_of(&tls, client(&setting.ours, None, &[])).await;
+    assert_eq!(silent, "the client does not offer HTTP/2");
+    let in_clear = async |mut stream: DuplexStream| {
+        stream.write_all(PREFACE).await.unwrap();
+        // Whatever is answered.
+        let _ = stream.read(&mut [0; 64]).await;
+    };
+    let in_clear = refusal(&tls, in_clear).await;
+    assert!(in_clear.contains("corrupt message"), "{in_clear}");
 }
 
 #[tokio::test]
