@@ -34,18 +34,18 @@ async fn a_connection_beyond_a_limit_is_closed_until_there_is_room() {
     ] {
         let (mut incoming, address) = incoming(&limits).await;
         let _first = TcpStream::connect(address).await.unwrap();
-        let kept = incoming.next().await.unwrap().unwrap();
+        let kept = comes(incoming.next()).await.unwrap().unwrap();
 
         let mut second = TcpStream::connect(address).await.unwrap();
         let mut byte = [0];
         tokio::select! {
             _ = incoming.next() => panic!("there is no room: {limits:?}"),
-            read = second.read(&mut byte) => assert_eq!(read.unwrap(), 0),
+            read = comes(second.read(&mut byte)) => assert_eq!(read.unwrap(), 0),
         }
 
         drop(kept);
         let _third = TcpStream::connect(address).await.unwrap();
-        assert!(incoming.next().await.unwrap().is_ok());
+        assert!(comes(incoming.next()).await.unwrap().is_ok());
     }
 }
 
@@ -58,23 +58,23 @@ async fn a_connection_that_does_not_say_the_whole_preface_in_time_is_closed() {
     let (mut incoming, address) = incoming(&limits).await;
     for (said, closed) in [(0, true), (PREFACE_BYTES - 1, true), (PREFACE_BYTES, false)] {
         let mut client = TcpStream::connect(address).await.unwrap();
-        let mut connection = incoming.next().await.unwrap().unwrap();
+        let mut connection = comes(incoming.next()).await.unwrap().unwrap();
         if said > 0 {
             client.write_all(&vec![b'x'; said]).await.unwrap();
             let Transport::Clear(stream) = &connection.transport else {
                 panic!("it is in clear");
             };
             stream.readable().await.unwrap();
-            assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), said);
+            assert_eq!(comes(connection.read(&mut [0; 64])).await.unwrap(), said);
         }
         if closed {
             for _ in 0..2 {
-                let error = connection.read(&mut [0; 64]).await.unwrap_err();
+                let error = comes(connection.read(&mut [0; 64])).await.unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::TimedOut, "after {said} bytes");
             }
         } else {
             client.shutdown().await.unwrap();
-            assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0);
+            assert_eq!(comes(connection.read(&mut [0; 64])).await.unwrap(), 0);
         }
     }
 }
