@@ -467,6 +467,8 @@ mod tests {
     fn nothing_of_a_key_is_told() {
         let pair = Authority::new("ours").server(1);
         let secret = pair.key.lines().nth(1).unwrap();
+        // Errors of PEM show lines as numbers.
+        let as_numbers = format!(" 32, {}, {}", secret.as_bytes()[0], secret.as_bytes()[1]);
         for key in [
             pair.key.replace("-----END", ""),
             pair.key
@@ -476,7 +478,10 @@ mod tests {
             let folder = Folder::new();
             folder.put(&Pair { key, ..pair.clone() });
             let told = faults(&folder, &files(&folder)).join(" ");
-            assert!(told.contains("key.pem") && !told.contains(&secret[..8]), "{told}");
+            assert!(
+                told.contains("key.pem") && !told.contains(&secret[..8]) && !told.contains(&as_numbers),
+                "{told}"
+            );
         }
     }
 
