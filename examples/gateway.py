@@ -31,14 +31,18 @@ def apply_to_station(command):
     return ""
 
 
-def channel(address):
-    """The token goes with each call, which is for this machine only. From elsewhere: grpc.ssl_channel_credentials()."""
-    token = grpc.access_token_call_credentials(os.environ["LADDPLAN_TOKEN"])
-    return grpc.secure_channel(address, grpc.composite_channel_credentials(grpc.local_channel_credentials(), token))
-
-
 def now():
     return Timestamp(seconds=int(time.time()))
+
+
+def channel(args):
+    """In clear on this machine, with TLS to any other. A token goes with each call, or a certificate names this gateway."""
+    ca, key, certificate = (pathlib.Path(name).read_bytes() if name else None for name in (args.ca, args.key, args.certificate))
+    transport = grpc.ssl_channel_credentials(ca, key, certificate) if ca else grpc.local_channel_credentials()
+    if not certificate:
+        token = grpc.access_token_call_credentials(os.environ["LADDPLAN_TOKEN"])
+        transport = grpc.composite_channel_credentials(transport, token)
+    return grpc.secure_channel(args.address, transport)
 
 
 class Stream:
@@ -55,7 +59,7 @@ class Stream:
                    for place, revision in self.applied.items()]
         self.say(hello=pb.GatewayHello(gateway_id=self.args.gateway, applied=applied,
                                        fences_durably=True, clock=now()))
-        for down in rpc.GatewayServiceStub(channel(self.args.address)).Connect(self.messages()):
+        for down in rpc.GatewayServiceStub(channel(self.args)).Connect(self.messages()):
             if down.HasField("welcome"):
                 self.heartbeat = down.welcome.heartbeat_seconds
             elif down.HasField("command"):
@@ -98,6 +102,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {"address": "127.0.0.1:50051", "gateway": "gateway-1", "state": "gateway.json"}.items():
         parser.add_argument(f"--{name}", default=default)
+    for name in ("ca", "certificate", "key"):
+        parser.add_argument(f"--{name}", help="a file in PEM, for TLS")
     parser.add_argument("--once", type=int, default=sys.maxsize, help="stop after so many commands")
     while True:
         try:

@@ -1,6 +1,6 @@
 //! Wires everything together: configuration in, a running service out, and back down in order.
 //!
-//! Decides the order of start and stop. Starting: store, engine, gateway streams, then the listener. Stopping: no new calls, streams
+//! Decides the order of start and stop. Starting: certificates, store, engine, gateway streams, then the listener. Stopping: no new calls, streams
 //! end, every site finishes what it was given, the store is closed last.
 
 use crate::access::register::Register;
@@ -17,6 +17,7 @@ use crate::metrics;
 use crate::store::memory::MemoryStore;
 use crate::store::register::SqliteRegister;
 use crate::store::sled::{DEFAULT_CACHE_BYTES, SledStore};
+use crate::tls;
 use crate::units::{Instant, Seconds};
 use anyhow::Context;
 use async_trait::async_trait;
@@ -27,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// After a cut every decrease leaves within a second; half of it is for the search.
@@ -88,6 +89,7 @@ pub struct Running {
 
 /// Brings the service up on `clock`. When this returns, it listens.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+    let tls = open_certificates(&config, &clock).await?;
     let (store, on_disk) = open_store(&config)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -142,9 +144,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         let _ = stopped.await;
         closing.close();
     };
-    let server = tokio::spawn(api::serve(listener, services, api_limits(&config), shutdown));
+    let in_clear = tls.is_none();
+    let port = api::Port { listener, tls };
+    let server = tokio::spawn(api::serve(port, services, api_limits(&config), shutdown));
     let watching = tokio::spawn(watch_access(access.clone(), clock));
-    tracing::info!(%address, data = %config.data.display(), "listening");
+    tracing::info!(%address, in_clear, data = %config.data.display(), "listening");
     Ok(Running {
         engine,
         access,
@@ -286,6 +290,49 @@ async fn stop_signal() -> anyhow::Result<&'static str> {
         .context("cannot wait for signals")
 }
 
+/// The certificates, which are kept up to date as long as they are used.
+async fn open_certificates(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<tls::Tls>> {
+    let Some(settings) = &config.tls else {
+        return Ok(None);
+    };
+    let files = tls::Files {
+        certificate: settings.certificate.clone(),
+        key: settings.key.clone(),
+        client_ca: settings.client_ca.clone(),
+        client_crl: settings.client_crl.clone(),
+    };
+    let (tls, keeper) = tls::open(files, settings.trust_domain.clone(), Arc::clone(clock)).await?;
+    let (tell, told) = mpsc::channel(1);
+    pass_on_hangups(tell)?;
+    tokio::spawn(keeper.keep(told));
+    Ok(Some(tls))
+}
+
+/// The signal by which services are told to read their files again; without TLS it ends them, as ever.
+#[cfg(unix)]
+fn pass_on_hangups(tell: mpsc::Sender<()>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+    tokio::spawn(async move {
+        loop {
+            let told = tokio::select! {
+                () = tell.closed() => return,
+                told = hangups.recv() => told,
+            };
+            // One that waits already is as good as another.
+            if told.is_none() || matches!(tell.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn pass_on_hangups(_: mpsc::Sender<()>) -> anyhow::Result<()> {
+    Ok(())
+}
+
 async fn listen_for_scrapers(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)
         .await
@@ -343,6 +390,8 @@ fn api_limits(config: &Config) -> api::Limits {
         max_request_bytes: limits.request_message_bytes,
         max_response_bytes: limits.response_message_bytes,
         max_connections: limits.connections,
+        max_connections_per_address: limits.connections_per_address,
+        max_handshakes: limits.handshakes,
         max_streams_per_connection: limits.streams_per_connection,
         max_in_flight_per_connection: limits.in_flight_per_connection,
         max_in_flight: limits.in_flight_total,
@@ -356,6 +405,7 @@ fn api_limits(config: &Config) -> api::Limits {
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
         max_connection_age: limits.connection_age,
+        gateways_need_certificate: config.tls.as_ref().is_some_and(|tls| tls.gateways_need_certificate),
         max_header_bytes: limits.header_list_bytes,
         shutdown_grace: limits.drain,
     }

@@ -3,6 +3,8 @@
 //! Decides precedence (default, then file, then environment, then command line) and lists every mistake of every source at once.
 //! Reads only what it is handed: opens no file, looks at no environment, binds nothing.
 
+mod tls;
+
 use crate::domain::rejection::{Faults, Rejection, echo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,6 +12,8 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use tls::Tls;
 
 /// What every variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "LADDPLAN_";
@@ -19,6 +23,7 @@ pub const CONFIG_VARIABLE: &str = "LADDPLAN_CONFIG";
 pub const SERVER_VARIABLE: &str = "LADDPLAN_SERVER";
 pub const TENANT_VARIABLE: &str = "LADDPLAN_TENANT";
 pub const TOKEN_VARIABLE: &str = "LADDPLAN_TOKEN";
+pub const CA_VARIABLE: &str = "LADDPLAN_CA";
 /// Where `serve` listens and clients look, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 pub const DEFAULT_DATA: &str = "laddplan-data";
@@ -32,6 +37,8 @@ const FOREIGN_PREFIXES: [&str; 2] = ["LADDPLAN_SERVICE_", "LADDPLAN_PORT"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub listen: SocketAddr,
+    /// Without it all is spoken in clear, on loopback.
+    pub tls: Option<Tls>,
     /// Folder of the sled store.
     pub data: PathBuf,
     pub store: StoreKind,
@@ -81,7 +88,11 @@ pub struct Limits {
     pub request_message_bytes: usize,
     pub response_message_bytes: usize,
     pub connections: usize,
-    /// From the start of a connection to its first words.
+    /// Of one address; an IPv6 network of 64 bits counts as one.
+    pub connections_per_address: usize,
+    /// Connections at once that have not said their first words yet.
+    pub handshakes: usize,
+    /// From the start of a connection to its first words, the TLS handshake included.
     pub handshake_timeout: Duration,
     /// Streams open at once on one connection.
     pub streams_per_connection: u32,
@@ -138,9 +149,13 @@ impl Config {
     /// The settings, or every mistake in every source.
     pub fn parse(sources: &Sources) -> Result<Self, Rejection> {
         let mut reader = Reader::new(sources);
+        let (tls, listen) = tls::read(&mut reader);
         let config = Self {
-            listen: reader.setting("listen", DEFAULT_LISTEN.parse().expect("is an address"), address),
-            data: reader.setting("data", PathBuf::from(DEFAULT_DATA), path),
+            listen,
+            tls,
+            data: reader.setting("data", PathBuf::from(DEFAULT_DATA), |given| {
+                path(given, "the path of a folder, in UTF-8")
+            }),
             store: reader.choice(
                 "store.kind",
                 StoreKind::Sled,
@@ -161,7 +176,7 @@ impl Config {
                 solver_threads: reader.number("planner.solver_threads", 2, (1, 256)),
             },
             limits: Limits::read(&mut reader),
-            metrics_listen: reader.setting("metrics.listen", None, |given| address(given).map(Some)),
+            metrics_listen: reader.setting("metrics.listen", None, |given| own_address(given).map(Some)),
         };
         reader.finish(config)
     }
@@ -174,6 +189,8 @@ impl Limits {
             request_message_bytes: reader.number("limits.request_message_bytes", 4 * MIB, (1_024, 64 * MIB)),
             response_message_bytes: reader.number("limits.response_message_bytes", 4 * MIB, (1_024, 256 * MIB)),
             connections: reader.number("limits.connections", 10_000, (1, 1_000_000)),
+            connections_per_address: reader.number("limits.connections_per_address", 256, (1, 1_000_000)),
+            handshakes: reader.number("limits.handshakes", 5_000, (1, 1_000_000)),
             handshake_timeout: reader.seconds("limits.handshake_timeout_seconds", 5, (1, 600)),
             streams_per_connection: reader.number("limits.streams_per_connection", 100, (1, 10_000)),
             in_flight_per_connection: reader.number("limits.in_flight_per_connection", 64, (1, 10_000)),
@@ -351,7 +368,14 @@ impl<'a> Reader<'a> {
         let variables: BTreeSet<String> = self.known.iter().map(|name| variable(name)).collect();
         for (name, value) in &self.sources.environment {
             let is_known = variables.contains(name)
-                || [CONFIG_VARIABLE, SERVER_VARIABLE, TENANT_VARIABLE, TOKEN_VARIABLE].contains(&name.as_str())
+                || [
+                    CONFIG_VARIABLE,
+                    SERVER_VARIABLE,
+                    TENANT_VARIABLE,
+                    TOKEN_VARIABLE,
+                    CA_VARIABLE,
+                ]
+                .contains(&name.as_str())
                 || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             let allowed = variables.iter().cloned().collect::<Vec<_>>().join(", ");
             let got = value.to_string_lossy();
@@ -397,25 +421,35 @@ fn line_of(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn address(given: &Given<'_>) -> Result<SocketAddr, Wrong> {
+fn any_address(given: &Given<'_>) -> Result<SocketAddr, Wrong> {
     let allowed = format!("an IP address and a port, such as {DEFAULT_LISTEN}");
-    let address: SocketAddr = given
+    given
         .text()?
         .parse()
-        .map_err(|_| Wrong::new("is not an address", &allowed))?;
-    if !address.ip().to_canonical().is_loopback() {
+        .map_err(|_| Wrong::new("is not an address", &allowed))
+}
+
+/// In every notation.
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// One that only this machine reaches.
+fn own_address(given: &Given<'_>) -> Result<SocketAddr, Wrong> {
+    let address = any_address(given)?;
+    if !is_loopback(&address) {
         return Err(Wrong::new(
-            "is reachable from other machines, and the service cannot tell yet who calls it",
+            "is reachable from other machines, and nobody is asked who he is there",
             "a loopback address: 127.0.0.0/8 or [::1]",
         ));
     }
     Ok(address)
 }
 
-fn path(given: &Given<'_>) -> Result<PathBuf, Wrong> {
+fn path(given: &Given<'_>, allowed: &str) -> Result<PathBuf, Wrong> {
     let text = given.text()?;
     if text.is_empty() || text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
-        return Err(Wrong::new("is not a path", "the path of a folder, in UTF-8"));
+        return Err(Wrong::new("is not a path", allowed));
     }
     Ok(PathBuf::from(text))
 }
@@ -438,10 +472,10 @@ fn filter(given: &Given<'_>) -> Result<String, Wrong> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sources(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {
+    pub(crate) fn sources(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {
         let file = file.map(|text| ConfigFile {
             name: "laddplan.toml".to_owned(),
             text: text.to_owned(),
@@ -458,7 +492,7 @@ mod tests {
         }
     }
 
-    fn mistakes(sources: &Sources) -> Vec<String> {
+    pub(crate) fn mistakes(sources: &Sources) -> Vec<String> {
         let rejection = Config::parse(sources).unwrap_err();
         rejection.to_string().lines().map(str::to_owned).collect()
     }
@@ -498,8 +532,8 @@ mod tests {
         assert_eq!(
             mistakes(&sources(Some(file), &[], &[])),
             [
-                "laddplan.toml: listen: is reachable from other machines, and the service cannot tell yet who calls it; \
-                 got 0.0.0.0:50051, allowed: a loopback address: 127.0.0.0/8 or [::1]",
+                "laddplan.toml: listen: is reachable from other machines, and without TLS all is spoken in clear; got 0.0.0.0:50051, \
+                 allowed: a loopback address (127.0.0.0/8 or [::1]), or any with tls.certificate and tls.key",
                 "laddplan.toml: planner.solver_threads: has the wrong type; got two, allowed: a whole number from 1 to 256",
                 "laddplan.toml: reflecton: is not a setting; got true, allowed: data, listen, reflection",
             ]
@@ -563,6 +597,8 @@ mod tests {
         ] {
             let lines = mistakes(&sources(None, &[], &[("listen", refused)]));
             assert!(lines[0].contains("reachable from other machines"), "{refused}");
+            let lines = mistakes(&sources(None, &[("LADDPLAN_METRICS_LISTEN", refused)], &[]));
+            assert!(lines[0].contains("reachable from other machines"), "{refused}");
         }
         for accepted in ["127.0.0.1:0", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             Config::parse(&sources(None, &[], &[("listen", accepted)])).unwrap();
@@ -580,6 +616,7 @@ mod tests {
                 ("LADDPLAN_SERVICE_HOST", "10.0.0.1"),
                 ("LADDPLAN_CONFIG", "x"),
                 ("LADDPLAN_TENANT", "acme"),
+                ("LADDPLAN_CA", "ca.pem"),
             ],
             &[],
         ))

@@ -28,7 +28,8 @@
 //! * [`engine`]: the loop that joins them, and the ports through which it sees the world: store, gateway, clock.
 //! * [`access`]: who is let in: tenants, their tokens, and what each may take of the service.
 //! * [`wire`]: protobuf messages to and from the domain. [`ocpi`]: OCPI objects, and the strict check of them.
-//! * [`store`]: journals on disk and in memory, and the register of tenants and tokens. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]:
+//! * [`store`]: journals on disk and in memory, and the register of tenants and tokens. [`tls`]: certificates, and which gateway one
+//!   names. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]:
 //!   figures for Prometheus.
 //! * [`simulate`]: cars, a gateway and a real day, for the demo.
 //! * [`config`], [`telemetry`], [`app`], [`cli`]: from the command line to a running service.
@@ -70,6 +71,8 @@ pub mod wire;
 pub mod ocpi;
 
 pub mod store;
+
+pub mod tls;
 
 pub mod api;
 

@@ -1,5 +1,9 @@
 //! The program as people and scripts call it: what it prints, and its exit code.
 
+#[path = "support/certificates.rs"]
+mod certificates;
+
+use certificates::{Authority, Folder};
 use laddplan::ocpi::check::{Expectation, check};
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::proto;
@@ -9,12 +13,16 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 const DONE: Option<i32> = Some(0);
 const BAD_INPUT: Option<i32> = Some(64);
 const INTERNAL: Option<i32> = Some(70);
+
+/// A test that waits for what does not come fails after this.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program without any setting of the caller's environment.
 fn laddplan(arguments: &[&str]) -> Command {
@@ -546,44 +554,60 @@ struct Service {
     token: String,
     /// Where it listens for scrapers.
     scrapers: String,
+    /// What it logs, from there on.
+    log: mpsc::Receiver<serde_json::Value>,
 }
 
 impl Service {
-    /// Starts on a new folder, and makes a tenant with a token as whoever starts it would.
+    /// Starts on a new folder, with a tenant.
     fn start(data: &Path) -> Self {
+        let mut service = Self::start_with(data, "127.0.0.1:0", &[]);
+        service.make_tenant(&service.address.clone(), &[]);
+        service
+    }
+
+    /// The same without a tenant.
+    fn start_with(data: &Path, listen: &str, settings: &[(&str, &Path)]) -> Self {
         let first = data.with_extension("token");
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
-        let mut process = laddplan(&arguments)
+        let mut process = laddplan(&["serve", "--listen", listen, "--data", data.to_str().unwrap()])
             .args(["--admin-token-file", first.to_str().unwrap()])
             .env("LADDPLAN_LOG_FORMAT", "json")
             .env("LADDPLAN_METRICS_LISTEN", "127.0.0.1:0")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut say = |what: &str| {
-            let address = log.find_map(|line| {
-                let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-                Some(event[what].as_str()?.to_owned())
-            });
-            address.expect("the service says where it listens")
-        };
-        let (scrapers, address) = (say("scrapers"), say("address"));
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (tell, log) = mpsc::channel();
         // Read to its end, so that the service never waits for a reader.
-        std::thread::spawn(move || log.for_each(drop));
+        std::thread::spawn(move || {
+            for line in lines {
+                // Where nobody listens any more.
+                let _ = tell.send(serde_json::from_str(&line.unwrap()).unwrap());
+            }
+        });
         let mut service = Self {
             process,
-            address: format!("http://{address}"),
-            administrator: wait_for(&first),
+            address: String::new(),
+            administrator: String::new(),
             token: String::new(),
-            scrapers,
+            scrapers: String::new(),
+            log,
         };
-        assert_eq!(service.administer(&["tenant", "put", "acme"]).status.code(), DONE);
-        let scopes = ["--scope", "site.read", "--scope", "plan.write", "--scope", "limits"];
-        let create = [&["token", "create", "--tenant", "acme"][..], &scopes].concat();
-        let created = service.administer(&create);
-        service.token = out(&created).lines().last().expect("a secret").to_owned();
+        service.scrapers = service.logged("scrapers");
+        service.address = format!("http://{}", service.logged("address"));
+        service.administrator = wait_for(&first);
         service
+    }
+
+    /// Makes a tenant with a token, as whoever starts a service would.
+    fn make_tenant(&mut self, server: &str, more: &[&str]) {
+        let administer = |arguments: &[&str]| call_with(server, &self.administrator, &[arguments, more].concat());
+        let put = administer(&["tenant", "put", "acme"]);
+        assert_eq!(put.status.code(), DONE, "{}", err(&put));
+        let scopes = ["--scope", "site.read", "--scope", "plan.write", "--scope", "limits"];
+        let created = administer(&[&["token", "create", "--tenant", "acme"][..], &scopes].concat());
+        self.token = out(&created).lines().last().expect("a secret").to_owned();
     }
 
     fn administer(&self, arguments: &[&str]) -> Output {
@@ -592,6 +616,16 @@ impl Service {
 
     fn call(&self, arguments: &[&str]) -> Output {
         call_with(&self.address, &self.token, arguments)
+    }
+
+    /// The next value of this name that it logs.
+    fn logged(&self, name: &str) -> String {
+        loop {
+            let event = self.log.recv_timeout(PATIENCE).expect("the service logs it");
+            if let Some(value) = event[name].as_str() {
+                return value.to_owned();
+            }
+        }
     }
 }
 
@@ -768,4 +802,93 @@ fn without_a_token_nothing_is_asked_for() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn a_service_with_tls_is_called_and_takes_new_certificates_in_place() {
+    let folder = Folder::new();
+    let [ours, next] = ["ours", "next"].map(Authority::new);
+    folder.put(&ours.server(1));
+    let ca = folder.write("ca.pem", &ours.pem());
+    let (certificate, key) = (folder.path("certificate.pem"), folder.path("key.pem"));
+    let settings = [("LADDPLAN_TLS_CERTIFICATE", &*certificate), ("LADDPLAN_TLS_KEY", &*key)];
+    // On every address, which only TLS allows.
+    let mut service = Service::start_with(&folder.path("data"), "0.0.0.0:0", &settings);
+    let port = service.address.rsplit(':').next().unwrap().to_owned();
+    let secured = format!("https://127.0.0.1:{port}");
+    service.make_tenant(&secured, &["--ca", ca.to_str().unwrap()]);
+    let call = |server: &str, arguments: &[&str]| call_with(server, &service.token, arguments);
+    let list = |server: &str, ca: &Path| call(server, &["site", "list", "--ca", ca.to_str().unwrap()]);
+
+    let listed = list(&secured, &ca);
+    assert_eq!(listed.status.code(), DONE, "{}", err(&listed));
+    assert_eq!(list(&format!("https://localhost:{port}"), &ca).status.code(), DONE);
+    let by_variable = laddplan(&["site", "list", "--server", &secured])
+        .env("LADDPLAN_TOKEN", &service.token)
+        .env("LADDPLAN_CA", &ca)
+        .output()
+        .unwrap();
+    assert_eq!(by_variable.status.code(), DONE, "{}", err(&by_variable));
+    // The machine's own roots, where no others are named.
+    let by_machine = |roots: &Path| {
+        let mut command = laddplan(&["site", "list", "--server", &secured]);
+        command.env("LADDPLAN_TOKEN", &service.token);
+        command.env("SSL_CERT_FILE", roots).output().unwrap()
+    };
+    assert_eq!(by_machine(&ca).status.code(), DONE);
+    let next_ca = folder.write("next-ca.pem", &next.pem());
+    let distrusted = by_machine(&next_ca);
+    assert_eq!(distrusted.status.code(), INTERNAL);
+    assert!(
+        err(&distrusted).contains("invalid peer certificate"),
+        "{}",
+        err(&distrusted)
+    );
+    let in_clear = call(&format!("http://127.0.0.1:{port}"), &["site", "list"]);
+    assert_eq!(in_clear.status.code(), INTERNAL, "{}", err(&in_clear));
+    for (server, ca, complaint) in [
+        ("http://192.0.2.1:50051", &ca, "use https"),
+        (&*secured, &key, "holds no certificates"),
+        (&*secured, &folder.path("nowhere.pem"), "nowhere.pem"),
+    ] {
+        let refused = list(server, ca);
+        assert_eq!(refused.status.code(), BAD_INPUT, "{}", err(&refused));
+        assert!(err(&refused).contains(complaint), "{}", err(&refused));
+    }
+
+    // What did not change is loaded anew only when told to.
+    #[cfg(unix)]
+    {
+        hang_up(&service.process);
+        assert_eq!(service.logged("cause"), "told to");
+    }
+    folder.put(&next.server(2));
+    assert_eq!(service.logged("cause"), "the files changed");
+    assert_eq!(list(&secured, &next_ca).status.code(), DONE);
+    assert_eq!(list(&secured, &ca).status.code(), INTERNAL);
+}
+
+#[cfg(unix)]
+fn hang_up(process: &Child) {
+    let id = process.id().to_string();
+    let sent = Command::new("kill").args(["-HUP", &id]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_told_at_once_and_nothing_is_opened() {
+    let folder = Folder::new();
+    let certificate = folder.write("certificate.pem", "");
+    let data = folder.path("data");
+    let output = laddplan(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
+        .env("LADDPLAN_TLS_CERTIFICATE", &certificate)
+        .env("LADDPLAN_TLS_KEY", folder.path("key.pem"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), BAD_INPUT);
+    let lines: Vec<&str> = err(&output).lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("certificate.pem): is empty"), "{lines:?}");
+    assert!(lines[1].contains("key.pem): cannot be read"), "{lines:?}");
+    assert!(!data.exists());
 }

@@ -40,7 +40,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["units", "domain", "engine::ports", "access::register", "wire"],
     ),
     ("access", &["units", "domain"]),
-    ("api", &["units", "domain", "engine", "access", "wire"]),
+    ("tls", &["units", "domain", "engine::ports"]),
+    ("api", &["units", "domain", "engine", "access", "wire", "tls"]),
     ("dispatch", &["units", "domain", "engine", "access", "wire", "ocpi"]),
     ("metrics", &["units", "domain", "engine", "dispatch"]),
     (
@@ -62,7 +63,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "units", "domain", "calendar", "engine", "access", "wire", "store", "app", "config",
         ],
     ),
-    ("config", &["domain"]),
+    ("config", &["domain", "tls::TrustDomain"]),
     ("telemetry", &["config"]),
     (
         "app",
@@ -73,6 +74,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "access",
             "wire",
             "store",
+            "tls",
             "api",
             "dispatch",
             "metrics",

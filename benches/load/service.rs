@@ -37,6 +37,8 @@ impl Service {
             // There is one tenant, and all room is its.
             .env("LADDPLAN_LIMITS_TENANT_SHARE_PERCENT", "100")
             .env("LADDPLAN_LOG_FILTER", "error,laddplan::app=info")
+            // All who call are of one address here.
+            .env("LADDPLAN_LIMITS_CONNECTIONS_PER_ADDRESS", "10000")
             .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,18 +1,26 @@
 //! What every connection passes first.
 //!
-//! Decides how many there may be, and that one which says nothing is closed soon: it would hold its place for nothing.
+//! Decides how many there may be, in all and from one address; that one which says nothing is closed soon, since it would hold its place
+//! for nothing; and, where the port speaks TLS, that its handshake is good. Handshakes are taken beside each other, so that a slow client
+//! holds up no other. Decides nothing about calls.
 
 use super::Limits;
+use super::addresses::{Addresses, Place};
+use super::turned_away::{Full, TurnedAway};
+use crate::tls::{GatewayIdentity, Tls, speaks_http_2};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
@@ -21,127 +29,279 @@ const PREFACE_BYTES: usize = 24;
 /// After a failed accept, which would only fail again at once: most often there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections as they come. One beyond the limit is closed at once.
-pub(super) struct Incoming {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-    max_in_flight: usize,
-    handshake_timeout: Duration,
-    pause: Option<Pin<Box<Sleep>>>,
-    /// Told once each time the limit is reached.
-    full: bool,
+/// Over when some time is.
+type Deadline = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where connections come from, and the time that they are given. Tests have an outside of their own.
+pub(super) trait Outside: Unpin {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Self::Stream, SocketAddr)>>;
+
+    fn after(&self, time: Duration) -> Deadline;
 }
 
-impl Incoming {
-    pub(super) fn new(listener: TcpListener, limits: &Limits) -> Self {
+impl Outside for TcpListener {
+    type Stream = TcpStream;
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let accepted = TcpListener::poll_accept(self, context);
+        accepted.map(|accepted| {
+            let (stream, address) = accepted?;
+            stream.set_nodelay(true)?;
+            Ok((stream, address))
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a deadline beside what it limits, and a pause after an error"
+    )]
+    fn after(&self, time: Duration) -> Deadline {
+        Box::pin(sleep(time))
+    }
+}
+
+/// Connections as they are ready for calls. One beyond a limit is closed at once.
+pub(super) struct Incoming<O: Outside> {
+    outside: O,
+    /// Without it all is spoken in clear.
+    tls: Option<Tls>,
+    room: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+    room_for_handshakes: Arc<Semaphore>,
+    /// Ends with nothing where a handshake failed. All are given up when this is dropped.
+    handshakes: JoinSet<Option<Connection<O::Stream>>>,
+    max_in_flight: usize,
+    handshake_timeout: Duration,
+    pause: Option<Deadline>,
+    turned_away: Arc<TurnedAway>,
+}
+
+impl<O: Outside> Incoming<O> {
+    pub(super) fn new(outside: O, tls: Option<Tls>, limits: &Limits, turned_away: Arc<TurnedAway>) -> Self {
         Self {
-            listener,
+            outside,
+            tls,
             room: Arc::new(Semaphore::new(limits.max_connections)),
+            addresses: Addresses::new(limits.max_connections_per_address),
+            room_for_handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
+            handshakes: JoinSet::new(),
             max_in_flight: limits.max_in_flight_per_connection,
             handshake_timeout: limits.handshake_timeout,
             pause: None,
-            full: false,
+            turned_away,
         }
     }
 
-    fn admit(&mut self, stream: TcpStream) -> io::Result<Option<Connection>> {
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            if !std::mem::replace(&mut self.full, true) {
-                tracing::warn!("too many connections: new ones are closed");
-            }
-            return Ok(None);
-        };
-        self.full = false;
-        stream.set_nodelay(true)?;
-        Ok(Some(Connection {
-            stream,
-            room: RoomOfConnection(Arc::new(Semaphore::new(self.max_in_flight))),
-            handshake: Some(Handshake {
+    /// What a connection from `address` needs to come in, or what there is too little of.
+    fn admit(&self, address: SocketAddr) -> Result<Entrance, Full> {
+        let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned().ok();
+        let place = take(&self.room).ok_or(Full::Connections)?;
+        let of_address = self.addresses.place(address.ip()).ok_or(Full::ConnectionsOfAddress)?;
+        let handshake = take(&self.room_for_handshakes).ok_or(Full::Handshakes)?;
+        Ok(Entrance {
+            peer: Peer {
+                room: Arc::new(Semaphore::new(self.max_in_flight)),
+                address,
+                gateway: None,
+            },
+            handshake: Handshake {
                 missing: PREFACE_BYTES,
-                deadline: after(self.handshake_timeout),
-            }),
-            _room: room,
-        }))
+                deadline: self.outside.after(self.handshake_timeout),
+                _place: handshake,
+            },
+            places: (place, of_address),
+        })
+    }
+
+    /// The connection, if it is ready for calls now.
+    fn begin(&mut self, stream: O::Stream, address: SocketAddr) -> Option<Connection<O::Stream>> {
+        let entrance = match self.admit(address) {
+            Ok(entrance) => entrance,
+            Err(full) => {
+                self.turned_away.no_room(full, address);
+                return None;
+            }
+        };
+        let Some(tls) = self.tls.clone() else {
+            return Some(entrance.open(Transport::Clear(stream)));
+        };
+        let turned_away = Arc::clone(&self.turned_away);
+        self.handshakes.spawn(async move {
+            let shaken = shake_hands(&tls, stream, entrance).await;
+            shaken.map_err(|why| turned_away.handshake_failed(address, &why)).ok()
+        });
+        None
+    }
+
+    /// The next connection whose handshake is done.
+    fn poll_handshakes(&mut self, context: &mut Context<'_>) -> Poll<Connection<O::Stream>> {
+        while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(context) {
+            match done {
+                Ok(Some(connection)) => return Poll::Ready(connection),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a handshake broke"),
+            }
+        }
+        Poll::Pending
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a deadline beside what it limits, and a pause after an error"
-)]
-fn after(time: Duration) -> Pin<Box<Sleep>> {
-    Box::pin(sleep(time))
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
+impl<O: Outside> Stream for Incoming<O> {
+    type Item = io::Result<Connection<O::Stream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            // Again after each new one, so that all of them wake this.
+            if let Poll::Ready(connection) = self.poll_handshakes(context) {
+                return Poll::Ready(Some(Ok(connection)));
+            }
             if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
+                if pause.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
                 self.pause = None;
             }
-            let accepted = ready!(self.listener.poll_accept(context));
-            match accepted.and_then(|(stream, _)| self.admit(stream)) {
-                Ok(Some(connection)) => return Poll::Ready(Some(Ok(connection))),
-                Ok(None) => {}
-                Err(error) => {
+            match self.outside.poll_accept(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok((stream, address))) => {
+                    if let Some(connection) = self.begin(stream, address) {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
+                Poll::Ready(Err(error)) => {
                     tracing::warn!(%error, "connection not accepted");
-                    self.pause = Some(after(PAUSE));
+                    self.pause = Some(self.outside.after(PAUSE));
                 }
             }
         }
     }
 }
 
+/// Takes the TLS handshake, within the time of the whole.
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    stream: S,
+    mut entrance: Entrance,
+) -> io::Result<Connection<S>> {
+    let stream = tokio::select! {
+        biased;
+        shaken = tls.acceptor().accept(stream) => shaken?,
+        () = &mut entrance.handshake.deadline => return Err(io::ErrorKind::TimedOut.into()),
+    };
+    if !speaks_http_2(&stream) {
+        return Err(io::Error::other("the client does not offer HTTP/2"));
+    }
+    match tls.identity(&stream) {
+        None => {}
+        Some(Ok(gateway)) => entrance.peer.gateway = Some(gateway),
+        Some(Err(why)) => {
+            let address = entrance.peer.address;
+            tracing::info!(%address, %why, "a client certificate names no gateway");
+        }
+    }
+    Ok(entrance.open(Transport::Tls(Box::new(stream))))
+}
+
+/// From the start of a connection to the end of its preface.
 struct Handshake {
     missing: usize,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Deadline,
+    _place: OwnedSemaphorePermit,
 }
 
-/// A connection that keeps its place until it is closed.
-pub(super) struct Connection {
-    stream: TcpStream,
-    room: RoomOfConnection,
-    handshake: Option<Handshake>,
-    _room: OwnedSemaphorePermit,
+type Places = (OwnedSemaphorePermit, Place);
+
+/// A connection on its way in.
+struct Entrance {
+    peer: Peer,
+    handshake: Handshake,
+    places: Places,
 }
 
-impl AsyncRead for Connection {
+impl Entrance {
+    fn open<S>(self, transport: Transport<S>) -> Connection<S> {
+        Connection {
+            transport,
+            peer: self.peer,
+            stage: Stage::Preface(self.handshake),
+            _places: self.places,
+        }
+    }
+}
+
+enum Transport<S> {
+    Clear(S),
+    Tls(Box<TlsStream<S>>),
+}
+
+enum Stage {
+    Preface(Handshake),
+    TooLate,
+    Open,
+}
+
+/// A connection that keeps its places until it is closed.
+pub(super) struct Connection<S> {
+    transport: Transport<S>,
+    peer: Peer,
+    stage: Stage,
+    _places: Places,
+}
+
+/// Calls a method of whatever carries the bytes.
+macro_rules! carried {
+    ($connection:expr, $stream:ident => $call:expr) => {
+        match &mut $connection.transport {
+            Transport::Clear(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Transport::Tls(stream) => {
+                let $stream = Pin::new(stream.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(handshake) = &mut self.handshake else {
-            return read;
-        };
-        handshake.missing = handshake.missing.saturating_sub(buffer.filled().len() - before);
-        if handshake.missing == 0 {
-            self.handshake = None;
-            return read;
-        }
-        if read.is_pending() && handshake.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let read = carried!(self, stream => stream.poll_read(context, buffer));
+        match &mut self.stage {
+            Stage::Open => return read,
+            Stage::TooLate => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Stage::Preface(handshake) => {
+                handshake.missing = handshake.missing.saturating_sub(buffer.filled().len() - before);
+                if handshake.missing == 0 {
+                    self.stage = Stage::Open;
+                } else if read.is_pending() && handshake.deadline.as_mut().poll(context).is_ready() {
+                    self.stage = Stage::TooLate;
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
         }
         read
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        carried!(self, stream => stream.poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        carried!(self, stream => stream.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        carried!(self, stream => stream.poll_shutdown(context))
     }
 
     fn poll_write_vectored(
@@ -149,82 +309,35 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        carried!(self, stream => stream.poll_write_vectored(context, buffers))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.transport {
+            Transport::Clear(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }
 
-/// Room for the calls of one connection; goes with each of them to the guard.
+/// What is known of a connection; goes with each of its calls, as an extension of the request.
 #[derive(Clone, Debug)]
-pub(super) struct RoomOfConnection(pub(super) Arc<Semaphore>);
+pub(super) struct Peer {
+    /// Room for the calls of this connection.
+    pub(super) room: Arc<Semaphore>,
+    /// Where it comes from.
+    pub(super) address: SocketAddr,
+    /// Which gateway it is, by a certificate that was verified. Nothing where it showed none, or one that names no gateway.
+    pub(super) gateway: Option<GatewayIdentity>,
+}
 
-impl Connected for Connection {
-    type ConnectInfo = RoomOfConnection;
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> RoomOfConnection {
-        self.room.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio_stream::StreamExt;
-
-    async fn incoming(limits: &Limits) -> (Incoming, std::net::SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        (Incoming::new(listener, limits), address)
-    }
-
-    #[tokio::test]
-    async fn a_connection_beyond_the_limit_is_closed_until_there_is_room() {
-        let limits = Limits {
-            max_connections: 1,
-            ..Limits::default()
-        };
-        let (mut incoming, address) = incoming(&limits).await;
-        let _first = TcpStream::connect(address).await.unwrap();
-        let kept = incoming.next().await.unwrap().unwrap();
-
-        let mut second = TcpStream::connect(address).await.unwrap();
-        let mut byte = [0];
-        tokio::select! {
-            _ = incoming.next() => panic!("there is no room"),
-            read = second.read(&mut byte) => assert_eq!(read.unwrap(), 0),
-        }
-
-        drop(kept);
-        let _third = TcpStream::connect(address).await.unwrap();
-        assert!(incoming.next().await.unwrap().is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_does_not_say_the_whole_preface_in_time_is_closed() {
-        let limits = Limits {
-            handshake_timeout: Duration::ZERO,
-            ..Limits::default()
-        };
-        let (mut incoming, address) = incoming(&limits).await;
-        for (said, closed) in [(0, true), (PREFACE_BYTES - 1, true), (PREFACE_BYTES, false)] {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            let mut connection = incoming.next().await.unwrap().unwrap();
-            if said > 0 {
-                client.write_all(&vec![b'x'; said]).await.unwrap();
-                connection.stream.readable().await.unwrap();
-                assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), said);
-            }
-            if closed {
-                let error = connection.read(&mut [0; 64]).await.unwrap_err();
-                assert_eq!(error.kind(), io::ErrorKind::TimedOut, "after {said} bytes");
-            } else {
-                client.shutdown().await.unwrap();
-                assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0);
-            }
-        }
-    }
-}
+mod tests;

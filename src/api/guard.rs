@@ -4,20 +4,18 @@
 //! request id, never a body and never a secret. Refusals for lack of room are counted instead: a log of them would take what room there
 //! is. What may lower what a site draws has room of its own, so that a service which is asked too much still takes a cut.
 
-use super::connections::RoomOfConnection;
+use super::connections::Peer;
 use super::ending::{Ending, access_ends, ended};
 use super::rights::{Right, right};
 use super::{Limits, REQUEST_ID_METADATA, Room};
 use crate::access::room::{CallKind, TenantRoom};
 use crate::access::{Access, Caller, SignInRefusal};
-use crate::domain::ids::TenantId;
-use crate::domain::ids::TokenId;
+use crate::domain::ids::{TenantId, TokenId};
 use crate::engine::ports::Clock;
 use crate::wire::status::{exhausted, too_fast};
 use http::{HeaderMap, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,7 +138,7 @@ impl GuardLayer {
             // Answered even when there is no room, lest an orchestrator kills a service that is only busy.
             return Ok(Room::new());
         }
-        let caller = self.sign_in(parts, who)?;
+        let caller = self.sign_in(path, parts, who)?;
         let may = match right {
             Some(Right::Open | Right::Anyone) => true,
             Some(Right::Scope(scope)) => caller.may(scope),
@@ -149,12 +147,20 @@ impl GuardLayer {
         if !may {
             return Err(not_permitted(right));
         }
-        self.room(path, parts.connection, caller.room.as_deref())
+        self.room(path, parts.peer, caller.room.as_deref())
     }
 
-    fn sign_in(&self, parts: &Parts<'_>, who: &mut Who) -> Result<Arc<Caller>, Status> {
+    fn sign_in(&self, path: &str, parts: &Parts<'_>, who: &mut Who) -> Result<Arc<Caller>, Status> {
         let now = self.clock.now();
-        match self.access.sign_in(parts.token, now) {
+        let certificate = parts.peer.and_then(|peer| peer.gateway.as_ref());
+        let signed_in = match certificate.filter(|_| path.starts_with(GATEWAY)) {
+            Some(identity) => self.access.let_gateway_in(&identity.tenant, &identity.gateway),
+            None if path.starts_with(GATEWAY) && self.limits.gateways_need_certificate => {
+                return Err(Status::unauthenticated("a gateway needs a certificate that names it"));
+            }
+            None => self.access.sign_in(parts.token, now),
+        };
+        match signed_in {
             Ok(caller) => {
                 who.caller = Some(Arc::clone(&caller));
                 Ok(caller)
@@ -164,7 +170,8 @@ impl GuardLayer {
                 who.why = Some(refusal.why());
                 // Who brings nothing tries nothing.
                 let tried = refusal != SignInRefusal::NoCredential;
-                if tried && self.access.failed(parts.address, now) {
+                let fails_too_often = |peer: &Peer| self.access.failed(peer.address.ip(), now);
+                if tried && parts.peer.is_some_and(fails_too_often) {
                     return Err(exhausted("failed sign-ins of this address"));
                 }
                 Err(Status::unauthenticated(refusal.told()))
@@ -172,12 +179,7 @@ impl GuardLayer {
         }
     }
     /// A place among the calls at work, or which of them are too many.
-    fn room(
-        &self,
-        path: &str,
-        connection: Option<&RoomOfConnection>,
-        tenant: Option<&TenantRoom>,
-    ) -> Result<Room, Status> {
+    fn room(&self, path: &str, peer: Option<&Peer>, tenant: Option<&TenantRoom>) -> Result<Room, Status> {
         let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
         if path.starts_with(GATEWAY) || path == METER_STREAM {
             return Ok(Room::new());
@@ -201,8 +203,8 @@ impl GuardLayer {
             let place = tenant.enter(ordinary);
             room.push(place.ok_or_else(|| exhausted("calls of this tenant"))?);
         }
-        if let Some(RoomOfConnection(connection)) = connection {
-            room.push(take(connection, "calls of this connection")?);
+        if let Some(peer) = peer {
+            room.push(take(&peer.room, "calls of this connection")?);
         }
         room.push(take(&self.in_flight, "calls")?);
         Ok(room)
@@ -304,8 +306,7 @@ where
 /// What of a call says who makes it.
 struct Parts<'call> {
     token: Option<&'call str>,
-    connection: Option<&'call RoomOfConnection>,
-    address: IpAddr,
+    peer: Option<&'call Peer>,
 }
 
 impl<'call> Parts<'call> {
@@ -315,8 +316,7 @@ impl<'call> Parts<'call> {
         Self {
             // Whatever else was brought is not a token, but is something.
             token: token.map(|text| text.strip_prefix(BEARER).unwrap_or_default()),
-            connection: request.extensions().get(),
-            address: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            peer: request.extensions().get(),
         }
     }
 }
@@ -447,8 +447,17 @@ mod tests {
         assert_eq!(code(&later), Code::Ok);
     }
 
+    /// A connection on which so many calls may be at work.
+    fn peer(room: usize) -> Peer {
+        Peer {
+            room: Arc::new(Semaphore::new(room)),
+            address: ([127, 0, 0, 1], 1).into(),
+            gateway: None,
+        }
+    }
+
     /// Takes places for calls to `paths` by one connection, as long as the result lives; says what there was no room for.
-    fn rooms(rules: &GuardLayer, connection: &RoomOfConnection, paths: &[&str]) -> Vec<Result<Room, String>> {
+    fn rooms(rules: &GuardLayer, connection: &Peer, paths: &[&str]) -> Vec<Result<Room, String>> {
         let room = |path: &&str| {
             let room = rules.room(path, Some(connection), None);
             room.map_err(|status| status.message().to_owned())
@@ -471,7 +480,7 @@ mod tests {
             ..Limits::default()
         };
         let (rules, _) = layer(limits, &Scope::ALL).await;
-        let connection = RoomOfConnection(Arc::new(Semaphore::new(64)));
+        let connection = peer(64);
         let [get, cut] = ["/laddplan.v1.SiteService/GetSite", URGENT[0]];
         let gateway = "/laddplan.v1.GatewayService/Connect";
         let taken = rooms(&rules, &connection, &[get, get, cut, cut, gateway, METER_STREAM]);
@@ -493,7 +502,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_asks_too_much_takes_no_room_of_others_and_keeps_its_cuts() {
         let (rules, _) = layer(Limits::default(), &Scope::ALL).await;
-        let [busy, other] = [1, 1].map(|room| RoomOfConnection(Arc::new(Semaphore::new(room))));
+        let [busy, other] = [1, 1].map(peer);
         let get = "/laddplan.v1.SiteService/GetSite";
         let taken = rooms(&rules, &busy, &[get, get, URGENT[0]]);
         assert_eq!(

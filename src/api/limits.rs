@@ -10,6 +10,10 @@ pub struct Limits {
     /// Largest message sent out: what gRPC clients take unless told otherwise. Lists end a page before it.
     pub max_response_bytes: usize,
     pub max_connections: usize,
+    /// Connections from one address; an IPv6 network of 64 bits counts as one.
+    pub max_connections_per_address: usize,
+    /// Connections at once that have not said their first bytes of HTTP/2 yet.
+    pub max_handshakes: usize,
     /// HTTP/2 streams of one connection.
     pub max_streams_per_connection: u32,
     /// Calls of one connection at work at once, of those that count for `max_in_flight`.
@@ -22,7 +26,7 @@ pub struct Limits {
     pub max_urgent_in_flight: usize,
     /// Plan and alarm watchers and meter streams at once, over all connections.
     pub max_long_calls: usize,
-    /// From the start of a connection to the first bytes of HTTP/2.
+    /// From the start of a connection to the first bytes of HTTP/2, the TLS handshake included.
     pub handshake_timeout: Duration,
     /// For every call that is not a stream.
     pub call_timeout: Duration,
@@ -38,6 +42,8 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// After this a connection takes no new calls, and its client opens another. Calls and streams under way go on.
     pub max_connection_age: Duration,
+    /// Whether the stream of a gateway needs a certificate that names it: then a token is not enough.
+    pub gateways_need_certificate: bool,
     /// Headers of one call.
     pub max_header_bytes: u32,
     /// From the signal to stop until connections are cut.
@@ -50,6 +56,8 @@ impl Default for Limits {
             max_request_bytes: 4 << 20,
             max_response_bytes: 4 << 20,
             max_connections: 10_000,
+            max_connections_per_address: 256,
+            max_handshakes: 5_000,
             max_streams_per_connection: 100,
             max_in_flight_per_connection: 64,
             max_in_flight: 1_024,
@@ -63,6 +71,7 @@ impl Default for Limits {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             max_connection_age: Duration::from_secs(30 * 60),
+            gateways_need_certificate: false,
             max_header_bytes: 16 << 10,
             shutdown_grace: Duration::from_secs(10),
         }

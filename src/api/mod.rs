@@ -6,8 +6,9 @@
 //! - `Api` implements the services; `site`, `session`, `plan`, `alarm` and `admin` hold one each.
 //! - `guard` stands before every call: who makes it, calls in flight, time, the log of refusals. `rights` says what each call needs.
 //! - `caller` holds what a call names against whose call it is; `request` reads what calls share: request ids, pages.
-//! - `connections` stands before every connection; `server` puts it all together.
+//! - `connections` stands before every connection, with `addresses` and `turned_away`; `server` puts it all together.
 
+mod addresses;
 mod admin;
 mod alarm;
 mod caller;
@@ -21,6 +22,7 @@ mod rights;
 mod server;
 mod session;
 mod site;
+mod turned_away;
 
 use crate::access::{Access, Caller};
 use crate::engine::Engine;
@@ -33,7 +35,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 pub use limits::Limits;
-pub use server::{ServeError, Services, serve};
+pub use server::{Port, ServeError, Services, serve};
 
 /// In the metadata of a refused call that had a request id.
 const REQUEST_ID_METADATA: &str = "request-id";

@@ -4,10 +4,12 @@
 
 use super::connections::Incoming;
 use super::guard::GuardLayer;
+use super::turned_away::TurnedAway;
 use super::{Api, Limits};
 use crate::access::Access;
 use crate::engine::Engine;
 use crate::engine::ports::Clock;
+use crate::tls::Tls;
 use crate::wire::{DESCRIPTORS, proto};
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -43,6 +45,13 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// Where callers come in.
+pub struct Port {
+    pub listener: TcpListener,
+    /// Without it all is spoken in clear.
+    pub tls: Option<Tls>,
+}
+
 /// What the server serves.
 pub struct Services<G> {
     pub engine: Engine,
@@ -66,7 +75,7 @@ macro_rules! limited {
 
 /// Serves until `shutdown` is done, then until every call is answered or the grace is over.
 pub async fn serve<G: GatewayService>(
-    listener: TcpListener,
+    port: Port,
     services: Services<G>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -102,13 +111,16 @@ pub async fn serve<G: GatewayService>(
         set_not_serving::<G>(&health).await;
         stop.send_replace(true);
     };
-    let mut serving = pin!(router.serve_with_incoming_shutdown(Incoming::new(listener, &limits), shutdown));
+    let turned_away = Arc::new(TurnedAway::default());
+    let incoming = Incoming::new(port.listener, port.tls, &limits, Arc::clone(&turned_away));
+    let mut serving = pin!(router.serve_with_incoming_shutdown(incoming, shutdown));
     tokio::select! {
         // What health says of the sites is right before the first call.
         biased;
         () = tell_of_sites(&health, stopped_sites) => {}
         served = &mut serving => return Ok(served?),
         never = telling => match never {},
+        never = turned_away.tell() => match never {},
         // The sender is above, so this is its word.
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }

@@ -1,12 +1,12 @@
 //! What every client command needs: where the service is, for whom to speak, and how a refusal is told.
 //!
-//! Decides timeouts and sizes of calls, and which status is the caller's mistake. Never repeats a call: with `--request-id` the
+//! Decides timeouts and sizes of calls, and which status is the caller's mistake. Nothing is said in clear to another machine. Never repeats a call: with `--request-id` the
 //! caller can, safely.
 
 use super::failure::Failure;
 use super::input;
 use super::output::Form;
-use crate::config::{DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE, TOKEN_VARIABLE};
+use crate::config::{CA_VARIABLE, DEFAULT_LISTEN, SERVER_VARIABLE, TENANT_VARIABLE, TOKEN_VARIABLE};
 use crate::wire::bearer::{Bearer, Calls};
 use crate::wire::proto;
 use crate::wire::proto::admin_service_client::AdminServiceClient;
@@ -15,10 +15,15 @@ use crate::wire::proto::plan_service_client::PlanServiceClient;
 use crate::wire::proto::session_service_client::SessionServiceClient;
 use crate::wire::proto::site_service_client::SiteServiceClient;
 use clap::Args;
-use std::path::PathBuf;
+use http::Uri;
+use http::uri::Scheme;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::Code;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic_types::StatusExt;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +35,8 @@ const MAX_TOKEN_FILE_BYTES: u64 = 4_096;
 /// Items asked for at once, and how many times before a list is taken to be endless.
 const PAGE_SIZE: i32 = 100;
 const MAX_PAGES: usize = 10_000;
+/// Largest file of roots, in bytes.
+const MAX_CA_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Args)]
 pub struct ClientArgs {
@@ -46,9 +53,12 @@ pub struct ConnectionArgs {
     /// everyone on this machine.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Where the service listens.
+    /// Where the service listens: an https URL, or on this machine an http one.
     #[arg(long, env = SERVER_VARIABLE, default_value_t = format!("http://{DEFAULT_LISTEN}"))]
     server: String,
+    /// Roots that the service's certificate is to lead to, in PEM, instead of those that this machine trusts.
+    #[arg(long, value_name = "FILE", env = CA_VARIABLE)]
+    ca: Option<PathBuf>,
     /// Print answers as JSON.
     #[arg(long)]
     json: bool,
@@ -131,13 +141,7 @@ pub fn with_connection(
     call: impl AsyncFnOnce(Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bearer = args.bearer()?;
-    let endpoint = Endpoint::from_shared(args.server.clone())
-        .map_err(|_| {
-            Failure::BadInput(format!(
-                "--server: {} is not a URL such as http://{DEFAULT_LISTEN}",
-                args.server
-            ))
-        })?
+    let endpoint = endpoint(&args.server, args.ca.as_deref())?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -153,6 +157,55 @@ pub fn with_connection(
         let calls = bearer.over(channel);
         call(Client { calls, form }).await
     })
+}
+
+fn endpoint(server: &str, ca: Option<&Path>) -> Result<Endpoint, Failure> {
+    let no_url = || {
+        let like = format!("https://laddplan.example:50051 or http://{DEFAULT_LISTEN}");
+        Failure::BadInput(format!("--server: {server} is not a URL such as {like}"))
+    };
+    let url: Uri = server.parse().map_err(|_| no_url())?;
+    let host = url.host().ok_or_else(no_url)?;
+    if url.scheme() == Some(&Scheme::HTTP) {
+        if !is_this_machine(host) {
+            let text = format!("--server: {server} is another machine, where nothing is said in clear: use https");
+            return Err(Failure::BadInput(text));
+        }
+        return Ok(Endpoint::from(url));
+    }
+    if url.scheme() != Some(&Scheme::HTTPS) {
+        return Err(no_url());
+    }
+    // The machine's own roots, since its operator keeps them: a list that is built in would grow old with the program.
+    let tls = match ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(roots(ca)?),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    let endpoint = Endpoint::from(url).tls_config(tls);
+    endpoint.map_err(|error| Failure::Internal(format!("no TLS: {:#}", anyhow::Error::from(error))))
+}
+
+/// Names of others may lead here too, but who answers for them decides that each time anew.
+fn is_this_machine(host: &str) -> bool {
+    let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match address {
+        Some(address) => address.to_canonical().is_loopback(),
+        None => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// A file without a root would let nobody be trusted, and say only that.
+fn roots(path: &Path) -> Result<Certificate, Failure> {
+    let text = input::text_up_to(path, MAX_CA_BYTES)?;
+    let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    if found.is_ok_and(|found| !found.is_empty()) {
+        Ok(Certificate::from_pem(text))
+    } else {
+        Err(Failure::BadInput(format!(
+            "--ca: {} holds no certificates in PEM",
+            path.display()
+        )))
+    }
 }
 
 /// A refusal of the service, each fault on a line.
@@ -224,6 +277,43 @@ mod tests {
             "site.nodes[1].parent_id: is unknown; got x, allowed: a node of the site\n\
              site.time_zone: is unknown; got Mars, allowed: an IANA name"
         );
+    }
+
+    #[test]
+    fn nothing_is_said_in_clear_to_another_machine() {
+        for server in [
+            "http://192.168.1.5:50051",
+            "http://[::ffff:192.168.1.5]:50051",
+            "http://laddplan.example:50051",
+            "http://localhost.example:50051",
+            "http://127.0.0.1@laddplan.example",
+            "http://0.0.0.0:50051",
+            "http://127.1:50051",
+        ] {
+            let Err(Failure::BadInput(text)) = endpoint(server, None) else {
+                panic!("{server} is taken");
+            };
+            assert!(text.ends_with("use https"), "{text}");
+        }
+        for server in [
+            "http://127.0.0.1:50051",
+            "http://127.8.8.8:1",
+            "http://[::1]:50051",
+            "http://[::ffff:127.0.0.1]:1",
+            "http://localhost:50051",
+        ] {
+            assert!(endpoint(server, None).is_ok(), "{server}");
+        }
+        for server in [
+            "",
+            "not a url",
+            "127.0.0.1:50051",
+            "ftp://127.0.0.1",
+            "/path",
+            "http://",
+        ] {
+            assert!(matches!(endpoint(server, None), Err(Failure::BadInput(_))), "{server}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::input;
 use crate::app;
 use crate::config::{self, Config, ConfigFile, Sources};
+use crate::domain::rejection::Rejection;
 use crate::telemetry;
 use anyhow::Context;
 use clap::Args;
@@ -39,8 +40,17 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         .max_blocking_threads(config.planner.solver_threads + STORE_READERS)
         .build()
         .context("no runtime")?;
-    runtime.block_on(app::run(config, args.admin_token_file.as_deref()))?;
-    Ok(())
+    runtime
+        .block_on(app::run(config, args.admin_token_file.as_deref()))
+        .map_err(failure)
+}
+
+/// A certificate that cannot be used is a mistake in the settings too.
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast::<Rejection>() {
+        Ok(rejection) => rejection.into(),
+        Err(error) => error.into(),
+    }
 }
 
 fn sources(args: &ServeArgs) -> Result<Sources, Failure> {

@@ -6,6 +6,7 @@
 use super::{Verdict, check_faults};
 use laddplan::config::{Config, ConfigFile, LogFormat, Sources, StoreKind};
 use std::ffi::OsString;
+use std::path::Path;
 
 pub fn run(data: &[u8]) -> Verdict {
     let mut parts = data.split(|byte| *byte == 0);
@@ -41,7 +42,8 @@ fn named(text: &str) -> ConfigFile {
 }
 
 fn use_it(config: &Config) {
-    assert!(config.listen.ip().to_canonical().is_loopback(), "{}", config.listen);
+    let is_loopback = config.listen.ip().to_canonical().is_loopback();
+    assert!(config.tls.is_some() || is_loopback, "{}", config.listen);
     assert!((1..=256).contains(&config.planner.solver_threads));
     assert!((1..=1_000_000).contains(&config.limits.gateway_streams));
     assert!(config.limits.request_message_bytes <= 64 << 20);
@@ -57,7 +59,7 @@ pub fn written(config: &Config) -> String {
     use toml::Value::{Boolean, Integer, String as Text};
     let number = |number: usize| Integer(i64::try_from(number).expect("within its bounds"));
     let seconds = |length: std::time::Duration| Integer(length.as_secs().cast_signed());
-    let path = config.data.to_str().expect("a path in UTF-8").to_owned();
+    let path = |path: &Path| Text(path.to_str().expect("a path in UTF-8").to_owned());
     let limits = &config.limits;
     let table = |entries: Vec<(&str, toml::Value)>| {
         let entries = entries.into_iter().map(|(name, value)| (name.to_owned(), value));
@@ -71,9 +73,21 @@ pub fn written(config: &Config) -> String {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
+    let mut tls = Vec::new();
+    if let Some(given) = &config.tls {
+        tls.extend([
+            ("certificate", path(&given.certificate)),
+            ("key", path(&given.key)),
+            ("trust_domain", Text(given.trust_domain.to_string())),
+            ("gateways_need_certificate", Boolean(given.gateways_need_certificate)),
+        ]);
+        tls.extend(given.client_ca.as_deref().map(|file| ("client_ca", path(file))));
+        tls.extend(given.client_crl.as_deref().map(|file| ("client_crl", path(file))));
+    }
     let file = table(vec![
+        ("tls", table(tls)),
         ("listen", Text(config.listen.to_string())),
-        ("data", Text(path)),
+        ("data", path(&config.data)),
         ("reflection", Boolean(config.reflection)),
         ("store", table(vec![("kind", Text(store.to_owned()))])),
         (
@@ -97,6 +111,8 @@ pub fn written(config: &Config) -> String {
                 ("request_message_bytes", number(limits.request_message_bytes)),
                 ("response_message_bytes", number(limits.response_message_bytes)),
                 ("connections", number(limits.connections)),
+                ("connections_per_address", number(limits.connections_per_address)),
+                ("handshakes", number(limits.handshakes)),
                 ("handshake_timeout_seconds", seconds(limits.handshake_timeout)),
                 ("streams_per_connection", Integer(limits.streams_per_connection.into())),
                 ("in_flight_per_connection", number(limits.in_flight_per_connection)),

@@ -600,6 +600,16 @@ fn settings() -> Vec<Example> {
             text("planner.solver_threads = 4\nlimits.drain_seconds = 0\nlog.filter = \"info,laddplan=debug\"\n"),
         ),
         used(
+            "tls",
+            text(
+                "listen = \"0.0.0.0:0\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nclient_ca = \"ca.pem\"\ngateways_need_certificate = true\n",
+            ),
+        ),
+        any(
+            "half-a-pair",
+            text("[tls]\nkey = \"k.pem\"\nclient_crl = \"crl.pem\"\ntrust_domain = \"A\"\n"),
+        ),
+        used(
             "environment",
             text("[store]\nkind = \"memory\"\n\0LOG_FORMAT=json\0LISTEN=[::1]:0\0SERVICE_HOST=10.0.0.1"),
         ),

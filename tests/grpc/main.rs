@@ -2,6 +2,8 @@
 
 mod access;
 mod alarms;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod gateways;
 mod metrics;
 mod plans;
@@ -11,3 +13,4 @@ mod sessions;
 mod sites;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -12,6 +12,7 @@ use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
 use laddplan::store::register::SqliteRegister;
+use laddplan::tls::Tls;
 use laddplan::units::{Instant, Seconds};
 use laddplan::wire::bearer::{Bearer, Calls};
 use laddplan::wire::proto;
@@ -24,6 +25,7 @@ use proto::gateway_service_client::GatewayServiceClient;
 use proto::plan_service_client::PlanServiceClient;
 use proto::session_service_client::SessionServiceClient;
 use proto::site_service_client::SiteServiceClient;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
@@ -67,6 +69,7 @@ impl Hand {
 
 pub struct Service {
     pub clock: Hand,
+    pub address: SocketAddr,
     pub access: Access,
     /// Without a token.
     pub open: Channel,
@@ -82,6 +85,17 @@ pub async fn start() -> Service {
 }
 
 pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -> Service {
+    let clear = |address| Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    start_on(None, clear, limits, gateway_limits).await
+}
+
+/// With TLS or without; `endpoint` is how the first client speaks.
+pub async fn start_on(
+    tls: Option<Tls>,
+    endpoint: impl FnOnce(SocketAddr) -> Endpoint,
+    limits: api::Limits,
+    gateway_limits: dispatch::Limits,
+) -> Service {
     let clock = ManualClock::at(MORNING);
     let streams = Streams::new(gateway_limits);
     let engine = Engine::start(
@@ -117,15 +131,16 @@ pub async fn start_with(limits: api::Limits, gateway_limits: dispatch::Limits) -
             let _ = stopped.await;
             closing.close();
         };
-        api::serve(listener, services, limits, shutdown)
+        let port = api::Port { listener, tls };
+        api::serve(port, services, limits, shutdown)
             .await
             .expect("the server runs");
     });
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    let open = endpoint.connect().await.expect("the server listens");
+    let open = endpoint(address).connect().await.expect("the server listens");
     let channel = token_of(&access, TENANT, &Scope::ALL).await.over(open.clone());
     Service {
         clock: hand,
+        address,
         access,
         open,
         channel,
