@@ -8,6 +8,7 @@ use super::super::{codec, keys};
 use super::high_water::{HighWater, Note};
 use super::reader::{Reader, Record};
 use super::tally::{self, Mark, Tally, Total};
+use crate::domain::ids::SiteKey;
 use crate::engine::ports::StoreError;
 use keys::{Kind, Owner};
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +27,22 @@ impl Finding {
     }
 }
 
-pub type Findings = BTreeMap<Owner, Finding>;
+/// What an owner lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    pub entries: Option<Finding>,
+    pub others: Option<Finding>,
+}
+
+impl Lacks {
+    /// The first of all.
+    pub fn anything(&self) -> Option<&Finding> {
+        self.entries.as_ref().or(self.others.as_ref())
+    }
+}
+
+/// Of owners that lack something.
+pub type Findings = BTreeMap<Owner, Lacks>;
 
 /// An owner's mark, and its share of the total.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,8 +70,9 @@ pub fn audit(reader: &Reader, note: Option<Note>) -> Result<Audit, String> {
     for owner in reader.owners().map_err(|error| error.to_string())? {
         let marked = read_mark(reader, &owner)?;
         sum.replace(None, marked.fingerprint);
-        if let Err(finding) = check_owner(reader, &owner, &marked.mark) {
-            findings.insert(owner.clone(), finding);
+        let lacks = check_owner(reader, &owner, &marked.mark);
+        if lacks.anything().is_some() {
+            findings.insert(owner.clone(), lacks);
         }
         marks.insert(owner, marked);
     }
@@ -120,26 +137,43 @@ fn name(owner: &Owner) -> String {
     }
 }
 
-fn check_owner(reader: &Reader, owner: &Owner, written: &Mark) -> Result<(), Finding> {
+fn check_owner(reader: &Reader, owner: &Owner, written: &Mark) -> Lacks {
     match owner {
-        Owner::Site(site) => {
-            let journal = format!("the journal of {site}");
-            let found = count_entries(reader, &keys::kind_prefix(site, Kind::Journal), &journal)?;
-            compare(journal, "entries", found, written.entries)?;
-            let ended = format!("the list of ended sessions of {site}");
-            let found = count(reader, &keys::kind_prefix(site, Kind::EndedSession), &ended)?;
-            compare(ended, "ended sessions", found, written.others)?;
-            // A damaged one costs time only, but what sled cannot read it cannot write beside either.
-            let snapshots = keys::kind_prefix(site, Kind::Snapshot);
-            let read = reader.check_readable(&snapshots);
-            read.map_err(|error| in_list(format!("the list of snapshots of {site}"), error))
-        }
-        Owner::Tenant(tenant) => {
-            let persons = format!("the list of drivers of {tenant}");
-            let found = count(reader, &keys::persons_prefix(tenant), &persons)?;
-            compare(persons, "references", found, written.others)
-        }
+        Owner::Site(site) => Lacks {
+            entries: check_journal(reader, site, written.entries).err(),
+            others: {
+                let list = format!("the list of ended sessions of {site}");
+                let prefix = keys::kind_prefix(site, Kind::EndedSession);
+                check_list(reader, &prefix, &list, "ended sessions", written.others).err()
+            },
+        },
+        Owner::Tenant(tenant) => Lacks {
+            entries: None,
+            others: {
+                let list = format!("the list of drivers of {tenant}");
+                let prefix = keys::persons_prefix(tenant);
+                check_list(reader, &prefix, &list, "references", written.others).err()
+            },
+        },
     }
+}
+
+fn check_journal(reader: &Reader, site: &SiteKey, written: Tally) -> Result<(), Finding> {
+    let journal = format!("the journal of {site}");
+    let found = count_entries(reader, &keys::kind_prefix(site, Kind::Journal), &journal)?;
+    compare(&journal, "entries", found, written)?;
+    // A damaged one costs time only, but what sled cannot read it cannot write beside either.
+    let read = reader.check_readable(&keys::kind_prefix(site, Kind::Snapshot));
+    read.map_err(|error| in_list(&format!("the list of snapshots of {site}"), error))
+}
+
+fn check_list(reader: &Reader, prefix: &[u8], list: &str, of_what: &str, written: Tally) -> Result<(), Finding> {
+    let mut found = Tally::default();
+    for record in reader.records(prefix.to_vec(), prefix) {
+        let record = record.map_err(|error| in_list(list, error))?;
+        found.add(check(&record, list)?);
+    }
+    compare(list, of_what, found, written)
 }
 
 fn count_entries(reader: &Reader, prefix: &[u8], journal: &str) -> Result<Tally, Finding> {
@@ -147,21 +181,12 @@ fn count_entries(reader: &Reader, prefix: &[u8], journal: &str) -> Result<Tally,
     for record in reader.records(prefix.to_vec(), prefix) {
         let expected = found.records + 1;
         let entry = format!("entry {expected} of {journal}");
-        let record = record.map_err(|error| in_list(entry.clone(), error))?;
+        let record = record.map_err(|error| in_list(&entry, error))?;
         if keys::sequence(&record.key) != Some(expected) {
             let why = "it is missing, but later ones are there".to_owned();
             return Err(Finding { what: entry, why });
         }
         found.add(check(&record, &entry)?);
-    }
-    Ok(found)
-}
-
-fn count(reader: &Reader, prefix: &[u8], list: &str) -> Result<Tally, Finding> {
-    let mut found = Tally::default();
-    for record in reader.records(prefix.to_vec(), prefix) {
-        let record = record.map_err(|error| in_list(list.to_owned(), error))?;
-        found.add(check(&record, list)?);
     }
     Ok(found)
 }
@@ -175,15 +200,16 @@ fn check(record: &Record, what: &str) -> Result<u64, Finding> {
     tally::of_record(&record.key, &record.bytes).ok_or_else(|| finding("it has no header".to_owned()))
 }
 
-fn in_list(what: String, error: StoreError) -> Finding {
+fn in_list(what: &str, error: StoreError) -> Finding {
     let why = match error {
         StoreError::Damaged { why, .. } => why,
         other => other.to_string(),
     };
+    let what = what.to_owned();
     Finding { what, why }
 }
 
-fn compare(what: String, of_what: &str, found: Tally, written: Tally) -> Result<(), Finding> {
+fn compare(what: &str, of_what: &str, found: Tally, written: Tally) -> Result<(), Finding> {
     if found == written {
         return Ok(());
     }
@@ -191,5 +217,6 @@ fn compare(what: String, of_what: &str, found: Tally, written: Tally) -> Result<
         true => format!("its {of_what} are not those that were written"),
         false => format!("{} of its {} {of_what} are there", found.records, written.records),
     };
+    let what = what.to_owned();
     Err(Finding { what, why })
 }

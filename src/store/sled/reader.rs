@@ -6,7 +6,7 @@
 
 use super::super::image::image;
 use super::super::{codec, keys};
-use super::audit::Findings;
+use super::audit::{Finding, Findings, Lacks};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
 use crate::domain::session::Session;
@@ -23,7 +23,6 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Reader {
     tree: sled::Tree,
-    /// Of owners that lack something.
     findings: Arc<Findings>,
 }
 
@@ -62,9 +61,14 @@ impl Reader {
         &self.findings
     }
 
-    /// Refuses what can only be told of an owner that lacks nothing: where its records end, and that there is no such one.
+    /// Refuses what can only be done with a site or tenant that lacks nothing: to say where its journal ends, and to go on with it.
     pub fn check_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.findings.get(owner).map_or(Ok(()), |finding| Err(finding.error()))
+        refuse(self.findings.get(owner).and_then(Lacks::anything))
+    }
+
+    /// Refuses what can only be told of whole lists of ended sessions and drivers: where they end, and what is not among them.
+    fn check_list_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
+        refuse(self.findings.get(owner).and_then(|lacks| lacks.others.as_ref()))
     }
 
     pub fn entries(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
@@ -182,7 +186,7 @@ impl Reader {
     pub fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError> {
         let record = self.record(&keys::ended_session(key, session))?;
         if record.is_none() {
-            self.check_lacks_nothing(&Owner::Site(key.clone()))?;
+            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
         }
         record.map(|record| ended(key, &record)).transpose()
     }
@@ -203,14 +207,16 @@ impl Reader {
             .map(|record| ended(key, &record?))
             .collect::<Result<Vec<_>, _>>()?;
         if sessions.len() < most {
-            self.check_lacks_nothing(&Owner::Site(key.clone()))?;
+            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
         }
         Ok(sessions)
     }
 
     pub fn person(&self, tenant: &TenantId, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
         let Some(record) = self.record(record)? else {
-            return self.check_lacks_nothing(&Owner::Tenant(tenant.clone())).map(|()| None);
+            return self
+                .check_list_lacks_nothing(&Owner::Tenant(tenant.clone()))
+                .map(|()| None);
         };
         let what = || "the reference of a person".to_owned();
         let message: proto::Person = record.decode(what)?;
@@ -322,13 +328,23 @@ fn ended(key: &SiteKey, record: &Record) -> Result<Session, StoreError> {
     })
 }
 
+fn refuse(finding: Option<&Finding>) -> Result<(), StoreError> {
+    finding.map_or(Ok(()), |finding| Err(finding.error()))
+}
+
 fn read_failed(error: sled::Error) -> StoreError {
-    match error {
-        sled::Error::Corruption { .. } => StoreError::Damaged {
+    let is_damage = match &error {
+        sled::Error::Corruption { .. } => true,
+        // sled reads past the end of a file that lost its end.
+        sled::Error::Io(io) => io.kind() == std::io::ErrorKind::UnexpectedEof,
+        _ => false,
+    };
+    match is_damage {
+        true => StoreError::Damaged {
             what: "the data folder".to_owned(),
             why: error.to_string(),
         },
-        other => StoreError::Read(other.to_string()),
+        false => StoreError::Read(error.to_string()),
     }
 }
 
