@@ -41,6 +41,12 @@ pub fn encode(key: &[u8], message: &impl Message) -> Result<Vec<u8>, String> {
 
 /// The message in `record`, or what is wrong with it.
 pub fn decode<M: Message + Default>(key: &[u8], record: &[u8]) -> Result<M, String> {
+    check(key, record)?;
+    M::decode(&record[HEADER_BYTES..]).map_err(|error| error.to_string())
+}
+
+/// Whether `record` is as it was written.
+pub fn check(key: &[u8], record: &[u8]) -> Result<(), String> {
     let length = record_length(record)?;
     if record.len() != length {
         return Err(format!("it has {} bytes of {length}", record.len()));
@@ -50,7 +56,7 @@ pub fn decode<M: Message + Default>(key: &[u8], record: &[u8]) -> Result<M, Stri
     if found != expected {
         return Err(format!("its checksum is {found:08x} and should be {expected:08x}"));
     }
-    M::decode(&record[HEADER_BYTES..]).map_err(|error| error.to_string())
+    Ok(())
 }
 
 /// How long the whole record is, by its header.

@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! 0 "format"                                      which layout this is
+//! 0 "total"                                       what all owners have
+//! len tenant 0 'M'                        chunk   what the tenant has
 //! len tenant 0 'P' sha256(driver)         chunk   the reference of a person
 //! len tenant len site 'J' sequence        chunk   an entry of the journal
+//! len tenant len site 'M'                 chunk   what the site has
 //! len tenant len site 'S' sequence        chunk   a snapshot
 //! len tenant len site 'X' session id, 0   chunk   a session that ended
 //! ```
@@ -15,6 +18,9 @@ use crate::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
 use sha2::{Digest, Sha256};
 
 pub const FORMAT: &[u8] = b"\0format";
+pub const TOTAL: &[u8] = b"\0total";
+/// Below the keys of every owner, and above those of none.
+pub const FIRST_OWNED: &[u8] = &[1];
 
 /// Bytes of a chunk's index.
 pub const CHUNK_INDEX_BYTES: usize = 4;
@@ -22,11 +28,13 @@ pub const CHUNK_INDEX_BYTES: usize = 4;
 /// Greater than every kind.
 const AFTER_KINDS: u8 = 0xff;
 
-/// The kinds of a site's records.
+/// The kinds of an owner's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     Journal = b'J',
+    Mark = b'M',
+    Person = b'P',
     Snapshot = b'S',
     EndedSession = b'X',
 }
@@ -43,10 +51,24 @@ fn site_prefix(site: &SiteKey) -> Vec<u8> {
     key
 }
 
+fn tenant_prefix(tenant: &TenantId) -> Vec<u8> {
+    let mut key = Vec::new();
+    push_id(&mut key, tenant.as_str());
+    key.push(0);
+    key
+}
+
 /// What every key of this kind at this site begins with.
 pub fn kind_prefix(site: &SiteKey, kind: Kind) -> Vec<u8> {
     let mut key = site_prefix(site);
     key.push(kind as u8);
+    key
+}
+
+/// What every key of the references of this tenant's drivers begins with.
+pub fn persons_prefix(tenant: &TenantId) -> Vec<u8> {
+    let mut key = tenant_prefix(tenant);
+    key.push(Kind::Person as u8);
     key
 }
 
@@ -66,10 +88,18 @@ pub fn ended_session(site: &SiteKey, session: &SessionId) -> Vec<u8> {
 }
 
 pub fn person(tenant: &TenantId, driver: &str) -> Vec<u8> {
-    let mut key = Vec::new();
-    push_id(&mut key, tenant.as_str());
-    key.extend(b"\0P");
+    let mut key = persons_prefix(tenant);
     key.extend(Sha256::digest(driver.as_bytes()));
+    key
+}
+
+/// The record that says what an owner has.
+pub fn mark(owner: &Owner) -> Vec<u8> {
+    let mut key = match owner {
+        Owner::Site(site) => site_prefix(site),
+        Owner::Tenant(tenant) => tenant_prefix(tenant),
+    };
+    key.push(Kind::Mark as u8);
     key
 }
 
@@ -104,7 +134,7 @@ pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whose key this is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     Site(SiteKey),
     /// A tenant's own, not at a site.
@@ -195,6 +225,11 @@ mod tests {
             owner(&person(&key.tenant, "driver")),
             Some(Owner::Tenant(key.tenant.clone()))
         );
+        for owner in [Owner::Site(key.clone()), Owner::Tenant(key.tenant.clone())] {
+            assert_eq!(self::owner(&mark(&owner)), Some(owner.clone()));
+            assert!(FIRST_OWNED < &*mark(&owner) && mark(&owner) < after_owner(&owner));
+        }
+        assert!(FORMAT < FIRST_OWNED && TOTAL < FIRST_OWNED);
         assert!(after_owner(&Owner::Site(key.clone())) > ended_session(&key, &session_id("~")));
         assert!(after_owner(&Owner::Tenant(key.tenant.clone())) > person(&key.tenant, "driver"));
         assert!(after_owner(&Owner::Tenant(key.tenant.clone())) < numbered(&site("cpo", "!"), Kind::Journal, 0));

@@ -1,8 +1,10 @@
-//! The store under fire: processes killed at any moment, disks that are full, and what the service says of what was lost.
+//! The store under fire: processes killed at any moment, files damaged in any way, disks that are full, and what the service says of
+//! what was lost.
 //!
 //! Whatever happens, what was acknowledged is there, or the store says that it is not, which file is at fault and what to do, and
 //! keeps the files as it found them. `LADDPLAN_STORE_POINTS` sets how many points of each kind are tried, for a long run.
 
+mod damage;
 mod full_disk;
 mod kill;
 mod service;

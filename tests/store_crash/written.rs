@@ -181,6 +181,11 @@ pub struct Said {
 }
 
 impl Said {
+    /// The last entry of a site that was acknowledged as synced.
+    pub fn acknowledged(&self, site: u64) -> u64 {
+        self.entries.get(&site).copied().unwrap_or_default()
+    }
+
     /// False for a line that is not whole, and for what the test harness says.
     pub fn hear(&mut self, line: &str) -> bool {
         let Some(line) = line.strip_suffix(" .") else {
@@ -225,7 +230,7 @@ pub async fn check_site(store: &dyn Store, number: u64) -> Result<u64, StoreErro
 }
 
 /// What belongs to the first `last` entries of a site.
-async fn check_beside(store: &dyn Store, number: u64, last: u64) -> Result<(), StoreError> {
+pub async fn check_beside(store: &dyn Store, number: u64, last: u64) -> Result<(), StoreError> {
     for sequence in (END_EVERY..=last).step_by(END_EVERY as usize) {
         let expected = ended_session(number, sequence).unwrap();
         let found = store.ended_session(&site(number), &expected.spec.id).await?;
@@ -244,7 +249,7 @@ pub async fn check_all(store: &SledStore, said: &Said, place: &str) {
         let last = check_site(store, number)
             .await
             .unwrap_or_else(|error| panic!("{place}: {error}"));
-        let acknowledged = said.entries.get(&number).copied().unwrap_or_default();
+        let acknowledged = said.acknowledged(number);
         assert!(last >= acknowledged, "{place}, site {number}: {last} of {acknowledged}");
         check_beside(store, number, last).await.unwrap();
         let newest = store.load_snapshot(&site(number)).await.unwrap();
@@ -253,6 +258,10 @@ pub async fn check_all(store: &SledStore, said: &Said, place: &str) {
         assert!(newest >= kept, "{place}, site {number}: image {newest} of {kept}");
         check_fence(store, number, last, place).await;
     }
+    check_persons(store, said, place).await.unwrap();
+}
+
+pub async fn check_persons(store: &SledStore, said: &Said, place: &str) -> Result<(), StoreError> {
     for (driver, person) in &said.persons {
         // One that was forgotten since gets another reference: only the youngest are sure to be there.
         let is_young = said
@@ -260,10 +269,11 @@ pub async fn check_all(store: &SledStore, said: &Said, place: &str) {
             .iter()
             .any(|(site, last)| *driver == format!("driver-{site}-{last}"));
         if is_young {
-            let found = store.person(&tenant(), driver).await.unwrap();
+            let found = store.person(&tenant(), driver).await?;
             assert_eq!(found.to_string(), *person, "{place}: {driver}");
         }
     }
+    Ok(())
 }
 
 /// A writer that does not know the journal's end is refused.

@@ -5,18 +5,20 @@
 
 use super::super::keys;
 use super::as_found::{self, AS_FOUND};
-use super::high_water::HighWater;
+use super::audit::{Audit, audit};
+use super::high_water::{HighWater, Note};
 use super::reader::Reader;
+use super::tally::Total;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Which layout of keys and records this program writes; the only one it reads.
-const LAYOUT: &[u8] = b"laddplan store 1";
+const LAYOUT: &[u8] = b"laddplan store 2";
 pub const LOCK_FILE: &str = "laddplan.lock";
 /// sled's log.
-const DB_FILE: &str = "db";
+pub const DB_FILE: &str = "db";
 /// sled's settings, and what its short cuts into the log begin with. Each ends with a CRC-32 of what stands before it.
 const SETTINGS_FILE: &str = "conf";
 const SHORT_CUT: &str = "snap.";
@@ -148,7 +150,6 @@ pub fn open(folder: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
         }
     };
     check_layout(folder, &db)?;
-    sync_folder(folder).map_err(|error| OpenError::io(folder, ".", error))?;
     Ok(Opened { db, lock })
 }
 
@@ -235,8 +236,11 @@ fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
             found: String::from_utf8_lossy(&other).into_owned(),
         }),
         None if db.is_empty() => {
-            let noted = db.insert(keys::FORMAT, LAYOUT).and_then(|_| db.flush());
-            noted.map(|_| ()).map_err(|error| of_sled(folder, &error))
+            let mut begin = sled::Batch::default();
+            begin.insert(keys::FORMAT, LAYOUT);
+            begin.insert(keys::TOTAL, Total::of_a_new_store().encode(keys::TOTAL));
+            let begun = db.apply_batch(begin).and_then(|()| db.flush());
+            begun.map(|_| ()).map_err(|error| of_sled(folder, &error))
         }
         None => Err(OpenError::damaged(
             folder,
@@ -245,18 +249,29 @@ fn check_layout(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
     }
 }
 
-/// Compares how many journal entries are there, which it returns, with how many were noted when they were synced.
-pub fn check_nothing_lost(folder: &Path, reader: &Reader) -> Result<(HighWater, u64), OpenError> {
-    let high_water = HighWater::open(folder).map_err(|error| OpenError::io(folder, HighWater::FILE, error))?;
-    let there = reader
-        .count_entries()
-        .map_err(|error| OpenError::damaged(folder, format!("{}: {error}", damaged_file(folder))))?;
-    let noted = high_water.read();
-    if there < noted {
-        let why = format!("{DB_FILE} has {there} journal entries, but {noted} or more were synced");
-        return Err(OpenError::damaged(folder, why));
+/// Looks at everything, and compares it with what was written and with what was noted beside it.
+pub fn check_nothing_lost(folder: &Path, reader: &Reader) -> Result<(HighWater, Audit), OpenError> {
+    let of_note = |error: io::Error| OpenError::io(folder, HighWater::FILE, error);
+    let mut high_water = HighWater::open(folder).map_err(of_note)?;
+    let note = high_water.read();
+    let looking = reader.clone();
+    // sled panics at some damage.
+    let audit = match std::thread::spawn(move || audit(&looking, note)).join() {
+        Ok(Ok(audit)) => audit,
+        Ok(Err(why)) => return Err(OpenError::damaged(folder, format!("{}: {why}", damaged_file(folder)))),
+        Err(_) => {
+            let why = format!("sled stopped while it read {}", damaged_file(folder));
+            return Err(OpenError::damaged(folder, why));
+        }
+    };
+    if note.is_none() {
+        let store = audit.total.store;
+        // From here on a note that is missing was lost.
+        let begun = high_water.write(Note { store, changes: 0 });
+        begun.and_then(|()| high_water.sync()).map_err(of_note)?;
     }
-    Ok((high_water, there))
+    sync_folder(folder).map_err(|error| OpenError::io(folder, ".", error))?;
+    Ok((high_water, audit))
 }
 
 /// A new file is only there after a power cut if its folder was synced.

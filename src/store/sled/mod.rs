@@ -2,12 +2,16 @@
 //!
 //! Decides how a journal lies in sled's one tree, and who may touch it: any number of readers, one writer thread. sled's `flush`
 //! does not reach the disk on Linux, so the writer syncs sled's file itself before it acknowledges ([`disk::DiskSync`]).
+//! sled goes on with what is left of a damaged log, so what must be there is counted ([`tally`]), noted beside it ([`high_water`]), and
+//! compared when the store is opened ([`audit`]).
 //! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
 
 mod as_found;
+mod audit;
 mod disk;
 mod high_water;
 mod reader;
+mod tally;
 mod writer;
 
 #[cfg(test)]
@@ -24,6 +28,8 @@ use async_trait::async_trait;
 pub use disk::{DiskSync, OpenError};
 use reader::Reader;
 use std::path::{Path, PathBuf};
+use tally::Tally;
+use tokio::sync::oneshot;
 use writer::{Append, Command, Write, Writer};
 
 /// sled's own default of 1 GiB is more than a small machine has.
@@ -52,23 +58,30 @@ impl SledStore {
     ) -> Result<Self, OpenError> {
         let opened = disk::open(folder, cache_bytes)?;
         let reader = Reader::new((*opened.db).clone());
-        let (high_water, entries) = disk::check_nothing_lost(folder, &reader)?;
+        let (high_water, audit) = disk::check_nothing_lost(folder, &reader)?;
+        for finding in audit.findings.values().filter_map(audit::Lacks::anything) {
+            tracing::error!(folder = %folder.display(), "{}; the rest of the store is used", finding.error());
+        }
+        let reader = reader.knowing(audit.findings);
         let disk = writer::Disk {
             db: opened.db,
             sync: sync(folder)?,
             high_water,
-            entries,
         };
         Ok(Self {
-            writer: Writer::start(disk, reader.clone()),
+            writer: Writer::start(disk, reader.clone(), audit.total, audit.marks),
             reader,
             folder: folder.to_owned(),
             _lock: opened.lock,
         })
     }
 
-    /// Everything that was to be read could be: the copy of the files as they were found is not needed any more.
+    /// Everything that was to be read could be: the copy of the files as they were found is not needed any more, unless the store
+    /// lacks something that nobody asked for.
     pub fn all_was_read(&self) {
+        if !self.reader.findings().is_empty() {
+            return;
+        }
         if let Err(error) = as_found::discard(&self.folder) {
             tracing::warn!(%error, folder = %self.folder.display(), "the copy of the files as they were found could not be removed");
         }
@@ -86,13 +99,32 @@ impl SledStore {
     ) -> Result<T, StoreError> {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || read(&reader)).await;
-        read.unwrap_or_else(|error| {
+        let read = read.unwrap_or_else(|error| {
             // sled panics at some damage, which is not to stop the sites whose journals are whole.
             Err(StoreError::Damaged {
                 what: "the data folder".to_owned(),
-                why: format!("sled stopped while it read db: {error}"),
+                why: format!("sled stopped: {error}"),
             })
+        });
+        self.naming_the_file(read)
+    }
+
+    /// Whoever is told of damage is told where it is.
+    fn naming_the_file<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.map_err(|error| match error {
+            StoreError::Damaged { what, why } => StoreError::Damaged {
+                what,
+                why: format!("{why}, in {}", self.folder.join(disk::DB_FILE).display()),
+            },
+            other => other,
         })
+    }
+
+    async fn write<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        self.naming_the_file(self.writer.ask(command).await)
     }
 }
 
@@ -101,6 +133,7 @@ impl Store for SledStore {
     async fn append(&self, key: &SiteKey, batch: Batch) -> Result<(), StoreError> {
         let sequences = sequences(&batch)?;
         let mut writes = Vec::new();
+        let mut entries = Tally::default();
         for recorded in &batch.entries {
             // What would read back as something else must be found in a test, not at a restart.
             debug_assert_eq!(
@@ -108,19 +141,23 @@ impl Store for SledStore {
                 Ok(recorded)
             );
             let record = keys::numbered(key, keys::Kind::Journal, recorded.sequence);
-            push_record(&mut writes, &record, &entry_message(recorded))?;
+            entries.add(push_record(&mut writes, &record, &entry_message(recorded))?);
         }
+        let mut ended_sessions = Vec::new();
         for session in &batch.ended_sessions {
             let record = keys::ended_session(key, &session.spec.id);
-            push_record(&mut writes, &record, &ended_session_message(session))?;
+            let fingerprint = push_record(&mut writes, &record, &ended_session_message(session))?;
+            ended_sessions.push((record, fingerprint));
         }
         let append = Append {
             key: key.clone(),
-            sequences,
+            first: sequences.map(|(first, _)| first),
+            entries,
+            ended_sessions,
             writes,
             synced: batch.durability == Durability::Synced,
         };
-        self.writer.ask(|reply| Command::Append(append, reply)).await
+        self.write(|reply| Command::Append(append, reply)).await
     }
 
     async fn read(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
@@ -143,7 +180,7 @@ impl Store for SledStore {
             writes,
             reply,
         };
-        self.writer.ask(command).await
+        self.write(command).await
     }
 
     async fn load_snapshot(&self, key: &SiteKey) -> Result<Option<SiteImage>, StoreError> {
@@ -168,24 +205,27 @@ impl Store for SledStore {
     }
 
     async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError> {
-        let record = keys::person(tenant, driver);
-        self.writer.ask(|reply| Command::Person { record, reply }).await
+        let (tenant, record) = (tenant.clone(), keys::person(tenant, driver));
+        let command = |reply| Command::Person { tenant, record, reply };
+        self.write(command).await
     }
 
     async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError> {
-        let record = keys::person(tenant, driver);
-        self.writer.ask(|reply| Command::ForgetPerson { record, reply }).await
+        let (tenant, record) = (tenant.clone(), keys::person(tenant, driver));
+        let command = |reply| Command::ForgetPerson { tenant, record, reply };
+        self.write(command).await
     }
 }
 
-/// The chunks that make up the record of `message`.
-fn push_record(writes: &mut Vec<Write>, record: &[u8], message: &impl prost::Message) -> Result<(), StoreError> {
+/// The chunks that make up the record of `message`. Returns its fingerprint.
+fn push_record(writes: &mut Vec<Write>, record: &[u8], message: &impl prost::Message) -> Result<u64, StoreError> {
     let bytes = codec::encode(record, message).map_err(StoreError::Write)?;
+    let fingerprint = tally::of_record(record, &bytes).expect("a record begins with its header");
     writes.extend(
         bytes
             .chunks(codec::CHUNK_BYTES)
             .enumerate()
             .map(|(index, chunk)| (keys::chunk(record, index), chunk.to_vec())),
     );
-    Ok(())
+    Ok(fingerprint)
 }

@@ -1,12 +1,14 @@
 //! Reading records back out of sled's tree.
 //!
-//! Decides when what is read is damage: a chunk, an entry or a checksum that is missing or wrong. Damage is an error that names
-//! the record, never a panic and never a silent gap.
+//! Decides when what is read is damage: a chunk, an entry or a checksum that is missing or wrong, or an end where the store was found
+//! to lack something when it was opened ([`super::audit`]). Damage is an error that names the record, never a panic and never a
+//! silent gap.
 
 use super::super::image::image;
 use super::super::{codec, keys};
+use super::audit::{Finding, Findings, Lacks};
 use crate::domain::event::Recorded;
-use crate::domain::ids::{PersonRef, SessionId, SiteKey};
+use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
 use crate::domain::session::Session;
 use crate::engine::ports::{SiteImage, StoreError};
 use crate::wire::journal::{ended_session, recorded};
@@ -15,11 +17,13 @@ use keys::{Kind, Owner};
 use prost::Message;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Reads; cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     tree: sled::Tree,
+    findings: Arc<Findings>,
 }
 
 impl fmt::Debug for Reader {
@@ -30,9 +34,9 @@ impl fmt::Debug for Reader {
 }
 
 /// A record put together from its chunks.
-struct Record {
-    key: Vec<u8>,
-    bytes: Vec<u8>,
+pub struct Record {
+    pub key: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Record {
@@ -43,7 +47,28 @@ impl Record {
 
 impl Reader {
     pub fn new(tree: sled::Tree) -> Self {
-        Self { tree }
+        let findings = Arc::default();
+        Self { tree, findings }
+    }
+
+    /// The same, with what was found to be damaged.
+    pub fn knowing(self, findings: Findings) -> Self {
+        let findings = Arc::new(findings);
+        Self { findings, ..self }
+    }
+
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Refuses what can only be done with a site or tenant that lacks nothing: to say where its journal ends, and to go on with it.
+    pub fn check_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
+        refuse(self.findings.get(owner).and_then(Lacks::anything))
+    }
+
+    /// Refuses what can only be told of whole lists of ended sessions and drivers: where they end, and what is not among them.
+    fn check_list_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
+        refuse(self.findings.get(owner).and_then(|lacks| lacks.others.as_ref()))
     }
 
     pub fn entries(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
@@ -67,6 +92,9 @@ impl Reader {
             }
             entries.push(entry);
         }
+        if entries.len() < most {
+            self.check_lacks_nothing(&Owner::Site(key.clone()))?;
+        }
         Ok(entries)
     }
 
@@ -82,30 +110,30 @@ impl Reader {
             .ok_or_else(|| no_key_of_ours(&last))
     }
 
-    /// By tenant, then site. One look into the tree for each site, however long its journal.
-    pub fn sites(&self) -> Result<Vec<SiteKey>, StoreError> {
-        let mut sites = BTreeSet::new();
-        // Above what belongs to no tenant.
-        let mut from = vec![1];
+    /// Everyone who has a key. One look into the tree for each, however much they have.
+    pub fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+        let mut owners = Vec::new();
+        let mut from = keys::FIRST_OWNED.to_vec();
         while let Some(next) = self.tree.range(from..).keys().next() {
             let next = next.map_err(read_failed)?;
             let owner = keys::owner(&next).ok_or_else(|| no_key_of_ours(&next))?;
             from = keys::after_owner(&owner);
-            if let Owner::Site(site) = owner
-                && self.last_sequence(&site)? > 0
+            owners.push(owner);
+        }
+        Ok(owners)
+    }
+
+    /// By tenant, then site. Also those that should have a journal.
+    pub fn sites(&self) -> Result<Vec<SiteKey>, StoreError> {
+        let mut sites = BTreeSet::new();
+        for owner in self.owners()? {
+            if let Owner::Site(site) = &owner
+                && (self.findings.contains_key(&owner) || self.last_sequence(site)? > 0)
             {
-                sites.insert(site);
+                sites.insert(site.clone());
             }
         }
         Ok(sites.into_iter().collect())
-    }
-
-    /// The entries of all journals, by their last sequences.
-    pub fn count_entries(&self) -> Result<u64, StoreError> {
-        self.sites()?
-            .iter()
-            .map(|site| self.last_sequence(site))
-            .try_fold(0_u64, |sum, last| Ok(sum.saturating_add(last?)))
     }
 
     /// The sequences of a site's snapshots, ascending.
@@ -157,6 +185,9 @@ impl Reader {
 
     pub fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError> {
         let record = self.record(&keys::ended_session(key, session))?;
+        if record.is_none() {
+            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
+        }
         record.map(|record| ended(key, &record)).transpose()
     }
 
@@ -170,15 +201,22 @@ impl Reader {
         let from = after
             .and_then(|session| keys::after(&keys::ended_session(key, session)))
             .unwrap_or_else(|| prefix.clone());
-        self.records(from, &prefix)
+        let sessions = self
+            .records(from, &prefix)
             .take(most)
             .map(|record| ended(key, &record?))
-            .collect()
+            .collect::<Result<Vec<_>, _>>()?;
+        if sessions.len() < most {
+            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
+        }
+        Ok(sessions)
     }
 
-    pub fn person(&self, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
+    pub fn person(&self, tenant: &TenantId, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
         let Some(record) = self.record(record)? else {
-            return Ok(None);
+            return self
+                .check_list_lacks_nothing(&Owner::Tenant(tenant.clone()))
+                .map(|()| None);
         };
         let what = || "the reference of a person".to_owned();
         let message: proto::Person = record.decode(what)?;
@@ -198,6 +236,22 @@ impl Reader {
             .collect()
     }
 
+    /// Whether sled can read what is below a prefix, whatever that is.
+    pub fn check_readable(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        let mut chunks = self.tree.scan_prefix(prefix);
+        chunks.try_for_each(|chunk| chunk.map(drop).map_err(read_failed))
+    }
+
+    /// What a record begins with.
+    pub fn first_chunk(&self, record: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.tree.get(keys::chunk(record, 0)).map_err(read_failed)
+    }
+
+    /// The bytes under a key that is cut into no chunks.
+    pub fn whole(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.tree.get(key).map_err(read_failed)
+    }
+
     fn first_from(&self, from: &[u8], prefix: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         let first = self.tree.range(from..).keys().next().transpose().map_err(read_failed)?;
         Ok(first.filter(|key| key.starts_with(prefix)))
@@ -208,7 +262,7 @@ impl Reader {
     }
 
     /// The records from `from` on whose keys begin with `prefix`, in order. Ends after the first damaged one.
-    fn records(&self, from: Vec<u8>, prefix: &[u8]) -> impl Iterator<Item = Result<Record, StoreError>> {
+    pub fn records(&self, from: Vec<u8>, prefix: &[u8]) -> impl Iterator<Item = Result<Record, StoreError>> + use<> {
         let mut chunks = match keys::after(prefix) {
             Some(end) => self.tree.range(from..end),
             None => self.tree.range(from..),
@@ -274,13 +328,23 @@ fn ended(key: &SiteKey, record: &Record) -> Result<Session, StoreError> {
     })
 }
 
+fn refuse(finding: Option<&Finding>) -> Result<(), StoreError> {
+    finding.map_or(Ok(()), |finding| Err(finding.error()))
+}
+
 fn read_failed(error: sled::Error) -> StoreError {
-    match error {
-        sled::Error::Corruption { .. } => StoreError::Damaged {
+    let is_damage = match &error {
+        sled::Error::Corruption { .. } => true,
+        // sled reads past the end of a file that lost its end.
+        sled::Error::Io(io) => io.kind() == std::io::ErrorKind::UnexpectedEof,
+        _ => false,
+    };
+    match is_damage {
+        true => StoreError::Damaged {
             what: "the data folder".to_owned(),
             why: error.to_string(),
         },
-        other => StoreError::Read(other.to_string()),
+        false => StoreError::Read(error.to_string()),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use tempfile::TempDir;
 
+mod lacking;
 mod power_cut;
 
 conformance!(temporary());
@@ -396,7 +397,7 @@ fn a_folder_that_another_program_opened_with_sled_is_in_use_too() {
 fn a_folder_of_another_layout_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(&folder));
-    tamper(&folder, keys::FORMAT, |bytes| *bytes = b"laddplan store 2".to_vec());
+    tamper(&folder, keys::FORMAT, |bytes| *bytes = b"laddplan store 1".to_vec());
     let error = SledStore::open(folder.path(), DEFAULT_CACHE_BYTES)
         .unwrap_err()
         .to_string();

@@ -1,17 +1,21 @@
 //! The one thread that writes.
 //!
 //! Decides the order apply < flush < sync < acknowledge, and that everything that waits shares one sync. Conditions are checked
-//! here, where nobody else can write in between.
+//! here, where nobody else can write in between. Nothing is written that marks and total do not tell of in the same batch, and
+//! nothing to an owner that lacks something, but that a driver is forgotten.
 
 use super::super::{KEPT_SNAPSHOTS, check_continues, keys, new_person};
+use super::audit::Marked;
 use super::disk::DiskSync;
-use super::high_water::HighWater;
+use super::high_water::{HighWater, Note};
 use super::push_record;
 use super::reader::Reader;
-use crate::domain::ids::{PersonRef, SiteKey};
+use super::tally::{self, Tally, Total};
+use crate::domain::ids::{PersonRef, SiteKey, TenantId};
 use crate::engine::ports::StoreError;
 use crate::wire::journal_proto as proto;
-use std::collections::{BTreeSet, HashMap};
+use keys::Owner;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,8 +31,11 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub struct Append {
     pub key: SiteKey,
-    /// First and last of the entries; `None` if there are only ended sessions.
-    pub sequences: Option<(u64, u64)>,
+    /// Sequence of the first entry; `None` if there are only ended sessions.
+    pub first: Option<u64>,
+    pub entries: Tally,
+    /// Their records and fingerprints.
+    pub ended_sessions: Vec<(Vec<u8>, u64)>,
     pub writes: Vec<Write>,
     pub synced: bool,
 }
@@ -43,10 +50,12 @@ pub enum Command {
         reply: Reply<()>,
     },
     Person {
+        tenant: TenantId,
         record: Vec<u8>,
         reply: Reply<PersonRef>,
     },
     ForgetPerson {
+        tenant: TenantId,
         record: Vec<u8>,
         reply: Reply<bool>,
     },
@@ -60,12 +69,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn start(disk: Disk, reader: Reader) -> Self {
+    /// `total` and `marks` are what the store has.
+    pub fn start(disk: Disk, reader: Reader, total: Total, marks: HashMap<Owner, Marked>) -> Self {
         let (commands, mut queue) = mpsc::channel(MAX_QUEUED);
         let mut state = State {
             disk,
             reader,
-            last_sequences: HashMap::new(),
+            total,
+            marks,
             unsynced: false,
             stopped: None,
         };
@@ -101,15 +112,15 @@ pub struct Disk {
     pub db: sled::Db,
     pub sync: Box<dyn DiskSync>,
     pub high_water: HighWater,
-    /// In all journals, with the group at hand.
-    pub entries: u64,
 }
 
 struct State {
     disk: Disk,
     reader: Reader,
-    /// What is known of the ends of journals, applied or in the group at hand.
-    last_sequences: HashMap<SiteKey, u64>,
+    /// What was applied.
+    total: Total,
+    /// What everyone has, applied or in the group at hand.
+    marks: HashMap<Owner, Marked>,
     /// Whether something buffered was applied since the last sync.
     unsynced: bool,
     /// Why nothing is written any more.
@@ -125,6 +136,10 @@ struct Group {
     /// `None` removes.
     writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
+    /// Whose marks change.
+    touched: HashSet<Owner>,
+    /// Fingerprints of the records of this group that may replace others; `None` where there is none, or not any more.
+    fingerprints: HashMap<Vec<u8>, Option<u64>>,
     /// Persons made or forgotten in this group.
     persons: HashMap<Vec<u8>, Option<PersonRef>>,
     synced: bool,
@@ -142,6 +157,11 @@ impl Group {
 
     fn remove(&mut self, keys: impl IntoIterator<Item = Vec<u8>>) {
         self.writes.extend(keys.into_iter().map(|key| (key, None)));
+    }
+
+    /// Returns the fingerprint that was looked up before.
+    fn replace(&mut self, record: Vec<u8>, fingerprint: Option<u64>) -> Option<u64> {
+        self.fingerprints.insert(record, fingerprint).flatten()
     }
 
     /// Refuses now, or answers once the group is as durable as was asked.
@@ -191,12 +211,12 @@ impl State {
                 let result = running.and_then(|()| self.save_snapshot(group, &key, sequence, writes));
                 group.answer(reply, result);
             }
-            Command::Person { record, reply } => {
-                let result = running.and_then(|()| self.person(group, &record));
+            Command::Person { tenant, record, reply } => {
+                let result = running.and_then(|()| self.person(group, tenant, &record));
                 group.answer(reply, result);
             }
-            Command::ForgetPerson { record, reply } => {
-                let result = running.and_then(|()| self.forget_person(group, &record));
+            Command::ForgetPerson { tenant, record, reply } => {
+                let result = running.and_then(|()| self.forget_person(group, tenant, &record));
                 group.answer(reply, result);
             }
         }
@@ -212,17 +232,53 @@ impl State {
     }
 
     fn append(&mut self, group: &mut Group, append: Append) -> Result<(), StoreError> {
-        if let Some((first, last)) = append.sequences {
-            let found = match self.last_sequences.get(&append.key) {
-                Some(found) => *found,
-                None => self.reader.last_sequence(&append.key)?,
-            };
-            check_continues(&append.key, found, first)?;
-            self.last_sequences.insert(append.key, last);
-            self.disk.entries += last + 1 - first;
+        let owner = Owner::Site(append.key);
+        self.reader.check_lacks_nothing(&owner)?;
+        let mut mark = self.marks.get(&owner).map(|marked| marked.mark).unwrap_or_default();
+        if let (Some(first), Owner::Site(key)) = (append.first, &owner) {
+            check_continues(key, mark.entries.records, first)?;
+            mark.entries.join(append.entries);
         }
+        for (record, _) in &append.ended_sessions {
+            self.look_up(group, record)?;
+        }
+        // Nothing is refused from here on.
+        for (record, fingerprint) in append.ended_sessions {
+            mark.others
+                .replace(group.replace(record, Some(fingerprint)), Some(fingerprint));
+        }
+        self.marks.entry(owner.clone()).or_default().mark = mark;
+        group.touched.insert(owner);
         group.put(append.writes);
         group.synced |= append.synced;
+        Ok(())
+    }
+
+    /// The group knows the fingerprint of what it may replace.
+    fn look_up(&self, group: &mut Group, record: &[u8]) -> Result<(), StoreError> {
+        if !group.fingerprints.contains_key(record) {
+            let stored = self.reader.first_chunk(record)?;
+            let fingerprint = stored.and_then(|beginning| tally::of_record(record, &beginning));
+            group.fingerprints.insert(record.to_vec(), fingerprint);
+        }
+        Ok(())
+    }
+
+    /// One of a tenant's records is made, or removed.
+    fn replace(
+        &mut self,
+        group: &mut Group,
+        tenant: TenantId,
+        record: &[u8],
+        fingerprint: Option<u64>,
+    ) -> Result<(), StoreError> {
+        self.look_up(group, record)?;
+        let owner = Owner::Tenant(tenant);
+        let marked = self.marks.entry(owner.clone()).or_default();
+        let before = group.replace(record.to_vec(), fingerprint);
+        marked.mark.others.replace(before, fingerprint);
+        group.touched.insert(owner);
+        group.synced = true;
         Ok(())
     }
 
@@ -246,15 +302,15 @@ impl State {
     }
 
     /// The reference in the group at hand or in the tree.
-    fn known_person(&self, group: &Group, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
+    fn known_person(&self, group: &Group, tenant: &TenantId, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
         match group.persons.get(record) {
             Some(in_group) => Ok(in_group.clone()),
-            None => self.reader.person(record),
+            None => self.reader.person(tenant, record),
         }
     }
 
-    fn person(&self, group: &mut Group, record: &[u8]) -> Result<PersonRef, StoreError> {
-        if let Some(person) = self.known_person(group, record)? {
+    fn person(&mut self, group: &mut Group, tenant: TenantId, record: &[u8]) -> Result<PersonRef, StoreError> {
+        if let Some(person) = self.known_person(group, &tenant, record)? {
             return Ok(person);
         }
         let person = new_person();
@@ -262,14 +318,14 @@ impl State {
             reference: person.to_string(),
         };
         let mut writes = Vec::new();
-        push_record(&mut writes, record, &message)?;
+        let fingerprint = push_record(&mut writes, record, &message)?;
+        self.replace(group, tenant, record, Some(fingerprint))?;
         group.put(writes);
         group.persons.insert(record.to_vec(), Some(person.clone()));
-        group.synced = true;
         Ok(person)
     }
 
-    fn forget_person(&self, group: &mut Group, record: &[u8]) -> Result<bool, StoreError> {
+    fn forget_person(&mut self, group: &mut Group, tenant: TenantId, record: &[u8]) -> Result<bool, StoreError> {
         let stored = self.reader.chunk_keys(record)?;
         let known = match group.persons.get(record) {
             Some(in_group) => in_group.is_some(),
@@ -277,10 +333,10 @@ impl State {
             None => !stored.is_empty(),
         };
         if known {
+            self.replace(group, tenant, record, None)?;
             group.remove(stored);
             group.remove([keys::chunk(record, 0)]);
             group.persons.insert(record.to_vec(), None);
-            group.synced = true;
         }
         Ok(known)
     }
@@ -288,12 +344,13 @@ impl State {
     fn commit(&mut self, group: Group) {
         let Group {
             writes,
+            touched,
             synced,
             waiting,
             ..
         } = group;
         if self.stopped.is_none()
-            && let Err(why) = self.write(writes, synced)
+            && let Err(why) = self.write(writes, touched, synced)
         {
             tracing::error!(why, "the store stops writing");
             self.stopped = Some(why);
@@ -304,7 +361,12 @@ impl State {
     }
 
     /// Applies, and if asked brings everything applied so far to the disk.
-    fn write(&mut self, writes: HashMap<Vec<u8>, Option<Vec<u8>>>, synced: bool) -> Result<(), String> {
+    fn write(
+        &mut self,
+        writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+        touched: HashSet<Owner>,
+        synced: bool,
+    ) -> Result<(), String> {
         if !writes.is_empty() {
             let mut batch = sled::Batch::default();
             for (key, value) in writes {
@@ -313,11 +375,26 @@ impl State {
                     None => batch.remove(key),
                 }
             }
+            self.tell_of(touched, &mut batch);
             let applied = self.disk.db.apply_batch(batch);
             applied.map_err(|error| format!("a write failed: {error}"))?;
             self.unsynced = true;
         }
         if synced { self.sync() } else { Ok(()) }
+    }
+
+    /// The marks that changed, and the total.
+    fn tell_of(&mut self, touched: HashSet<Owner>, batch: &mut sled::Batch) {
+        for owner in touched {
+            let key = keys::mark(&owner);
+            let marked = self.marks.entry(owner).or_default();
+            let bytes = marked.mark.encode(&key);
+            let before = marked.fingerprint.replace(tally::fingerprint(&key, &bytes));
+            self.total.marks.replace(before, marked.fingerprint);
+            batch.insert(keys::chunk(&key, 0), bytes);
+        }
+        self.total.changes += 1;
+        batch.insert(keys::TOTAL, self.total.encode(keys::TOTAL));
     }
 
     fn sync(&mut self) -> Result<(), String> {
@@ -331,8 +408,9 @@ impl State {
             .map_err(|error| format!("a sync failed: {error}"))?;
         self.unsynced = false;
         // Only the check at the next start suffers.
-        if let Err(error) = self.disk.high_water.write(self.disk.entries) {
-            tracing::warn!(%error, "could not note how many entries were synced");
+        let Total { store, changes, .. } = self.total;
+        if let Err(error) = self.disk.high_water.write(Note { store, changes }) {
+            tracing::warn!(%error, "could not note how much was synced");
         }
         Ok(())
     }
@@ -344,6 +422,9 @@ impl State {
             && let Err(why) = self.sync()
         {
             tracing::error!(why, "the last buffered entries may be lost");
+        }
+        if let Err(error) = self.disk.high_water.sync() {
+            tracing::warn!(%error, "could not note for good how much was synced");
         }
     }
 }

@@ -30,20 +30,27 @@ impl Dice {
     }
 }
 
-/// The last two states of the file at a sync, the older first.
-type Seen = Arc<Mutex<[Vec<u8>; 2]>>;
+/// What was seen at the last two syncs.
+#[derive(Default)]
+struct Seen {
+    /// The file, the older state first.
+    logs: [Vec<u8>; 2],
+    /// The note while the newer one was synced: it tells of the older one.
+    note: Vec<u8>,
+}
 
 /// A disk that remembers what it was told to keep.
 struct Remembering {
-    file: PathBuf,
-    seen: Seen,
+    folder: PathBuf,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl DiskSync for Remembering {
     fn sync(&self) -> io::Result<()> {
         let mut seen = self.seen.lock().unwrap();
-        seen.rotate_left(1);
-        seen[1] = std::fs::read(&self.file)?;
+        seen.logs.rotate_left(1);
+        seen.logs[1] = std::fs::read(self.folder.join("db"))?;
+        seen.note = std::fs::read(self.folder.join(high_water::HighWater::FILE))?;
         Ok(())
     }
 }
@@ -104,7 +111,7 @@ fn copy_all_but_the_log(from: &TempDir, to: &TempDir) {
 struct Run {
     folder: TempDir,
     store: SledStore,
-    seen: Seen,
+    seen: Arc<Mutex<Seen>>,
     /// By site: what was acknowledged before the last batch, and with it.
     ends: Vec<(u64, u64)>,
     written: Vec<Vec<Recorded>>,
@@ -113,9 +120,9 @@ struct Run {
 impl Run {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let seen = Seen::default();
+        let seen = Arc::<Mutex<Seen>>::default();
         let disk = Remembering {
-            file: folder.path().join("db"),
+            folder: folder.path().to_owned(),
             seen: Arc::clone(&seen),
         };
         Self {
@@ -149,12 +156,16 @@ impl Run {
     async fn check_after_a_cut(&self, point: usize, dice: &mut Dice) {
         let after = tempfile::tempdir().unwrap();
         copy_all_but_the_log(&self.folder, &after);
-        let left = cut(&self.seen.lock().unwrap(), dice);
+        let (left, mut note) = {
+            let seen = self.seen.lock().unwrap();
+            (cut(&seen.logs, dice), seen.note.clone())
+        };
         std::fs::write(after.path().join("db"), left).unwrap();
-        // The note is not synced; it is written after the sync, so it knows nothing of what was not synced.
-        let noted: u64 = self.ends.iter().map(|end| end.0).sum();
-        let note = if dice.roll(4) == 0 { 0 } else { noted };
-        high_water::HighWater::open(after.path()).unwrap().write(note).unwrap();
+        // The note is not synced, and may be gone; it is written after the sync, so it knows nothing of what was not synced.
+        if dice.roll(4) == 0 {
+            note.clear();
+        }
+        std::fs::write(after.path().join(high_water::HighWater::FILE), note).unwrap();
         let store =
             SledStore::open(after.path(), DEFAULT_CACHE_BYTES).unwrap_or_else(|error| panic!("point {point}: {error}"));
         for (number, (acknowledged, written)) in (0..).zip(&self.ends) {
