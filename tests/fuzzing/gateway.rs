@@ -8,9 +8,10 @@
 //! The client and the service are joined without a socket, and time is the script's.
 
 use super::{Cursor, Verdict, ocpi};
+use laddplan::access::{Caller, Credential, everything_of};
 use laddplan::dispatch::{GatewayApi, Limits, Streams};
 use laddplan::domain::event::Event;
-use laddplan::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
+use laddplan::domain::ids::{GatewayId, SessionId, SiteId, SiteKey, TenantId};
 use laddplan::domain::plan::Budget;
 use laddplan::domain::profile::{Instruction, Revision};
 use laddplan::engine::ports::{Clock, Store};
@@ -33,7 +34,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Request, Streaming};
 
 /// 2026-03-02T08:00:00Z, a Monday.
 pub const MORNING: Instant = Instant::from_unix_secs(1_772_438_400);
@@ -266,9 +267,9 @@ impl Yard {
         self.settle().await;
         let service = GatewayServiceServer::new(self.api.clone());
         let (up, messages) = mpsc::channel(64);
-        let response = GatewayServiceClient::new(service)
-            .connect(ReceiverStream::new(messages))
-            .await;
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.extensions_mut().insert(self.caller());
+        let response = GatewayServiceClient::new(service).connect(request).await;
         self.stream = Some(Stream {
             up,
             down: response.expect("there is room for a stream").into_inner(),
@@ -280,6 +281,15 @@ impl Yard {
             message: Some(Up::Hello(hello)),
         })
         .await;
+    }
+
+    /// As the guard of the API would let it in.
+    fn caller(&self) -> Arc<Caller> {
+        Arc::new(Caller {
+            credential: Credential::Certificate(GatewayId::parse("gateway").expect("is an id")),
+            grant: everything_of(&key().tenant),
+            room: None,
+        })
     }
 
     async fn say(&mut self, message: proto::ConnectRequest) {
