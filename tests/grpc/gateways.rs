@@ -234,7 +234,6 @@ async fn a_stream_begins_with_a_hello_that_can_be_read() {
     assert_eq!(
         rules::<()>(Err(unreadable.end().await.unwrap())),
         [
-            "hello.tenant_id: is required",
             "hello.applied[0].site_id: is required",
             "hello.applied[0].evse_id: is required",
             "hello.applied[0].revision: is out of range"

@@ -153,7 +153,7 @@ pub async fn start_on(
 /// Half of all for one tenant, as it is without settings.
 fn shares(limits: &api::Limits) -> Shares {
     Shares {
-        calls: limits.max_in_flight.div_ceil(2),
+        calls: limits.max_in_flight.div_ceil(2).max(1),
         urgent_calls: limits.max_urgent_in_flight.div_ceil(2),
         long_calls: limits.max_long_calls.div_ceil(2),
         gateway_streams: 5_000,

@@ -157,14 +157,7 @@ async fn a_tree_with_a_cycle_is_refused() {
 async fn a_request_that_names_nothing_is_told_all_that_is_missing() {
     let service = start().await;
     let empty = service.sites().put_site(proto::PutSiteRequest::default()).await;
-    assert_eq!(
-        rules(empty),
-        [
-            "meta.request_id: is required",
-            "tenant_id: is required",
-            "site: is required"
-        ]
-    );
+    assert_eq!(rules(empty), ["meta.request_id: is required", "site: is required"]);
     let empty = service
         .sites()
         .set_grid_limit(proto::SetGridLimitRequest::default())
@@ -173,7 +166,6 @@ async fn a_request_that_names_nothing_is_told_all_that_is_missing() {
         rules(empty),
         [
             "meta.request_id: is required",
-            "tenant_id: is required",
             "site_id: is required",
             "grid_limit: is required"
         ]
