@@ -24,6 +24,7 @@ mod spare;
 #[cfg(test)]
 mod testing;
 mod together;
+mod trade;
 mod whole_steps;
 
 use crate::domain::plan::{Budget, Plan};
