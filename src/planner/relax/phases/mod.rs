@@ -36,7 +36,7 @@ const CLASS_WEIGHT: i64 = 8;
 /// Weights do not grow beyond this.
 const MOST_WEIGHT: i64 = 1 << 12;
 /// With a peak to be found, prices have so many times as far to go.
-const PEAK_WEIGHT: f64 = 2.5;
+const PEAK_WEIGHT: f64 = 5.0;
 /// Money for a unit of energy stays below this: prices are counted more coarsely where they would not.
 const MOST_PENALTY: i64 = 1 << 38;
 
