@@ -63,6 +63,40 @@ fn a_hundred_cars_cost_what_was_proven() {
     assert_optimum("ev_100x96", true, 239.95765);
 }
 
+fn mixed_day(sessions: usize, supply: Supply, seed: u64, demand_charge: bool) -> Snapshot {
+    let shape = Shape {
+        schema: Schema::Phases,
+        sessions,
+        slots: 96,
+        supply,
+        seed,
+    };
+    snapshot(&generator::generate(&shape), Detail::Steps, demand_charge)
+}
+
+/// Small sites have few cars to share what is left on a line, so that steps and minima cost most there.
+#[test]
+fn minimum_currents_of_mixed_phases_leave_little_unserved_where_energy_is_scarce() {
+    let mut lost = 0.0;
+    for seed in [1, 3, 7] {
+        let snapshot = mixed_day(60, Supply::Scarce, seed, false);
+        let plan = planner::plan(&snapshot, ENOUGH);
+        assert_eq!(verify::check(&snapshot, &plan), []);
+        let wanted = kwh(needed(&snapshot));
+        let most = kwh(plan.stats.relaxed_delivered.expect("a bound on energy"));
+        lost += (kwh(plan.stats.unserved) - (wanted - most)) / wanted / 3.0;
+    }
+    assert!(lost < 0.004, "{lost} of all energy");
+}
+
+#[test]
+fn a_power_charge_where_energy_is_scarce_is_searched_to_its_end() {
+    let snapshot = mixed_day(500, Supply::Scarce, 1, true);
+    let plan = planner::plan(&snapshot, ENOUGH);
+    assert_eq!(verify::check(&snapshot, &plan), []);
+    assert_eq!(plan.stats.outcome, Outcome::Optimal, "after {}", plan.stats.iterations);
+}
+
 #[test]
 fn steps_and_minimum_currents_cost_little() {
     for name in ["ev_20x96", "ev_100x96"] {

@@ -131,6 +131,12 @@ impl<'p> Draft<'p> {
         (drawn > allowed).then_some((Hold::Peak, None))
     }
 
+    /// The first limit of `watched` that has no room for these changes of sessions below it.
+    pub(super) fn excess_at(&self, watched: usize, slot: usize, changes: [&Change; 2]) -> Option<Excess> {
+        let load = self.loads[watched * self.problem.slots + slot] + changes[0].load + changes[1].load;
+        self.problem.capacity(watched, slot).excess(&load)
+    }
+
     /// What going to `rate` adds.
     pub(super) fn change(&self, index: usize, slot: usize, rate: Rate) -> Change {
         let session = self.problem.session(index);
@@ -198,6 +204,11 @@ impl<'p> Draft<'p> {
     /// How many changes have been remembered.
     pub(super) fn logged(&self) -> usize {
         self.log.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The slots of the changes that have been remembered, some more than once.
+    pub(super) fn changed_slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.log.iter().flatten().map(|(_, slot, _)| *slot)
     }
 
     /// Takes back all but the first `kept` changes that have been remembered.

@@ -24,6 +24,8 @@ mod spare;
 #[cfg(test)]
 mod testing;
 mod together;
+mod trade;
+mod whole_steps;
 
 use crate::domain::plan::{Budget, Plan};
 use crate::domain::snapshot::Snapshot;

@@ -2,6 +2,7 @@
 //!
 //! Decides which slots of which session may charge at all, who is served with whom, and which nodes need watching. Integers only.
 
+use super::whole_steps::WholeSteps;
 use crate::domain::conversion::{Load, Rate};
 use crate::domain::limits::Capacity;
 use crate::domain::session::Tier;
@@ -41,7 +42,7 @@ pub(super) struct Problem<'a> {
     ordered: Vec<Vec<usize>>,
     /// What each watched node carries with every session at rate zero.
     least_loads: Vec<Load>,
-    /// By watched node, then slot.
+    /// By watched node, then slot, as far as it can be had in whole steps.
     capacities: Vec<Capacity>,
     unbalance_can_bind: bool,
     difference_can_bind: bool,
@@ -125,6 +126,13 @@ impl<'a> Problem<'a> {
             .collect();
         let mut below = vec![Vec::new(); watched.len()];
         let mut present = vec![Vec::new(); slots];
+        let in_whole_steps = |(node, steps): (&usize, WholeSteps)| {
+            let least = &least[*node];
+            let available = snapshot.nodes[*node].available[..slots].iter();
+            available.map(move |available| steps.within(available, least))
+        };
+        let steps = WholeSteps::of(&snapshot.sessions, &paths, watched.len());
+        let capacities = watched.iter().zip(steps).flat_map(in_whole_steps).collect();
         for (index, path) in paths.iter().enumerate() {
             path.iter().for_each(|watched| below[*watched].push(index));
             let live = &live[index * slots..][..slots];
@@ -151,11 +159,7 @@ impl<'a> Problem<'a> {
             present,
             ordered,
             order,
-            capacities: watched
-                .iter()
-                .flat_map(|node| &snapshot.nodes[*node].available[..slots])
-                .copied()
-                .collect(),
+            capacities,
             least_loads: watched.iter().map(|node| least[*node]).collect(),
             watched,
             unbalance_can_bind,

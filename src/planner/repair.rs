@@ -2,7 +2,7 @@
 //!
 //! Decides every rate of a searched plan, in integers and against every limit: wishes are rounded, those who lack something are
 //! served ([`super::serving`]), and what lies dear or late is moved ([`super::exchange`]). Small sites are repaired from several
-//! starts, of which the best plan is kept.
+//! starts, of which the best plan is kept. Where energy is scarce, some of it is then traded ([`super::trade`]).
 
 use super::draft::Draft;
 use super::exchange::Chains;
@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::rounding::{Rounding, round};
 use super::serving::{drop_excess, serve_under_peak};
 use super::sharing::even_out;
+use super::trade::trade;
 use crate::domain::conversion::Rate;
 use crate::units::{WattSeconds, Watts};
 
@@ -22,6 +23,22 @@ const MORE_STARTS: [(i64, bool); 5] = [(0, true), (-1, false), (1, false), (-1, 
 
 /// A feasible plan near `wishes` (rates by session, then slot). Sessions that may not be interrupted are as in `greedy`.
 pub(super) fn repair<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
+    let best = repair_from_all(problem, greedy, wishes, peak);
+    let mut traded = best.clone();
+    if !trade(&mut traded) {
+        return best;
+    }
+    share_and_save(&mut Chains::new(&mut traded));
+    traded.peak_allowed = None;
+    if Figures::of(&traded) < Figures::of(&best) {
+        traded
+    } else {
+        best
+    }
+}
+
+/// The best plan from one start, or from several at a small site.
+fn repair_from_all<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], peak: Option<Watts>) -> Draft<'p> {
     let rounding = if Kinds::new(problem).count() > 1 {
         Rounding::ByKind
     } else {
@@ -73,11 +90,16 @@ fn repair_from<'p>(problem: &'p Problem<'p>, greedy: &Draft, wishes: &[f64], sta
     serve_under_peak(&mut chains);
     chains.draft().peak_allowed = None;
     adopt_what_serves_more(chains.draft(), greedy);
-    even_out(&mut chains);
-    save(&mut chains);
+    share_and_save(&mut chains);
     drop(chains);
     draft.peak_allowed = None;
     draft
+}
+
+/// Divides what is scarce, then moves what can be moved to cheaper or earlier slots.
+fn share_and_save(chains: &mut Chains) {
+    even_out(chains);
+    save(chains);
 }
 
 /// Makes all below a node as in `greedy` where that serves them better and there is room for it. Under a tight limit on few cars, how
@@ -171,6 +193,17 @@ mod tests {
         let draft = repair(&problem, &Draft::new(&problem), &[40.0; 4], None);
         assert_eq!(draft.missing(0), WattSeconds::ZERO);
         assert_eq!(in_amperes(draft.rates(0)), [16, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_serves_more_together_is_had_though_some_lose_by_it() {
+        let mut snapshot = site(vec![amperes(20)]);
+        car(&mut snapshot, on_three_phases(), 3 * 20);
+        car(&mut snapshot, on_l1(), 20);
+        car(&mut snapshot, on_l2(), 20);
+        let problem = Problem::new(&snapshot);
+        let draft = repair(&problem, &Draft::new(&problem), &[0.0, 200.0, 200.0], None);
+        assert_eq!([0, 1, 2].map(|car| draft.rate(car, 0).value()), [200, 0, 0]);
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub(super) fn on_l2() -> Wiring {
     Wiring::Star(vec![Phase::L2])
 }
 
+pub(super) fn on_l3() -> Wiring {
+    Wiring::Star(vec![Phase::L3])
+}
+
 pub(super) fn on_three_phases() -> Wiring {
     Wiring::Star(Phase::ALL.to_vec())
 }

@@ -35,6 +35,8 @@ const WORTH: i64 = 1 << 10;
 const CLASS_WEIGHT: i64 = 8;
 /// Weights do not grow beyond this.
 const MOST_WEIGHT: i64 = 1 << 12;
+/// With a peak to be found, prices have so many times as far to go.
+const PEAK_WEIGHT: f64 = 5.0;
 /// Money for a unit of energy stays below this: prices are counted more coarsely where they would not.
 const MOST_PENALTY: i64 = 1 << 38;
 
@@ -111,8 +113,10 @@ impl<'p> Site<'p> {
             .map(|session| i128::from(session.power) * i128::from(session.wanted))
             .sum();
         let most = (asked - energy.unserved_bound).div_euclid(i128::from(POWER_PARTS));
-        let money = Money::new(self, energy.served);
-        let outcome = self.solve(&money.problem, iterations - energy.iterations);
+        let money = Money::new(self, &energy.served);
+        let budget = iterations - energy.iterations;
+        let start = energy.outcome.map(|energy| money.start_from(energy));
+        let outcome = self.solve(&money.problem, start.as_ref(), budget);
         let stages = [("energy", energy.is_close), ("money", is_close(&outcome))];
         let unfinished = stages.into_iter().find(|(_, is_close)| !is_close);
         let charge = &money.problem.demand_charge;
@@ -136,12 +140,12 @@ impl<'p> Site<'p> {
         }
     }
 
-    fn solve(&self, problem: &phases::Problem, iterations: u32) -> phases::Outcome {
+    fn solve(&self, problem: &phases::Problem, start: Option<&phases::WarmStart>, iterations: u32) -> phases::Outcome {
         let budget = phases::Budget {
             iterations: iterations as usize,
             gap_millionths: GAP_MILLIONTHS,
         };
-        phases::solve(problem, None, budget)
+        phases::solve(problem, start, budget)
     }
 
     /// The most energy, earlier classes before later ones.
@@ -153,13 +157,14 @@ impl<'p> Site<'p> {
                 unserved_bound: 0,
                 is_close: true,
                 iterations: 0,
+                outcome: None,
             };
         }
         let mut problem = self.limits.clone();
         for (session, weight) in problem.sessions.iter_mut().zip(self.weights()) {
             session.penalty = WORTH * weight * session.power;
         }
-        let outcome = self.solve(&problem, iterations);
+        let outcome = self.solve(&problem, None, iterations);
         // What is missing counts at most by the largest weight, so at least so much is missing.
         let largest = self.weights().max().unwrap_or(1);
         Energy {
@@ -169,6 +174,7 @@ impl<'p> Site<'p> {
             unserved_bound: outcome.unserved_bound.div_euclid(i128::from(WORTH * largest)),
             is_close: is_close(&outcome),
             iterations: outcome.iterations as u32,
+            outcome: Some(outcome),
         }
     }
 
@@ -203,6 +209,8 @@ struct Energy {
     unserved_bound: i128,
     is_close: bool,
     iterations: u32,
+    /// None where nothing had to be searched for.
+    outcome: Option<phases::Outcome>,
 }
 
 /// Whether value and bound differ by no more than is allowed.
@@ -216,12 +224,14 @@ struct Money {
     problem: phases::Problem,
     /// Prices are counted in so many millionths per kilowatt-hour.
     coarseness: i64,
+    /// For a unit of energy that is not served.
+    penalty: i64,
     /// What was paid for the peak before.
     paid: i128,
 }
 
 impl Money {
-    fn new(site: &Site, served: Vec<i64>) -> Self {
+    fn new(site: &Site, served: &[i64]) -> Self {
         let snapshot = site.problem.snapshot;
         let prices = snapshot.prices.iter().map(|price| price.micros_per_kwh());
         let dearest = prices.clone().map(i64::abs).max().unwrap_or(0);
@@ -246,7 +256,7 @@ impl Money {
         let mut problem = site.limits.clone();
         problem.prices = prices.map(|price| price.div_euclid(coarseness)).collect();
         for (session, served) in problem.sessions.iter_mut().zip(served) {
-            session.wanted = served;
+            session.wanted = *served;
             session.penalty = penalty / coarseness * session.power;
         }
         problem.demand_charge = charge.map(|charge| phases::DemandCharge {
@@ -260,9 +270,24 @@ impl Money {
         let paid = paid.map_or(0, |charge| i128::from(charge.price) * i128::from(charge.peak_so_far));
         Self {
             problem,
+            penalty: penalty / coarseness,
             coarseness,
             paid,
         }
+    }
+
+    /// Where the search for energy left off, with its prices in money. What is scarce has the same price as before, in units of what is
+    /// lost by not serving; only that slots are not equally dear is new.
+    fn start_from(&self, energy: phases::Outcome) -> phases::WarmStart {
+        let mut start = energy.warm_start;
+        for price in &mut start.prices {
+            price.money *= self.penalty as f64 / WORTH as f64;
+        }
+        if self.problem.demand_charge.is_some() {
+            start.peak = self.problem.assess(&energy.plan).map_or(0, |value| value.peak);
+            start.weight *= PEAK_WEIGHT;
+        }
+        start
     }
 
     fn micros(&self, value: i128) -> MoneyMicros {
