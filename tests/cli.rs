@@ -441,6 +441,24 @@ impl SiteService for TwoSites {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn report_node_meter(
+        &self,
+        request: Request<proto::ReportNodeMeterRequest>,
+    ) -> Result<Response<proto::ReportNodeMeterResponse>, Status> {
+        let request = request.into_inner();
+        let reading = proto::NodeMeterReading {
+            node_id: "grid".to_owned(),
+            at: None,
+            current_deciampere: vec![615, 600, -3],
+            power_watt: Some(-40),
+        };
+        assert_eq!(request.readings, [reading]);
+        Ok(Response::new(proto::ReportNodeMeterResponse {
+            recorded: 1,
+            dropped: 0,
+        }))
+    }
+
     async fn set_prices(
         &self,
         _: Request<proto::SetPricesRequest>,
@@ -506,6 +524,23 @@ fn clients_tell_what_the_service_said() {
     assert_eq!(
         out(&stop),
         "recorded as entry 7 at 2026-11-22T15:45:00Z\nwarning: the limit is below \\u001b[2J what cannot be shed\n"
+    );
+
+    let meter = ["site", "meter", "depot", "grid"];
+    let read = ["--amperes", "61.5,60,-0.3", "--watts", "-40"];
+    let meter = call(&server, &[&meter[..], &read].concat());
+    assert_eq!(
+        (meter.status.code(), out(&meter)),
+        (DONE, "recorded\n"),
+        "{}",
+        err(&meter)
+    );
+    let meter = call(&server, &["site", "meter", "depot", "grid", "--amperes", "61.5"]);
+    assert_eq!(meter.status.code(), BAD_INPUT);
+    assert!(
+        err(&meter).starts_with("--amperes: is not for three lines"),
+        "{}",
+        err(&meter)
     );
 
     let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use crate::domain::limits::Capacity;
 use crate::domain::rejection::Faults;
 use crate::engine::Refusal;
 use crate::wire::common::{read, required, timestamp_message};
+use crate::wire::meter::node_readings;
 use crate::wire::proto;
 use crate::wire::rollout::{evse_message, place_message};
 use crate::wire::site::{
@@ -70,6 +71,13 @@ impl proto::site_service_server::SiteService for Api {
         answer_change(request_id(message.meta.as_ref()), self.remove_limit(message).await)
     }
 
+    async fn report_node_meter(
+        &self,
+        request: Request<proto::ReportNodeMeterRequest>,
+    ) -> Answer<proto::ReportNodeMeterResponse> {
+        answer(self.meter_nodes(request.get_ref()).await)
+    }
+
     async fn set_prices(&self, request: Request<proto::SetPricesRequest>) -> Answer<proto::SetPricesResponse> {
         let message = request.get_ref();
         answer_change(request_id(message.meta.as_ref()), self.price(message).await)
@@ -125,7 +133,7 @@ impl Api {
         let limited = view
             .places
             .iter()
-            .filter(|place| place.available != Capacity::UNLIMITED);
+            .filter(|place| place.available != Capacity::UNLIMITED || place.meter.is_some());
         let mut response = proto::GetRolloutResponse {
             at: Some(timestamp_message(view.at)),
             gateway_connected: view.gateway_connected,
@@ -248,6 +256,23 @@ impl Api {
         let event = Event::GridLimitRemoved(limit);
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::RemoveGridLimitResponse { receipt: receipt(done) })
+    }
+
+    async fn meter_nodes(
+        &self,
+        message: &proto::ReportNodeMeterRequest,
+    ) -> Result<proto::ReportNodeMeterResponse, Refusal> {
+        let now = self.clock.now();
+        let (key, readings) = read(|faults| {
+            let key = site_key(faults, &message.tenant_id, &message.site_id);
+            let readings = faults.part("", node_readings(&message.readings, now));
+            Some((key?, readings?))
+        })?;
+        let done = self.engine.meter_nodes(&key, readings).await?;
+        Ok(proto::ReportNodeMeterResponse {
+            recorded: i64::try_from(done.recorded).unwrap_or(i64::MAX),
+            dropped: i64::try_from(done.dropped).unwrap_or(i64::MAX),
+        })
     }
 
     async fn price(&self, message: &proto::SetPricesRequest) -> Result<proto::SetPricesResponse, Refusal> {

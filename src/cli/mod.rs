@@ -11,6 +11,7 @@ mod failure;
 mod input;
 mod journal;
 mod limit;
+mod meter;
 mod output;
 mod plan;
 mod plan_table;

@@ -4,6 +4,7 @@
 
 use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId};
 use super::limits::GridLimit;
+use super::overload::NodeReading;
 use super::plan::NumberedPlan;
 use super::profile::{Answer, Attempt, ProfileCommand, Revision};
 use super::session::{MeterSample, Override, SessionSpec};
@@ -50,6 +51,8 @@ pub enum Event {
         reason: String,
     },
     Metered(Vec<MeterSample>),
+    /// What meters at nodes of the supply read. None of it makes room; see [`crate::domain::overload`].
+    NodesMetered(Vec<NodeReading>),
     PlanMade(Box<NumberedPlan>),
     /// Recorded before they are sent.
     CommandsIssued(Vec<ProfileCommand>),

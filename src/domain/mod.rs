@@ -8,6 +8,7 @@ pub mod conversion;
 pub mod event;
 pub mod ids;
 pub mod limits;
+pub mod overload;
 pub mod plan;
 pub mod profile;
 pub mod rejection;

@@ -3,6 +3,7 @@
 //! Decides nothing. Taking an image and making a state from it gives the same state.
 
 use super::alarms::{Alarms, AlarmsImage};
+use super::overload::Overloads;
 use super::state::{Described, Remembered, SiteState};
 use crate::calendar::Zone;
 use crate::domain::event::Event;
@@ -40,6 +41,7 @@ pub struct SiteImage {
     /// Oldest first.
     pub requests: Vec<(RequestStamp, Receipt)>,
     pub alarms: AlarmsImage,
+    pub overloads: Overloads,
 }
 
 impl SiteState {
@@ -75,6 +77,7 @@ impl SiteState {
             peak_seen: self.peak_seen,
             requests: remembered.collect(),
             alarms: self.alarms.image(),
+            overloads: self.overloads.clone(),
         })
     }
 
@@ -116,6 +119,7 @@ impl SiteState {
         state.plan = image.plan.map(Arc::new);
         state.peak_seen = image.peak_seen;
         state.alarms = Alarms::from_image(image.alarms);
+        state.overloads = image.overloads;
         for (stamp, receipt) in image.requests {
             state
                 .requests_in_order

@@ -3,7 +3,8 @@
 mod rollout;
 
 pub use rollout::{
-    AttemptAnswer, AttemptStatus, EvseStatus, Hold, PlaceStatus, Reason, RevisionStatus, RolloutView, Trust,
+    AttemptAnswer, AttemptStatus, EvseStatus, Hold, NodeMeterStatus, PlaceStatus, Reason, RevisionStatus, RolloutView,
+    Trust,
 };
 
 use crate::domain::conversion::{Rate, RateUnit};

@@ -4,10 +4,11 @@
 //! equals what was written.
 
 use super::alarms::{alarms, alarms_message};
+use super::overloads::{watch, watch_messages};
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded};
 use crate::domain::ids::SessionId;
 use crate::domain::rejection::Rejection;
-use crate::engine::ports::{AlarmsImage, SiteImage};
+use crate::engine::ports::{AlarmsImage, Overloads, SiteImage};
 use crate::units::{Instant, WattSeconds, Watts};
 use crate::wire::common::{list, read};
 use crate::wire::journal::{ended_session, ended_session_message, entry_message, recorded, request, request_message};
@@ -53,6 +54,7 @@ pub fn snapshot_message(image: &SiteImage) -> proto::Snapshot {
             })
             .collect(),
         alarms: Some(alarms_message(&image.alarms)),
+        node_watches: watch_messages(&image.overloads),
     }
 }
 
@@ -107,6 +109,7 @@ pub fn image(sequence: u64, message: &proto::Snapshot) -> Result<SiteImage, Reje
                 Some(message) => faults.part("alarms", alarms(message))?,
                 None => AlarmsImage::default(),
             },
+            overloads: Overloads::new(list(faults, "node_watches", &message.node_watches, watch)),
         };
         for fact in list(faults, "facts", &message.facts, recorded) {
             take_in(&mut image, fact.event);
@@ -166,6 +169,7 @@ pub mod samples {
                 },
             )],
             alarms: crate::store::alarms::sample_image(),
+            overloads: crate::store::overloads::sample_watches(),
         };
         for event in samples::events() {
             if matches!(

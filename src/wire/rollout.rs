@@ -8,7 +8,9 @@ use crate::domain::conversion::Load;
 use crate::domain::ids::SessionId;
 use crate::domain::limits::Capacity;
 use crate::domain::profile::Cause;
-use crate::engine::view::{AttemptAnswer, AttemptStatus, EvseStatus, Hold, PlaceStatus, Reason, RevisionStatus, Trust};
+use crate::engine::view::{
+    AttemptAnswer, AttemptStatus, EvseStatus, Hold, NodeMeterStatus, PlaceStatus, Reason, RevisionStatus, Trust,
+};
 use crate::units::{DeciAmps, Instant, Watts};
 
 pub fn place_message(place: &PlaceStatus) -> proto::PlaceRoom {
@@ -19,6 +21,20 @@ pub fn place_message(place: &PlaceStatus) -> proto::PlaceRoom {
         worst_case: Some(load_message(&place.worst)),
         headroom: Some(capacity_message(&place.headroom)),
         least_headroom: Some(capacity_message(&place.least_headroom)),
+        meter: place.meter.as_ref().map(meter_message),
+    }
+}
+
+fn meter_message(meter: &NodeMeterStatus) -> proto::PlaceMeter {
+    let [l1, l2, l3] = meter.lines.map(|line| line.map(DeciAmps::deciamps));
+    proto::PlaceMeter {
+        at: Some(timestamp_message(meter.at)),
+        l1_deciampere: l1,
+        l2_deciampere: l2,
+        l3_deciampere: l3,
+        total_watt: meter.total.map(Watts::watts),
+        overload_used_permille: i32::try_from(meter.used_permille).unwrap_or(i32::MAX),
+        sheds_since: meter.sheds_since.map(timestamp_message),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::domain::ids::{
     TenantId,
 };
 use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit, PrimaryLimit};
+use crate::domain::overload::{NodeMeter, NodeReading, OverloadCurve, OverloadPoint};
 use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
 use crate::domain::profile::{Answer, Cause, ChargingProfile, Instruction, ProfileCommand, Revision};
 use crate::domain::session::{Car, Ended, MeterSample, OcpiSession, Override, Session, SessionSpec, Stated, Tier};
@@ -64,6 +65,10 @@ pub fn site() -> SiteSpec {
                 },
                 base_load_line: DeciAmps::from_deciamps(300),
                 base_load_total: Watts::from_watts(19_000),
+                meter: NodeMeter {
+                    is_there: true,
+                    curve: OverloadCurve::new(vec![point(125, 7_200), point(160, 30)]).expect("is a curve"),
+                },
             },
             Node {
                 id: node_id("panel"),
@@ -78,6 +83,7 @@ pub fn site() -> SiteSpec {
                 },
                 base_load_line: DeciAmps::from_deciamps(1),
                 base_load_total: Watts::from_watts(2),
+                meter: NodeMeter::default(),
             },
         ],
         stations: vec![Station {
@@ -92,6 +98,13 @@ pub fn site() -> SiteSpec {
                 evse("evse-2", true, false, vec![delta(), dc()]),
             ],
         }],
+    }
+}
+
+fn point(percent: u16, secs: i64) -> OverloadPoint {
+    OverloadPoint {
+        percent,
+        tolerated: Seconds::from_secs(secs),
     }
 }
 
@@ -410,6 +423,20 @@ pub fn events() -> Vec<Event> {
             reason: "the car left".to_owned(),
         },
         Event::Metered(vec![sample(), bare_sample()]),
+        Event::NodesMetered(vec![
+            NodeReading {
+                node: node_id("grid"),
+                at: at(1_700_000_050),
+                currents: Some([615, 0, -7].map(DeciAmps::from_deciamps)),
+                power: Some(Watts::from_watts(-1)),
+            },
+            NodeReading {
+                node: node_id("panel"),
+                at: at(1_700_000_051),
+                currents: None,
+                power: None,
+            },
+        ]),
         Event::PlanMade(Box::new(plan())),
         Event::PlanMade(Box::new(first_plan())),
         Event::CommandsIssued(vec![command(Instruction::Set(profile())), command(Instruction::Clear)]),

@@ -139,6 +139,7 @@ fn message_in(target: &str, input: &[u8]) -> Option<(usize, &'static str)> {
                 Call::OverrideSession => "laddplan.v1.OverrideSessionRequest",
                 Call::ReportMeter => "laddplan.v1.ReportMeterRequest",
                 Call::Plan => "laddplan.v1.PlanRequest",
+                Call::ReportNodeMeter => "laddplan.v1.ReportNodeMeterRequest",
             };
             Some((1, name))
         }

@@ -186,6 +186,11 @@ fn site_with_everything() -> proto::Site {
                 base_load_line_deciampere: 50,
                 base_load_total_watt: 3_000,
                 unbalance_deciampere: Some(200),
+                metered: true,
+                overload_curve: vec![proto::OverloadPoint {
+                    load_percent: 125,
+                    tolerated_seconds: 60,
+                }],
                 ..node("grid", "", 400)
             },
             proto::Node {
@@ -356,6 +361,20 @@ fn api() -> Vec<Example> {
                     power_watt: Some(7_000),
                     current_deciampere: vec![101, 0, -1],
                 }],
+                ..Default::default()
+            }),
+        ),
+        used(
+            "report-node-meter",
+            Call::ReportNodeMeter.input(&proto::ReportNodeMeterRequest {
+                readings: [(0, 900), (40, 640), (100, 0)]
+                    .map(|(after, deciamps)| proto::NodeMeterReading {
+                        node_id: "grid".to_owned(),
+                        at: Some(at(after)),
+                        current_deciampere: vec![deciamps, 0, -1],
+                        power_watt: Some(40_000),
+                    })
+                    .to_vec(),
                 ..Default::default()
             }),
         ),

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: the sums and the reasons are those of the roll-out's ledger.
 
+pub use super::super::overload::NodeMeterStatus;
 use super::super::state::SiteState;
 use crate::domain::conversion::Load;
 use crate::domain::ids::{EvseId, NodeId, SessionId};
@@ -36,6 +37,8 @@ pub struct PlaceStatus {
     pub headroom: Capacity,
     /// The least that it is within one lease from now.
     pub least_headroom: Capacity,
+    /// What its meter shows; `None` where nothing came from one.
+    pub meter: Option<NodeMeterStatus>,
 }
 
 impl RolloutView {
@@ -55,6 +58,7 @@ impl RolloutView {
                 headroom: *left.at(now),
                 least_headroom: (left.during(now, lease_end))
                     .fold(Capacity::UNLIMITED, |least, left| least.tighter(left)),
+                meter: state.overloads.status(site, &place.id, now),
             }
         });
         let mut evses: Vec<EvseStatus> = ledger.statuses(now).collect();
