@@ -9,6 +9,7 @@
 //! - `connections` stands before every connection; `server` puts it all together.
 
 mod alarm;
+mod commissioning;
 mod connections;
 mod guard;
 mod limits;

@@ -78,6 +78,26 @@ impl proto::site_service_server::SiteService for Api {
         answer(self.meter_nodes(request.get_ref()).await)
     }
 
+    async fn check_evse(&self, request: Request<proto::CheckEvseRequest>) -> Answer<proto::CheckEvseResponse> {
+        let message = request.get_ref();
+        answer_change(request_id(message.meta.as_ref()), self.check(message).await)
+    }
+
+    async fn abort_evse_check(
+        &self,
+        request: Request<proto::AbortEvseCheckRequest>,
+    ) -> Answer<proto::AbortEvseCheckResponse> {
+        let message = request.get_ref();
+        answer_change(request_id(message.meta.as_ref()), self.abort_check(message).await)
+    }
+
+    async fn get_evse_check(
+        &self,
+        request: Request<proto::GetEvseCheckRequest>,
+    ) -> Answer<proto::GetEvseCheckResponse> {
+        answer(self.last_check(request.get_ref()).await)
+    }
+
     async fn set_prices(&self, request: Request<proto::SetPricesRequest>) -> Answer<proto::SetPricesResponse> {
         let message = request.get_ref();
         answer_change(request_id(message.meta.as_ref()), self.price(message).await)
@@ -144,7 +164,8 @@ impl Api {
         let wanted = (view.evses.iter()).filter(|status| page.after.as_ref().is_none_or(|after| status.evse > *after));
         let evses = wanted.map(|status| {
             let session = view.sessions.get(&status.evse);
-            (status.evse.to_string(), evse_message(status, session))
+            let check = view.checks.get(&status.evse);
+            (status.evse.to_string(), evse_message(status, session, check))
         });
         (response.evses, response.next_page_token) = cut(LIST, evses, page.size, left);
         Ok(response)

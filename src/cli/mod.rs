@@ -6,6 +6,7 @@
 mod alarm;
 mod check;
 mod client;
+mod commissioning;
 mod demo;
 mod failure;
 mod input;

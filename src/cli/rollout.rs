@@ -2,8 +2,8 @@
 
 use super::client::{ClientArgs, every_page, refused, with_client};
 use super::failure::Failure;
-use super::output;
 use super::table::{Column, table};
+use super::{commissioning, output};
 use crate::ocpi::decimal::Tenths;
 use crate::wire::proto;
 use clap::Args;
@@ -56,8 +56,8 @@ fn shown(rollout: &proto::GetRolloutResponse) -> String {
     ];
     parts.extend(meters_table(&rollout.places));
     parts.push(evses_table(&rollout.evses));
-    let open = revisions_table(&rollout.evses);
-    parts.extend(open);
+    parts.extend(checks_table(&rollout.evses));
+    parts.extend(revisions_table(&rollout.evses));
     parts.join("\n\n")
 }
 
@@ -145,6 +145,15 @@ fn evses_table(evses: &[proto::EvseRollout]) -> String {
         Column::Left("because"),
     ];
     table(columns, &rows)
+}
+
+/// The last check of each EVSE; nothing where none was made.
+fn checks_table(evses: &[proto::EvseRollout]) -> Option<String> {
+    let checks = evses.iter().filter_map(|evse| evse.check.as_ref());
+    let rows: Vec<[String; 2]> = checks
+        .map(|check| [check.evse_id.clone(), commissioning::in_short(check)])
+        .collect();
+    (!rows.is_empty()).then(|| table([Column::Left("EVSE"), Column::Left("last check")], &rows))
 }
 
 /// Every transmission of the revisions that count; nothing where none does.

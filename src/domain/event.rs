@@ -2,6 +2,7 @@
 //!
 //! Decides the closed vocabulary between the outside and the engine. Records what was known when: needs, statements, answers.
 
+use super::commissioning::EvseCheck;
 use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId};
 use super::limits::GridLimit;
 use super::overload::NodeReading;
@@ -72,6 +73,13 @@ pub enum Event {
         evse: EvseId,
         revision: Revision,
     },
+    /// An operator wants an EVSE checked, or no longer.
+    EvseCheckAsked {
+        evse: EvseId,
+        wanted: bool,
+    },
+    /// A check of an EVSE went on: all that is known of it.
+    EvseCheckWentOn(Box<EvseCheck>),
     GatewayConnected {
         gateway: GatewayId,
         fences: bool,

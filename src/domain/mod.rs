@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod bounds;
+pub mod commissioning;
 pub mod conversion;
 pub mod event;
 pub mod ids;

@@ -6,6 +6,7 @@ use super::alarms::{Alarms, AlarmsImage};
 use super::overload::Overloads;
 use super::state::{Described, Remembered, SiteState};
 use crate::calendar::Zone;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::event::Event;
 use crate::domain::event::{Receipt, RequestStamp};
 use crate::domain::ids::{SessionId, SiteKey};
@@ -42,6 +43,7 @@ pub struct SiteImage {
     pub requests: Vec<(RequestStamp, Receipt)>,
     pub alarms: AlarmsImage,
     pub overloads: Overloads,
+    pub evse_checks: Vec<EvseCheck>,
 }
 
 impl SiteState {
@@ -78,6 +80,7 @@ impl SiteState {
             requests: remembered.collect(),
             alarms: self.alarms.image(),
             overloads: self.overloads.clone(),
+            evse_checks: self.evse_checks.values().cloned().collect(),
         })
     }
 
@@ -120,6 +123,9 @@ impl SiteState {
         state.peak_seen = image.peak_seen;
         state.alarms = Alarms::from_image(image.alarms);
         state.overloads = image.overloads;
+        state.evse_checks = (image.evse_checks.into_iter())
+            .map(|check| (check.evse.clone(), check))
+            .collect();
         for (stamp, receipt) in image.requests {
             state
                 .requests_in_order

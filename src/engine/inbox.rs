@@ -40,6 +40,7 @@ impl Lane {
             | Event::SessionOverridden { .. }
             // What may have everyone lowered.
             | Event::NodesMetered(_)
+            | Event::EvseCheckAsked { wanted: false, .. }
             // What gateways say.
             | Event::CommandAnswered { .. }
             | Event::ActiveProfileReported { .. }
@@ -52,6 +53,8 @@ impl Lane {
             | Event::SessionUpdated(_)
             | Event::SessionEnded { .. }
             | Event::Metered(_)
+            | Event::EvseCheckAsked { wanted: true, .. }
+            | Event::EvseCheckWentOn(_)
             | Event::PlanMade(_)
             | Event::CommandsIssued(_)
             | Event::JournalRestored => Self::Ordinary,

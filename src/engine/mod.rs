@@ -7,6 +7,7 @@ pub mod alarms;
 mod assemble;
 mod board;
 mod checks;
+mod commissioning;
 mod directory;
 pub mod image;
 mod inbox;

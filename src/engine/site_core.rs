@@ -156,9 +156,9 @@ pub(crate) struct SiteCore {
     plan_due: Option<Instant>,
     last_planned: Instant,
     roll_out_at: Instant,
-    /// Where charging is lowered because of what meters show, as of when that was last looked at.
+    /// Where charging is lowered because of what meters show, as of when the site last looked at what is due.
     overloaded: Vec<(usize, [bool; QUANTITIES])>,
-    overloaded_at: Instant,
+    reacted_at: Instant,
     snapshot_sequence: u64,
 }
 
@@ -179,7 +179,7 @@ impl SiteCore {
             last_planned: Instant::FAR_PAST,
             roll_out_at: Instant::FAR_PAST,
             overloaded: Vec::new(),
-            overloaded_at: Instant::FAR_PAST,
+            reacted_at: Instant::FAR_PAST,
             snapshot_sequence,
         }
     }
@@ -217,13 +217,19 @@ impl SiteCore {
         if self.mode() == Mode::Off {
             return Instant::FAR_FUTURE;
         }
-        let overload = self.state.next_overload(self.overloaded_at);
+        let overload = self.state.next_overload(self.reacted_at);
         // What else comes up during a search is dealt with when it has ended.
         if self.search.is_some() {
             return overload;
         }
         let due = self.plan_due.unwrap_or(Instant::FAR_FUTURE);
-        due.min(self.next_slot()).min(self.roll_out_at).min(overload)
+        // A check lasts for minutes, and is looked at each second.
+        let check = self
+            .state
+            .running_check()
+            .map(|_| self.reacted_at + Seconds::from_secs(1));
+        let check = check.unwrap_or(Instant::FAR_FUTURE);
+        due.min(self.next_slot()).min(self.roll_out_at).min(overload).min(check)
     }
 
     /// Takes in what happened; `clock` is the world's, which may step.
@@ -506,6 +512,9 @@ impl SiteCore {
             return Then::Wait;
         }
         let mut intake = Intake::default();
+        if let Some(check) = self.state.look_at_check(now) {
+            self.record(Event::EvseCheckWentOn(Box::new(check)), None, now, &mut intake);
+        }
         self.roll_out(now, &mut intake);
         self.close(intake, Afterwards::Rest, now, effects)
     }
@@ -513,7 +522,7 @@ impl SiteCore {
     /// Meters show more at a node than it bears, or no longer: somebody is lowered at once, or may be raised again by a plan.
     fn heed_overloads(&mut self, now: Instant) {
         let overloaded = self.state.overloaded(now);
-        self.overloaded_at = now;
+        self.reacted_at = now;
         if overloaded == self.overloaded {
             return;
         }
@@ -561,6 +570,7 @@ impl SiteCore {
             sequence: self.state.sequence(),
             not_controlled_because: self.state.not_controlled_because(now),
             grid_limits: self.state.grid_limits.values().cloned().collect(),
+            evse_checks: self.state.evse_checks.values().cloned().collect(),
             sessions: self
                 .state
                 .sessions()

@@ -9,6 +9,7 @@ use super::overload::{self, Overloads, QUANTITIES};
 use super::{Readings, Refusal, assemble, room};
 use crate::calendar::{self, Zone};
 use crate::domain::bounds::{MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
 use crate::domain::limits::{Capacity, GridLimit, NodeLimit};
@@ -54,6 +55,8 @@ pub struct SiteState {
     pub(super) restored: bool,
     pub(super) alarms: Alarms,
     pub(super) overloads: Overloads,
+    /// The last check of each EVSE that was ever checked.
+    pub(super) evse_checks: BTreeMap<EvseId, EvseCheck>,
 }
 
 /// What is there once a site has been described.
@@ -99,6 +102,7 @@ impl SiteState {
             restored: false,
             alarms: Alarms::default(),
             overloads: Overloads::default(),
+            evse_checks: BTreeMap::new(),
         }
     }
 
@@ -318,7 +322,8 @@ impl SiteState {
                     });
                 }
             }
-            Event::PlanMade(_) | Event::CommandsIssued(_) | Event::JournalRestored => {
+            Event::EvseCheckAsked { evse, wanted } => self.admit_check(site, evse, *wanted)?,
+            Event::PlanMade(_) | Event::CommandsIssued(_) | Event::EvseCheckWentOn(_) | Event::JournalRestored => {
                 unreachable!("the engine's own and the store's are carried by no request")
             }
         }
@@ -459,6 +464,7 @@ impl SiteState {
             Event::SiteDeleted => {
                 self.described = None;
                 self.overloads = Overloads::default();
+                self.evse_checks.clear();
             }
             Event::SiteStopped { stopped } => self.stopped = *stopped,
             Event::GridLimitSet(limit) => {
@@ -527,6 +533,10 @@ impl SiteState {
                 self.assume_delivery(now);
                 self.plan = Some(Arc::new((**plan).clone()));
             }
+            Event::EvseCheckAsked { evse, wanted } => self.apply_check_asked(evse, *wanted, now),
+            Event::EvseCheckWentOn(check) => {
+                self.evse_checks.insert(check.evse.clone(), (**check).clone());
+            }
             Event::CommandsIssued(_)
             | Event::CommandAnswered { .. }
             | Event::ActiveProfileReported { .. }
@@ -592,6 +602,7 @@ impl SiteState {
             None => Ledger::unknown(&site, now),
         };
         self.overloads.keep(|node| site.place_of_node(node).is_some());
+        self.evse_checks.retain(|evse, _| site.evse(evse).is_some());
         self.described = Some(Described { site, zone, ledger });
     }
 

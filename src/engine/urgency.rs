@@ -32,6 +32,8 @@ pub fn urgency(event: &Event) -> Urgency {
         // Other answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
         Event::SiteDeleted
         | Event::PlanMade(_)
+        | Event::EvseCheckAsked { .. }
+        | Event::EvseCheckWentOn(_)
         | Event::CommandsIssued(_)
         | Event::CommandAnswered { .. }
         | Event::ActiveProfileReported { .. }

@@ -73,6 +73,8 @@ fn facts(image: &SiteImage) -> Vec<Event> {
         facts.extend(power.clone().map(|power| Event::ForecastSet { kind, power }));
     }
     facts.extend(image.plan.clone().map(|plan| Event::PlanMade(Box::new(plan))));
+    let checks = image.evse_checks.iter().cloned();
+    facts.extend(checks.map(|check| Event::EvseCheckWentOn(Box::new(check))));
     facts
 }
 
@@ -109,6 +111,7 @@ pub fn image(sequence: u64, message: &proto::Snapshot) -> Result<SiteImage, Reje
                 Some(message) => faults.part("alarms", alarms(message))?,
                 None => AlarmsImage::default(),
             },
+            evse_checks: Vec::new(),
             overloads: Overloads::new(list(faults, "node_watches", &message.node_watches, watch)),
         };
         for fact in list(faults, "facts", &message.facts, recorded) {
@@ -129,6 +132,7 @@ fn take_in(image: &mut SiteImage, fact: Event) {
             ForecastKind::Solar => image.solar = Some(power),
         },
         Event::PlanMade(plan) => image.plan = Some(*plan),
+        Event::EvseCheckWentOn(check) => image.evse_checks.push(*check),
         // No other event is written as a fact.
         _ => {}
     }
@@ -170,11 +174,12 @@ pub mod samples {
             )],
             alarms: crate::store::alarms::sample_image(),
             overloads: crate::store::overloads::sample_watches(),
+            evse_checks: Vec::new(),
         };
         for event in samples::events() {
             if matches!(
                 event,
-                Event::PricesSet(_) | Event::ForecastSet { .. } | Event::PlanMade(_)
+                Event::PricesSet(_) | Event::ForecastSet { .. } | Event::PlanMade(_) | Event::EvseCheckWentOn(_)
             ) {
                 take_in(&mut facts, event);
             }
@@ -185,7 +190,7 @@ pub mod samples {
     #[test]
     fn an_image_is_read_back_as_it_was_written() {
         let written = image_with(42, samples::journal());
-        assert!(written.prices.is_some() && written.plan.is_some());
+        assert!(written.prices.is_some() && written.plan.is_some() && written.evse_checks.len() == 2);
         assert!(written.base_load.is_some() || written.solar.is_some());
         assert_eq!(image(42, &snapshot_message(&written)).unwrap(), written);
     }

@@ -10,6 +10,7 @@ mod tests;
 
 pub use alarms::{alarm, alarm_message};
 
+use super::commissioning::{state, state_message};
 use super::common::{list, one_of, optional_id, read, required};
 use super::session::{session_override, session_override_message, session_spec, session_spec_message};
 use super::site::{
@@ -122,6 +123,11 @@ fn event_message(event: &Event) -> Arm {
         Event::NodesMetered(readings) => Arm::NodesMetered(proto::NodesMetered {
             samples: readings.iter().map(node_sample_message).collect(),
         }),
+        Event::EvseCheckAsked { evse, wanted } => Arm::EvseCheckAsked(proto::EvseCheckAsked {
+            evse_id: evse.to_string(),
+            wanted: *wanted,
+        }),
+        Event::EvseCheckWentOn(check) => Arm::EvseCheckWentOn(state_message(check)),
         Event::PlanMade(plan) => Arm::PlanMade(plan::plan_message(plan)),
         Event::CommandsIssued(commands) => Arm::CommandsIssued(proto::CommandsIssued {
             commands: commands.iter().map(plan::command_message).collect(),
@@ -223,6 +229,15 @@ fn event(faults: &mut Faults, arm: &Arm) -> Option<Event> {
             &metered.samples,
             node_sample,
         ))),
+        Arm::EvseCheckAsked(asked) => {
+            let evse = faults.field("evse_check_asked.evse_id", EvseId::parse(&asked.evse_id))?;
+            let wanted = asked.wanted;
+            Some(Event::EvseCheckAsked { evse, wanted })
+        }
+        Arm::EvseCheckWentOn(message) => {
+            let check = faults.part("evse_check_went_on", state(message))?;
+            Some(Event::EvseCheckWentOn(Box::new(check)))
+        }
         Arm::PlanMade(message) => {
             let plan = faults.part("plan_made", plan::plan(message))?;
             Some(Event::PlanMade(Box::new(plan)))

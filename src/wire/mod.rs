@@ -5,6 +5,7 @@
 //! anything about charging. Generated types are always written qualified: `proto::Site`.
 
 pub mod alarm;
+pub mod commissioning;
 pub mod common;
 pub mod journal;
 pub mod json;

@@ -2,8 +2,10 @@
 //!
 //! Decides the words of reasons on the wire. What they are is decided by the roll-out.
 
+use super::commissioning::check_message;
 use super::common::timestamp_message;
 use super::proto;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::conversion::Load;
 use crate::domain::ids::SessionId;
 use crate::domain::limits::Capacity;
@@ -38,7 +40,7 @@ fn meter_message(meter: &NodeMeterStatus) -> proto::PlaceMeter {
     }
 }
 
-pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>) -> proto::EvseRollout {
+pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>, check: Option<&EvseCheck>) -> proto::EvseRollout {
     proto::EvseRollout {
         evse_id: status.evse.to_string(),
         left_site: !status.in_site,
@@ -50,6 +52,7 @@ pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>) -> proto::
         reasons: status.reasons.iter().map(reason_message).collect(),
         revisions: status.revisions.iter().map(revision_message).collect(),
         open_attempts: i32::try_from(status.open_attempts()).unwrap_or(i32::MAX),
+        check: check.map(check_message),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A site, sessions, limits and every event, with no field at its default value: for tests that must notice a field that is dropped.
 
+use crate::domain::commissioning::{CheckStep, EvseCheck, Finding, Running, StepResult};
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
 use crate::domain::event::{Event, ForecastKind, Recorded, RequestStamp};
 use crate::domain::ids::{
@@ -369,6 +370,29 @@ fn profile() -> ChargingProfile {
     )
 }
 
+fn check_under_way() -> EvseCheck {
+    EvseCheck {
+        evse: evse_id("evse-1"),
+        session: Some(session_id("session-1")),
+        begun_at: at(1_700_000_010),
+        results: vec![StepResult {
+            step: CheckStep::TakesPower,
+            finding: Finding::Passed,
+            at: at(1_700_000_030),
+            what: "allowed 32.0 A, it took 31.5 A".to_owned(),
+        }],
+        running: Some(Running {
+            step: CheckStep::FollowsLower,
+            since: at(1_700_000_030),
+            revision_before: Revision::new(77),
+            followed_since: Some(at(1_700_000_033)),
+        }),
+        ended_at: None,
+        aborted: None,
+        drawn: Some(sample()),
+    }
+}
+
 fn answered(answer: Answer) -> Event {
     Event::CommandAnswered {
         evse: evse_id("evse-1"),
@@ -437,6 +461,20 @@ pub fn events() -> Vec<Event> {
                 power: None,
             },
         ]),
+        Event::EvseCheckAsked {
+            evse: evse_id("evse-1"),
+            wanted: true,
+        },
+        Event::EvseCheckWentOn(Box::new(check_under_way())),
+        Event::EvseCheckWentOn(Box::new(EvseCheck {
+            evse: evse_id("evse-2"),
+            session: None,
+            running: None,
+            ended_at: Some(at(1_700_000_300)),
+            aborted: Some("an operator ended it".to_owned()),
+            drawn: None,
+            ..check_under_way()
+        })),
         Event::PlanMade(Box::new(plan())),
         Event::PlanMade(Box::new(first_plan())),
         Event::CommandsIssued(vec![command(Instruction::Set(profile())), command(Instruction::Clear)]),

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod gateways;
+mod guards;
 mod metrics;
 mod plans;
 mod server;

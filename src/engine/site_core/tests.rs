@@ -1,6 +1,7 @@
 //! The site's core, step by step: what leaves when, with searches and appends that end as the test says.
 
 mod alarms;
+mod commissioning;
 mod overload;
 
 use super::*;

@@ -4,6 +4,7 @@
 
 pub use super::super::overload::NodeMeterStatus;
 use super::super::state::SiteState;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::conversion::Load;
 use crate::domain::ids::{EvseId, NodeId, SessionId};
 use crate::domain::limits::Capacity;
@@ -22,6 +23,8 @@ pub struct RolloutView {
     pub evses: Vec<EvseStatus>,
     /// Where there is one.
     pub sessions: BTreeMap<EvseId, SessionId>,
+    /// The last of each EVSE that was ever checked.
+    pub checks: BTreeMap<EvseId, EvseCheck>,
 }
 
 /// One place of a site.
@@ -68,6 +71,7 @@ impl RolloutView {
             gateway_connected: ledger.is_linked(),
             places: places.collect(),
             evses,
+            checks: state.evse_checks.clone(),
             sessions: (state.sessions())
                 .map(|session| (session.spec.evse.clone(), session.spec.id.clone()))
                 .collect(),
