@@ -177,7 +177,7 @@ impl Connector {
 
     /// What its rates are counted in.
     pub fn unit(&self) -> RateUnit {
-        self.conversion().unit
+        self.wiring.unit()
     }
 
     pub fn choice(&self) -> RateChoice {

@@ -542,6 +542,20 @@ fn records() -> Vec<Example> {
     };
     let snapshot = journal_proto::Snapshot {
         alarms: None,
+        node_watches: vec![journal_proto::NodeWatch {
+            node_id: "grid".to_owned(),
+            last_at_unix_seconds: 1_772_438_390,
+            gauges: vec![
+                journal_proto::Gauge {
+                    read_at_unix_seconds: Some(1_772_438_390),
+                    load: 700,
+                    limit: Some(630),
+                    used: 1_000_000,
+                    ..Default::default()
+                };
+                4
+            ],
+        }],
         last_at_unix_seconds: 1_772_438_400,
         facts: of_kind(|event| matches!(event, Event::SitePut(_) | Event::GridLimitSet(_) | Event::PlanMade(_))),
         ledger: of_kind(|event| matches!(event, Event::CommandsIssued(_) | Event::CommandAnswered { .. })),
