@@ -155,7 +155,7 @@ fn readings_that_are_old_backwards_or_from_a_clock_ahead_are_taken_for_what_they
         currents: Some([DeciAmps::from_deciamps(amps * 10); 3]),
         power: None,
     };
-    let mut report = |bench: &mut Bench, after: i64, amps: i64| {
+    let report = |bench: &mut Bench, after: i64, amps: i64| {
         let reading = reading(bench.now + Seconds::from_secs(after), amps);
         let before = bench.journal.len();
         let question = Question::Meter(Readings::OfNodes(vec![reading]));
