@@ -38,6 +38,7 @@ fn site(evses: usize) -> Site {
         fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
+        meter: Default::default(),
     };
     let panel_of = |index: usize| format!("panel-{}", index / EVSES_PER_PANEL);
     let mut nodes = vec![node("grid", None, evses)];

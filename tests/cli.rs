@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use tonic::{Code, Request, Response, Status};
@@ -342,7 +343,11 @@ fn a_service_that_is_not_there_is_no_mistake_of_the_caller() {
 }
 
 /// Knows two sites of the tenant acme, on two pages, and refuses every new one.
-struct TwoSites;
+#[derive(Default)]
+struct TwoSites {
+    /// How often it was asked how far a check is.
+    asked: AtomicUsize,
+}
 
 fn receipt() -> Option<proto::Receipt> {
     Some(proto::Receipt {
@@ -449,6 +454,73 @@ impl SiteService for TwoSites {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn report_node_meter(
+        &self,
+        request: Request<proto::ReportNodeMeterRequest>,
+    ) -> Result<Response<proto::ReportNodeMeterResponse>, Status> {
+        let request = request.into_inner();
+        let reading = proto::NodeMeterReading {
+            node_id: "grid".to_owned(),
+            at: None,
+            current_deciampere: vec![615, 600, -3],
+            power_watt: Some(-40),
+        };
+        assert_eq!(request.readings, [reading]);
+        Ok(Response::new(proto::ReportNodeMeterResponse {
+            recorded: 1,
+            dropped: 0,
+        }))
+    }
+
+    async fn check_evse(
+        &self,
+        request: Request<proto::CheckEvseRequest>,
+    ) -> Result<Response<proto::CheckEvseResponse>, Status> {
+        assert_eq!(request.into_inner().evse_id, "left");
+        self.asked.store(0, Ordering::SeqCst);
+        Ok(Response::new(proto::CheckEvseResponse { receipt: receipt() }))
+    }
+
+    async fn abort_evse_check(
+        &self,
+        _: Request<proto::AbortEvseCheckRequest>,
+    ) -> Result<Response<proto::AbortEvseCheckResponse>, Status> {
+        Err(Status::not_found("there is no check of EVSE left"))
+    }
+
+    async fn get_evse_check(
+        &self,
+        _: Request<proto::GetEvseCheckRequest>,
+    ) -> Result<Response<proto::GetEvseCheckResponse>, Status> {
+        let is_over = self.asked.fetch_add(1, Ordering::SeqCst) > 0;
+        let result = |step: proto::CheckStep, finding: proto::CheckFinding, what: &str| proto::CheckStepResult {
+            step: step.into(),
+            finding: finding.into(),
+            at: receipt().and_then(|receipt| receipt.recorded_at),
+            what: what.to_owned(),
+        };
+        let mut results = vec![result(
+            proto::CheckStep::TakesPower,
+            proto::CheckFinding::Passed,
+            "allowed 32.0 A, it took 31.5 A",
+        )];
+        if is_over {
+            results.push(result(
+                proto::CheckStep::FollowsZero,
+                proto::CheckFinding::Failed,
+                "allowed 0.0 A, it took 31.5 A",
+            ));
+        }
+        let check = proto::EvseCheck {
+            evse_id: "left".to_owned(),
+            results,
+            ended_at: receipt().and_then(|receipt| receipt.recorded_at).filter(|_| is_over),
+            verdict: proto::CheckFinding::Failed.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(proto::GetEvseCheckResponse { check: Some(check) }))
+    }
+
     async fn set_prices(
         &self,
         _: Request<proto::SetPricesRequest>,
@@ -476,7 +548,7 @@ fn two_sites() -> String {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             told.send(listener.local_addr().unwrap()).unwrap();
             tonic::transport::Server::builder()
-                .add_service(SiteServiceServer::new(TwoSites))
+                .add_service(SiteServiceServer::new(TwoSites::default()))
                 .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
                 .await
                 .unwrap();
@@ -523,6 +595,41 @@ fn clients_tell_what_the_service_said() {
     assert_eq!(
         out(&stop),
         "recorded as entry 7 at 2026-11-22T15:45:00Z\nwarning: the limit is below \\u001b[2J what cannot be shed\n"
+    );
+
+    let meter = ["site", "meter", "depot", "grid"];
+    let read = ["--amperes", "61.5,60,-0.3", "--watts", "-40"];
+    let meter = call(&server, &[&meter[..], &read].concat());
+    assert_eq!(
+        (meter.status.code(), out(&meter)),
+        (DONE, "recorded\n"),
+        "{}",
+        err(&meter)
+    );
+    let meter = call(&server, &["site", "meter", "depot", "grid", "--amperes", "61.5"]);
+    assert_eq!(meter.status.code(), BAD_INPUT);
+    assert!(
+        err(&meter).starts_with("--amperes: is not for three lines"),
+        "{}",
+        err(&meter)
+    );
+
+    let check = call(&server, &["site", "check", "depot", "left"]);
+    assert_eq!(check.status.code(), BAD_INPUT, "{}", err(&check));
+    assert_eq!(
+        out(&check),
+        "passed    the car takes power: allowed 32.0 A, it took 31.5 A\n\
+         FAILED    zero is zero: allowed 0.0 A, it took 31.5 A\n\
+         left FAILED, at 2026-11-22T15:45:00Z\n"
+    );
+    let check = call(&server, &["site", "check", "depot", "left", "--last", "--json"]);
+    let told: proto::EvseCheck = from_json(out(&check)).unwrap();
+    assert_eq!(told.results.len(), 2);
+    let abort = call(&server, &["site", "check", "depot", "left", "--abort"]);
+    assert!(
+        err(&abort).ends_with("there is no check of EVSE left\n"),
+        "{}",
+        err(&abort)
     );
 
     let folder = tempfile::tempdir().unwrap();

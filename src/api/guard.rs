@@ -30,12 +30,14 @@ use tower::{Layer, Service};
 /// A gateway's stream. It has a limit of its own, and so has what it says.
 const GATEWAY: &str = "/laddplan.v1.GatewayService/";
 /// Calls that may lower what a site draws; the site's task takes them before others too.
-const URGENT: [&str; 6] = [
+const URGENT: [&str; 8] = [
     "/laddplan.v1.SiteService/SetGridLimit",
     "/laddplan.v1.SiteService/RemoveGridLimit",
     "/laddplan.v1.SiteService/StopSite",
     "/laddplan.v1.SiteService/PutSite",
     "/laddplan.v1.SiteService/DeleteSite",
+    "/laddplan.v1.SiteService/ReportNodeMeter",
+    "/laddplan.v1.SiteService/AbortEvseCheck",
     "/laddplan.v1.SessionService/OverrideSession",
 ];
 /// Takes as long as its caller has something to say; it has a limit of its own.

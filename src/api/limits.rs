@@ -21,8 +21,8 @@ pub struct Limits {
     /// Calls at work at once, over all connections. Urgent ones, meter streams and gateway streams have room of their own; health
     /// checks are always let through.
     pub max_in_flight: usize,
-    /// Calls at work at once that may lower what a site draws: of limits, sites and overrides. They take no place of other calls, and
-    /// no other call takes theirs.
+    /// Calls at work at once that may lower what a site draws: of limits, sites, overrides and meters at nodes. They take no place of
+    /// other calls, and no other call takes theirs.
     pub max_urgent_in_flight: usize,
     /// Plan and alarm watchers and meter streams at once, over all connections.
     pub max_long_calls: usize,

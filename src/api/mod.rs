@@ -12,6 +12,7 @@ mod addresses;
 mod admin;
 mod alarm;
 mod caller;
+mod commissioning;
 mod connections;
 mod ending;
 mod guard;

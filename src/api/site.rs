@@ -12,6 +12,7 @@ use crate::domain::limits::Capacity;
 use crate::domain::rejection::Faults;
 use crate::engine::Refusal;
 use crate::wire::common::{read, required, timestamp_message};
+use crate::wire::meter::node_readings;
 use crate::wire::proto;
 use crate::wire::rollout::{evse_message, place_message};
 use crate::wire::site::{
@@ -78,6 +79,38 @@ impl proto::site_service_server::SiteService for Api {
             request_id(message.meta.as_ref()),
             self.remove_limit(caller, message).await,
         )
+    }
+
+    async fn report_node_meter(
+        &self,
+        request: Request<proto::ReportNodeMeterRequest>,
+    ) -> Answer<proto::ReportNodeMeterResponse> {
+        let (caller, message) = heard(&request)?;
+        answer(self.meter_nodes(caller, message).await)
+    }
+
+    async fn check_evse(&self, request: Request<proto::CheckEvseRequest>) -> Answer<proto::CheckEvseResponse> {
+        let (caller, message) = heard(&request)?;
+        answer_change(request_id(message.meta.as_ref()), self.check(caller, message).await)
+    }
+
+    async fn abort_evse_check(
+        &self,
+        request: Request<proto::AbortEvseCheckRequest>,
+    ) -> Answer<proto::AbortEvseCheckResponse> {
+        let (caller, message) = heard(&request)?;
+        answer_change(
+            request_id(message.meta.as_ref()),
+            self.abort_check(caller, message).await,
+        )
+    }
+
+    async fn get_evse_check(
+        &self,
+        request: Request<proto::GetEvseCheckRequest>,
+    ) -> Answer<proto::GetEvseCheckResponse> {
+        let (caller, message) = heard(&request)?;
+        answer(self.last_check(caller, message).await)
     }
 
     async fn set_prices(&self, request: Request<proto::SetPricesRequest>) -> Answer<proto::SetPricesResponse> {
@@ -170,7 +203,7 @@ impl Api {
         let limited = view
             .places
             .iter()
-            .filter(|place| place.available != Capacity::UNLIMITED);
+            .filter(|place| place.available != Capacity::UNLIMITED || place.meter.is_some());
         let mut response = proto::GetRolloutResponse {
             at: Some(timestamp_message(view.at)),
             gateway_connected: view.gateway_connected,
@@ -181,7 +214,8 @@ impl Api {
         let wanted = (view.evses.iter()).filter(|status| page.after.as_ref().is_none_or(|after| status.evse > *after));
         let evses = wanted.map(|status| {
             let session = view.sessions.get(&status.evse);
-            (status.evse.to_string(), evse_message(status, session))
+            let check = view.checks.get(&status.evse);
+            (status.evse.to_string(), evse_message(status, session, check))
         });
         (response.evses, response.next_page_token) = cut(LIST, evses, page.size, left);
         Ok(response)
@@ -324,6 +358,25 @@ impl Api {
         let event = Event::GridLimitRemoved(limit);
         let done = self.engine.submit(&key, Some(stamp), event).await?;
         Ok(proto::RemoveGridLimitResponse { receipt: receipt(done) })
+    }
+
+    async fn meter_nodes(
+        &self,
+        caller: &Caller,
+        message: &proto::ReportNodeMeterRequest,
+    ) -> Result<proto::ReportNodeMeterResponse, Refusal> {
+        let now = self.clock.now();
+        let (key, readings) = read(|faults| {
+            let key = named_site(faults, &message.tenant_id, &message.site_id);
+            let readings = faults.part("", node_readings(&message.readings, now));
+            Some((key?, readings?))
+        })?;
+        let key = key.of(caller)?;
+        let done = self.engine.meter_nodes(&key, readings).await?;
+        Ok(proto::ReportNodeMeterResponse {
+            recorded: i64::try_from(done.recorded).unwrap_or(i64::MAX),
+            dropped: i64::try_from(done.dropped).unwrap_or(i64::MAX),
+        })
     }
 
     async fn price(

@@ -26,6 +26,7 @@ fn site() -> Site {
         fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
+        meter: Default::default(),
     };
     let connector = Connector {
         id: ConnectorId::parse("1").unwrap(),

@@ -6,11 +6,13 @@
 mod alarm;
 mod check;
 mod client;
+mod commissioning;
 mod demo;
 mod failure;
 mod input;
 mod journal;
 mod limit;
+mod meter;
 mod output;
 mod plan;
 mod plan_table;

@@ -2,8 +2,8 @@
 
 use super::client::{ClientArgs, every_page, refused, with_client};
 use super::failure::Failure;
-use super::output;
 use super::table::{Column, table};
+use super::{commissioning, output};
 use crate::ocpi::decimal::Tenths;
 use crate::wire::proto;
 use clap::Args;
@@ -53,10 +53,11 @@ fn shown(rollout: &proto::GetRolloutResponse) -> String {
     let mut parts = vec![
         format!("at {}, the gateway {link}", output::time(rollout.at.as_ref())),
         places_table(&rollout.places),
-        evses_table(&rollout.evses),
     ];
-    let open = revisions_table(&rollout.evses);
-    parts.extend(open);
+    parts.extend(meters_table(&rollout.places));
+    parts.push(evses_table(&rollout.evses));
+    parts.extend(checks_table(&rollout.evses));
+    parts.extend(revisions_table(&rollout.evses));
     parts.join("\n\n")
 }
 
@@ -83,6 +84,37 @@ fn places_table(places: &[proto::PlaceRoom]) -> String {
         Column::Left("least in a lease"),
     ];
     table(columns, &rows)
+}
+
+/// What meters at places show; nothing where there is none.
+fn meters_table(places: &[proto::PlaceRoom]) -> Option<String> {
+    let metered = places.iter().filter_map(|place| Some((place, place.meter.as_ref()?)));
+    let rows: Vec<[String; 5]> = metered
+        .map(|(place, meter)| {
+            let read = proto::PlaceCapacity {
+                l1_deciampere: meter.l1_deciampere,
+                l2_deciampere: meter.l2_deciampere,
+                l3_deciampere: meter.l3_deciampere,
+                total_watt: meter.total_watt,
+                ..Default::default()
+            };
+            [
+                place.node_id.clone(),
+                output::time(meter.at.as_ref()),
+                capacity(Some(&read)),
+                format!("{} %", Tenths::new(meter.overload_used_permille.into())),
+                output::time(meter.sheds_since.as_ref()),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Left("metered"),
+        Column::Left("read"),
+        Column::Left("drawn"),
+        Column::Right("overload used"),
+        Column::Left("lowered since"),
+    ];
+    (!rows.is_empty()).then(|| table(columns, &rows))
 }
 
 fn evses_table(evses: &[proto::EvseRollout]) -> String {
@@ -113,6 +145,15 @@ fn evses_table(evses: &[proto::EvseRollout]) -> String {
         Column::Left("because"),
     ];
     table(columns, &rows)
+}
+
+/// The last check of each EVSE; nothing where none was made.
+fn checks_table(evses: &[proto::EvseRollout]) -> Option<String> {
+    let checks = evses.iter().filter_map(|evse| evse.check.as_ref());
+    let rows: Vec<[String; 2]> = checks
+        .map(|check| [check.evse_id.clone(), commissioning::in_short(check)])
+        .collect();
+    (!rows.is_empty()).then(|| table([Column::Left("EVSE"), Column::Left("last check")], &rows))
 }
 
 /// Every transmission of the revisions that count; nothing where none does.
@@ -290,6 +331,15 @@ mod tests {
                 ..Default::default()
             }),
             worst_case: watts(4_048),
+            meter: Some(proto::PlaceMeter {
+                at: at(20),
+                l1_deciampere: Some(700),
+                l2_deciampere: Some(615),
+                l3_deciampere: Some(-3),
+                total_watt: None,
+                overload_used_permille: 987,
+                sheds_since: at(30),
+            }),
             ..Default::default()
         };
         let text = shown(&proto::GetRolloutResponse {
@@ -303,6 +353,7 @@ mod tests {
             "the gateway is connected",
             "-0.5/20.0/20.0 A, 9.0 kW",
             "16.0/0.0/0.0 A, 4.0 kW",
+            "1970-01-01T00:00:20Z  70.0/61.5/-0.3 A         98.7 %  1970-01-01T00:00:30Z",
             "revision 7 settles until 1970-01-01T00:00:10Z",
             "accepted  1970-01-01T00:15:00Z",
         ] {

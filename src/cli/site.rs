@@ -3,7 +3,7 @@
 use super::client::{ClientArgs, RequestArgs, every_page, refused, with_client};
 use super::failure::Failure;
 use super::table::{Column, table};
-use super::{input, output, plan_table, rollout};
+use super::{commissioning, input, meter, output, plan_table, rollout};
 use crate::wire::proto;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -26,6 +26,10 @@ pub enum SiteCommand {
     Plan(OneSiteArgs),
     /// Show what each EVSE may be following, why room is held for it, and what is left.
     Rollout(rollout::RolloutArgs),
+    /// Tell what a meter at a node shows now.
+    Meter(meter::MeterArgs),
+    /// Check whether an EVSE does by itself what the site says, and whether it obeys.
+    Check(commissioning::CheckArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,8 @@ pub fn run(command: SiteCommand) -> Result<(), Failure> {
         SiteCommand::Resume(args) => stop(args, false),
         SiteCommand::Plan(args) => plan(args),
         SiteCommand::Rollout(args) => rollout::run(args),
+        SiteCommand::Meter(args) => meter::run(args),
+        SiteCommand::Check(args) => commissioning::run(args),
     }
 }
 

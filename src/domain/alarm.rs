@@ -31,10 +31,14 @@ pub enum AlarmKind {
     LimitCannotBeMet,
     /// The gateway of a site in mode control is gone, or was never heard of.
     GatewaySilent,
+    /// A meter shows more than a place bears, and everyone below is lowered for it.
+    OverloadMeasured,
     /// An EVSE draws more than it can have been told.
     EvseDisobeys,
     /// A meter's readings contradict each other, or what is known of its EVSE.
     MeterDisagrees,
+    /// The meter of a node says nothing, so that what is really drawn there is not guarded.
+    NodeMeterSilent,
 }
 
 /// How soon somebody should look.
@@ -96,7 +100,7 @@ pub struct SiteAlarm {
 }
 
 impl AlarmKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::JournalDamaged,
         Self::SiteBroke,
         Self::StoreLost,
@@ -104,8 +108,10 @@ impl AlarmKind {
         Self::AboveAvailable,
         Self::LimitCannotBeMet,
         Self::GatewaySilent,
+        Self::OverloadMeasured,
         Self::EvseDisobeys,
         Self::MeterDisagrees,
+        Self::NodeMeterSilent,
     ];
 
     /// As it is named in metrics and tables.
@@ -118,14 +124,16 @@ impl AlarmKind {
             Self::AboveAvailable => "above_available",
             Self::LimitCannotBeMet => "limit_cannot_be_met",
             Self::GatewaySilent => "gateway_silent",
+            Self::OverloadMeasured => "overload_measured",
             Self::EvseDisobeys => "evse_disobeys",
             Self::MeterDisagrees => "meter_disagrees",
+            Self::NodeMeterSilent => "node_meter_silent",
         }
     }
 
     pub const fn severity(self) -> Severity {
         match self {
-            Self::MeterDisagrees => Severity::Warning,
+            Self::MeterDisagrees | Self::NodeMeterSilent => Severity::Warning,
             _ => Severity::Critical,
         }
     }
@@ -137,6 +145,8 @@ impl AlarmKind {
             Self::DecreasesUnsent => Seconds::from_secs(1),
             // Stations answer within seconds, and a gateway that lost its connection is back within seconds.
             Self::AboveAvailable | Self::GatewaySilent => Seconds::from_secs(30),
+            // So that one that is described speaks first.
+            Self::NodeMeterSilent => Seconds::from_mins(1),
             _ => Seconds::ZERO,
         }
     }
@@ -163,11 +173,17 @@ impl AlarmKind {
             Self::GatewaySilent => {
                 "The gateway is not connected: no EVSE can be told anything, and each falls back when its lease ends."
             }
+            Self::OverloadMeasured => {
+                "A meter shows more than this place may carry, for nearly as long as its fuse bears it; everyone below is lowered to what he does without a profile until it has been at or below the limit for a while."
+            }
             Self::EvseDisobeys => {
                 "The EVSE draws more than anything it can have been told; its maximum is taken from the others until it is seen obeying."
             }
             Self::MeterDisagrees => {
                 "What this meter says cannot all be true; limits do not rest on it, but energy figures and obedience do."
+            }
+            Self::NodeMeterSilent => {
+                "Nothing comes from the meter of this place: limits are kept by what EVSEs are told, but what others draw there is not guarded."
             }
         }
     }
@@ -194,12 +210,16 @@ impl AlarmKind {
                 "Raise the limit, lower the base load, or commission lower defaults at the stations; everything that can be shed is shed."
             }
             Self::GatewaySilent => "See that the gateway runs and reaches this service.",
+            Self::OverloadMeasured => {
+                "Find what draws there beside charging, and raise the base load to its most; see whether stations below obey. While the meter is silent, report two readings by hand (laddplan site meter)."
+            }
             Self::EvseDisobeys => {
                 "Check the station: whether it applies profiles, whether its meter is its own, and whether its wiring is as described."
             }
             Self::MeterDisagrees => {
                 "Check that the meter belongs to this EVSE, that sessions are reported in time, and the units of its readings."
             }
+            Self::NodeMeterSilent => "See that the meter and its way to this service work.",
         }
     }
 }

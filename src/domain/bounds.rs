@@ -28,6 +28,8 @@ pub const MAX_STAY: Seconds = Seconds::from_hours(24 * 14);
 /// No event is dated further from the site's clock than this, before or after.
 pub const MAX_EVENT_AGE: Seconds = Seconds::from_hours(24 * 14);
 
+/// Points of an overload curve.
+pub const MAX_OVERLOAD_POINTS: usize = 16;
 pub const MAX_NODES_PER_SITE: usize = 2_000;
 pub const MAX_EVSES_PER_SITE: usize = 10_000;
 pub const MAX_CONNECTORS_PER_EVSE: usize = 8;

@@ -148,6 +148,16 @@ pub enum Wiring {
     Dc { efficiency_percent: u8, standby: Watts },
 }
 
+impl Wiring {
+    /// What a rate is counted in there.
+    pub const fn unit(&self) -> RateUnit {
+        match self {
+            Self::Star(_) | Self::StarUnknown { .. } | Self::Delta(_) => RateUnit::DeciAmpere,
+            Self::Dc { .. } => RateUnit::Watt,
+        }
+    }
+}
+
 /// `numerator / denominator` units of load for one unit of rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerRate {
@@ -229,7 +239,7 @@ impl Conversion {
         let volts = volt.volts();
         let watts_of_phases = |phases: usize| PerRate::new(phases as i64 * volts * OVERVOLTAGE_PERCENT, 100 * 10);
         let mut conversion = Self {
-            unit: RateUnit::DeciAmpere,
+            unit: wiring.unit(),
             star: [PerRate::NONE; 3],
             delta: [PerRate::NONE; 3],
             uneven: [PerRate::NONE; 3],
@@ -266,7 +276,6 @@ impl Conversion {
                 // Watts to deciamperes: ÷ efficiency % ÷ undervoltage % ÷ volts ÷ 3 phases × 10 dA.
                 let per_phase = PerRate::new(10 * 100 * 100, 3 * volts * UNDERVOLTAGE_PERCENT * efficiency);
                 let standby_per_phase = PerRate::new(10 * 100, 3 * volts * UNDERVOLTAGE_PERCENT);
-                conversion.unit = RateUnit::Watt;
                 conversion.star = [per_phase; 3];
                 conversion.total = PerRate::new(100, efficiency);
                 conversion.standby = Load {

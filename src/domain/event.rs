@@ -2,8 +2,10 @@
 //!
 //! Decides the closed vocabulary between the outside and the engine. Records what was known when: needs, statements, answers.
 
+use super::commissioning::EvseCheck;
 use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId, TokenId};
 use super::limits::GridLimit;
+use super::overload::NodeReading;
 use super::plan::NumberedPlan;
 use super::profile::{Answer, Attempt, ProfileCommand, Revision};
 use super::session::{MeterSample, Override, SessionSpec};
@@ -50,6 +52,8 @@ pub enum Event {
         reason: String,
     },
     Metered(Vec<MeterSample>),
+    /// What meters at nodes of the supply read. None of it makes room; see [`crate::domain::overload`].
+    NodesMetered(Vec<NodeReading>),
     PlanMade(Box<NumberedPlan>),
     /// Recorded before they are sent.
     CommandsIssued(Vec<ProfileCommand>),
@@ -69,6 +73,13 @@ pub enum Event {
         evse: EvseId,
         revision: Revision,
     },
+    /// An operator wants an EVSE checked, or no longer.
+    EvseCheckAsked {
+        evse: EvseId,
+        wanted: bool,
+    },
+    /// A check of an EVSE went on: all that is known of it.
+    EvseCheckWentOn(Box<EvseCheck>),
     GatewayConnected {
         gateway: GatewayId,
         fences: bool,

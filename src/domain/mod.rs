@@ -5,10 +5,12 @@
 pub mod access;
 pub mod alarm;
 pub mod bounds;
+pub mod commissioning;
 pub mod conversion;
 pub mod event;
 pub mod ids;
 pub mod limits;
+pub mod overload;
 pub mod plan;
 pub mod profile;
 pub mod rejection;

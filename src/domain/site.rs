@@ -7,6 +7,7 @@ use super::bounds::*;
 use super::conversion::{Conversion, Load, Phase, Rate, RateUnit, Wiring};
 use super::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
 use super::limits::{Capacity, FixedLimits, NodeLimit};
+use super::overload::NodeMeter;
 use super::rejection::{Faults, Rejection};
 use crate::units::{DeciAmps, Seconds, Volts, Watts};
 use std::collections::{HashMap, HashSet};
@@ -81,6 +82,7 @@ pub struct Node {
     /// The most that everything else below this node, but below no node under it, can draw. Counts against this node and all above.
     pub base_load_line: DeciAmps,
     pub base_load_total: Watts,
+    pub meter: NodeMeter,
 }
 
 /// A box with one or more EVSEs, and possibly a limit of its own that they share.
@@ -175,7 +177,7 @@ impl Connector {
 
     /// What its rates are counted in.
     pub fn unit(&self) -> RateUnit {
-        self.conversion().unit
+        self.wiring.unit()
     }
 
     pub fn choice(&self) -> RateChoice {

@@ -2,7 +2,10 @@
 //!
 //! Decides which of them are absurd, by field. Whether the session is there is decided in [`super::state`].
 
-use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
+use crate::domain::bounds::{
+    MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE, MAX_POWER_WATTS,
+};
+use crate::domain::overload::NodeReading;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{MeterSample, Session};
 use crate::domain::site::Site;
@@ -41,14 +44,7 @@ pub fn check_sample(faults: &mut Faults, site: &Site, index: usize, sample: &Met
             format_args!("an EVSE of site {}", site.spec().id),
         );
     }
-    let (oldest, newest) = (now - MAX_EVENT_AGE, now + Seconds::from_mins(5));
-    faults.require(
-        (oldest..=newest).contains(&sample.at),
-        field("at"),
-        "is too far from the site's clock",
-        sample.at,
-        format_args!("{oldest} to {newest}, as unix seconds"),
-    );
+    check_time(faults, field("at"), sample.at, now);
     if let Some(energy) = sample.session_energy {
         faults.within(
             field("session_energy_watt_hour"),
@@ -73,4 +69,39 @@ pub fn check_sample(faults: &mut Faults, site: &Site, index: usize, sample: &Met
             -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
         );
     }
+}
+
+pub fn check_node_reading(faults: &mut Faults, site: &Site, index: usize, reading: &NodeReading, now: Instant) {
+    let field = |name: &str| format!("readings[{index}].{name}");
+    if let Err(unknown) = site.named_node(&reading.node) {
+        faults.nest(&format!("readings[{index}]"), unknown);
+    }
+    check_time(faults, field("at"), reading.at, now);
+    for current in reading.currents.iter().flatten() {
+        faults.within(
+            field("current_deciampere"),
+            "dA",
+            current.deciamps(),
+            -MAX_CURRENT_DECIAMPS..=MAX_CURRENT_DECIAMPS,
+        );
+    }
+    if let Some(power) = reading.power {
+        faults.within(
+            field("power_watt"),
+            "W",
+            power.watts(),
+            -MAX_POWER_WATTS..=MAX_POWER_WATTS,
+        );
+    }
+}
+
+fn check_time(faults: &mut Faults, field: String, at: Instant, now: Instant) {
+    let (oldest, newest) = (now - MAX_EVENT_AGE, now + Seconds::from_mins(5));
+    faults.require(
+        (oldest..=newest).contains(&at),
+        field,
+        "is too far from the site's clock",
+        at,
+        format_args!("{oldest} to {newest}, as unix seconds"),
+    );
 }

@@ -3,8 +3,10 @@
 //! Decides nothing. Taking an image and making a state from it gives the same state.
 
 use super::alarms::{Alarms, AlarmsImage};
+use super::overload::Overloads;
 use super::state::{Described, Remembered, SiteState};
 use crate::calendar::Zone;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::event::Event;
 use crate::domain::event::{Receipt, RequestStamp};
 use crate::domain::ids::{SessionId, SiteKey};
@@ -40,6 +42,8 @@ pub struct SiteImage {
     /// Oldest first.
     pub requests: Vec<(RequestStamp, Receipt)>,
     pub alarms: AlarmsImage,
+    pub overloads: Overloads,
+    pub evse_checks: Vec<EvseCheck>,
 }
 
 impl SiteState {
@@ -77,6 +81,8 @@ impl SiteState {
             peak_seen: self.peak_seen,
             requests: remembered.collect(),
             alarms: self.alarms.image(),
+            overloads: self.overloads.clone(),
+            evse_checks: self.evse_checks.values().cloned().collect(),
         })
     }
 
@@ -118,6 +124,10 @@ impl SiteState {
         state.plan = image.plan.map(Arc::new);
         state.peak_seen = image.peak_seen;
         state.alarms = Alarms::from_image(image.alarms);
+        state.overloads = image.overloads;
+        state.evse_checks = (image.evse_checks.into_iter())
+            .map(|check| (check.evse.clone(), check))
+            .collect();
         for (stamp, receipt) in image.requests {
             state
                 .requests_in_order

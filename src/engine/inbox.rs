@@ -38,6 +38,9 @@ impl Lane {
             | Event::GridLimitSet(_)
             | Event::GridLimitRemoved(_)
             | Event::SessionOverridden { .. }
+            // What may have everyone lowered.
+            | Event::NodesMetered(_)
+            | Event::EvseCheckAsked { wanted: false, .. }
             // What gateways say.
             | Event::CommandAnswered { .. }
             | Event::ActiveProfileReported { .. }
@@ -50,6 +53,8 @@ impl Lane {
             | Event::SessionUpdated(_)
             | Event::SessionEnded { .. }
             | Event::Metered(_)
+            | Event::EvseCheckAsked { wanted: true, .. }
+            | Event::EvseCheckWentOn(_)
             | Event::PlanMade(_)
             | Event::CommandsIssued(_)
             | Event::JournalRestored => Self::Ordinary,
@@ -155,6 +160,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Readings;
     use tokio::sync::oneshot;
 
     /// A message that can be told from others by the size of its batch.
@@ -167,14 +173,14 @@ mod tests {
             currents: None,
         };
         Message::Meter {
-            samples: vec![sample; number],
+            readings: Readings::OfEvses(vec![sample; number]),
             reply: oneshot::channel().0,
         }
     }
 
     fn numbers(group: &[Message]) -> Vec<usize> {
         let number = |message: &Message| match message {
-            Message::Meter { samples, .. } => samples.len(),
+            Message::Meter { readings, .. } => readings.len(),
             Message::Submit { .. } | Message::View { .. } | Message::Rollout { .. } => {
                 unreachable!("only batches are sent here")
             }

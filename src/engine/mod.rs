@@ -7,10 +7,12 @@ pub mod alarms;
 mod assemble;
 mod board;
 mod checks;
+mod commissioning;
 mod directory;
 pub mod image;
 mod inbox;
 pub mod once;
+mod overload;
 pub mod ports;
 pub(crate) mod recover;
 mod room;
@@ -26,6 +28,7 @@ pub mod view;
 use crate::domain::alarm::{AlarmKind, SiteAlarm};
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, SiteKey, TenantId};
+use crate::domain::overload::NodeReading;
 use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{MeterSample, Session};
@@ -92,12 +95,35 @@ pub struct TenantSize {
     pub evses: usize,
 }
 
-/// What became of a batch of meter samples.
+/// What became of a batch of meter readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MeterReceipt {
     pub recorded: usize,
-    /// Older than the last known of their EVSE.
+    /// Older than the last known of their EVSE, or not newer than that of their node.
     pub dropped: usize,
+}
+
+/// A batch of meter readings, recorded as one.
+#[derive(Clone, Debug)]
+pub(crate) enum Readings {
+    OfEvses(Vec<MeterSample>),
+    OfNodes(Vec<NodeReading>),
+}
+
+impl Readings {
+    fn len(&self) -> usize {
+        match self {
+            Self::OfEvses(samples) => samples.len(),
+            Self::OfNodes(readings) => readings.len(),
+        }
+    }
+
+    fn into_event(self) -> Event {
+        match self {
+            Self::OfEvses(samples) => Event::Metered(samples),
+            Self::OfNodes(readings) => Event::NodesMetered(readings),
+        }
+    }
 }
 
 /// How the engine searches plans.
@@ -208,22 +234,23 @@ impl Engine {
 
     /// Takes in what a back end's meters read.
     pub async fn meter(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
-        self.take_readings(Lane::Ordinary, key, samples).await
+        self.take_readings(Lane::Ordinary, key, Readings::OfEvses(samples))
+            .await
     }
 
     /// Takes in what a site's gateway reads, in the order of all that it says.
     pub async fn meter_of_gateway(&self, key: &SiteKey, samples: Vec<MeterSample>) -> Result<MeterReceipt, Refusal> {
-        self.take_readings(Lane::Urgent, key, samples).await
+        self.take_readings(Lane::Urgent, key, Readings::OfEvses(samples)).await
     }
 
-    async fn take_readings(
-        &self,
-        lane: Lane,
-        key: &SiteKey,
-        samples: Vec<MeterSample>,
-    ) -> Result<MeterReceipt, Refusal> {
+    /// Takes in what meters at nodes of the supply read: charging may have to be lowered for it.
+    pub async fn meter_nodes(&self, key: &SiteKey, readings: Vec<NodeReading>) -> Result<MeterReceipt, Refusal> {
+        self.take_readings(Lane::Urgent, key, Readings::OfNodes(readings)).await
+    }
+
+    async fn take_readings(&self, lane: Lane, key: &SiteKey, readings: Readings) -> Result<MeterReceipt, Refusal> {
         let handle = self.find(key).ok_or_else(|| no_such_site(key))?;
-        handle.ask(lane, |reply| Message::Meter { samples, reply }).await
+        handle.ask(lane, |reply| Message::Meter { readings, reply }).await
     }
 
     /// At most `most` sites with an id after `after`, by id.

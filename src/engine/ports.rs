@@ -5,6 +5,7 @@
 pub use super::alarms::AlarmsImage;
 pub use super::alarms::meters::{Contradiction, MeterWatch, Meters};
 pub use super::image::SiteImage;
+pub use super::overload::{NodeWatch, Overloads};
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;
 use crate::domain::ids::{GatewayId, PersonRef, SessionId, SiteKey, TenantId};

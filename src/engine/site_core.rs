@@ -12,17 +12,18 @@ mod planning;
 mod sending;
 
 use super::image::SiteImage;
+use super::overload::QUANTITIES;
 use super::ports::{Durability, OutgoingCommand, StoreError};
 use super::state::SiteState;
 use super::urgency::{Urgency, urgency};
 use super::view::{PlanView, RolloutView, SiteView};
-use super::{MeterReceipt, Refusal, Settings};
+use super::{MeterReceipt, Readings, Refusal, Settings};
 use crate::domain::alarm::Alarm;
 use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{GatewayId, SessionId};
 use crate::domain::plan::{Budget, Plan};
 use crate::domain::rejection::Rejection;
-use crate::domain::session::{MeterSample, Override, Session};
+use crate::domain::session::{Override, Session};
 use crate::domain::site::Mode;
 use crate::domain::snapshot::Snapshot;
 use crate::rollout::{Ledger, Trust};
@@ -71,7 +72,7 @@ pub(crate) enum Question {
         /// Whether the store lists the session that the event starts among the ended ones. For other events it is not looked at.
         id_was_used: Result<bool, StoreError>,
     },
-    Meter(Vec<MeterSample>),
+    Meter(Readings),
     View,
     Rollout,
 }
@@ -156,6 +157,9 @@ pub(crate) struct SiteCore {
     plan_due: Option<Instant>,
     last_planned: Instant,
     roll_out_at: Instant,
+    /// Where charging is lowered because of what meters show, as of when the site last looked at what is due.
+    overloaded: Vec<(usize, [bool; QUANTITIES])>,
+    reacted_at: Instant,
     snapshot_sequence: u64,
 }
 
@@ -175,6 +179,8 @@ impl SiteCore {
             plan_due: Some(Instant::FAR_PAST),
             last_planned: Instant::FAR_PAST,
             roll_out_at: Instant::FAR_PAST,
+            overloaded: Vec::new(),
+            reacted_at: Instant::FAR_PAST,
             snapshot_sequence,
         }
     }
@@ -209,12 +215,22 @@ impl SiteCore {
 
     /// When there is something to do at the site, and not only to be judged.
     fn acts_at(&self) -> Instant {
-        // What comes up during a search is dealt with when it has ended.
-        if self.mode() == Mode::Off || self.search.is_some() {
+        if self.mode() == Mode::Off {
             return Instant::FAR_FUTURE;
         }
+        let overload = self.state.next_overload(self.reacted_at);
+        // What else comes up during a search is dealt with when it has ended.
+        if self.search.is_some() {
+            return overload;
+        }
         let due = self.plan_due.unwrap_or(Instant::FAR_FUTURE);
-        due.min(self.next_slot()).min(self.roll_out_at)
+        // A check lasts for minutes, and is looked at each second.
+        let check = self
+            .state
+            .running_check()
+            .map(|_| self.reacted_at + Seconds::from_secs(1));
+        let check = check.unwrap_or(Instant::FAR_FUTURE);
+        due.min(self.next_slot()).min(self.roll_out_at).min(overload).min(check)
     }
 
     /// Takes in what happened; `clock` is the world's, which may step.
@@ -286,8 +302,8 @@ impl SiteCore {
                     let answer = self.submit(request, event, id_was_used, now, &mut intake);
                     intake.answer(caller, Reply::Receipt(answer));
                 }
-                Question::Meter(samples) => {
-                    let answer = self.meter(samples, now, &mut intake);
+                Question::Meter(readings) => {
+                    let answer = self.meter(readings, now, &mut intake);
                     intake.answer(caller, Reply::Meter(answer));
                 }
                 Question::View => views.push((caller, false)),
@@ -346,17 +362,14 @@ impl SiteCore {
         })
     }
 
-    fn meter(&mut self, samples: Vec<MeterSample>, at: Instant, intake: &mut Intake) -> Result<MeterReceipt, Refusal> {
-        let all = samples.len();
+    fn meter(&mut self, readings: Readings, at: Instant, intake: &mut Intake) -> Result<MeterReceipt, Refusal> {
+        let all = readings.len();
         // Judged whole, so that a fault is told by its place in what was sent.
-        self.state.admit(Event::Metered(samples.clone()), at)?;
-        let news: Vec<MeterSample> = samples
-            .into_iter()
-            .filter(|sample| self.state.is_news(sample))
-            .collect();
+        self.state.admit(readings.clone().into_event(), at)?;
+        let news = self.state.only_news(readings, at);
         let recorded = news.len();
         if recorded > 0 {
-            self.record(Event::Metered(news), None, at, intake);
+            self.record(news.into_event(), None, at, intake);
         }
         Ok(MeterReceipt {
             recorded,
@@ -367,7 +380,7 @@ impl SiteCore {
     /// Takes an event into the state and into the batch that is about to be appended.
     fn record(&mut self, event: Event, request: Option<(RequestStamp, Vec<String>)>, at: Instant, intake: &mut Intake) {
         let durability = match &event {
-            Event::Metered(_) => Durability::Buffered,
+            Event::Metered(_) | Event::NodesMetered(_) => Durability::Buffered,
             _ => Durability::Synced,
         };
         let (entry, ended) = self.apply(event, request, at);
@@ -482,6 +495,7 @@ impl SiteCore {
 
     /// Does what is due: a new plan, or what the roll-out has to send for the plan in force.
     fn react(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
+        self.heed_overloads(now);
         let must_shed = std::mem::take(&mut self.must_shed);
         if self.mode() == Mode::Off {
             return Then::Wait;
@@ -499,8 +513,27 @@ impl SiteCore {
             return Then::Wait;
         }
         let mut intake = Intake::default();
+        if let Some(check) = self.state.look_at_check(now) {
+            self.record(Event::EvseCheckWentOn(Box::new(check)), None, now, &mut intake);
+        }
         self.roll_out(now, &mut intake);
         self.close(intake, Afterwards::Rest, now, effects)
+    }
+
+    /// Meters show more at a node than it bears, or no longer: somebody is lowered at once, or may be raised again by a plan.
+    fn heed_overloads(&mut self, now: Instant) {
+        let overloaded = self.state.overloaded(now);
+        self.reacted_at = now;
+        if overloaded == self.overloaded {
+            return;
+        }
+        let before = std::mem::replace(&mut self.overloaded, overloaded);
+        let is_new = |(place, sheds): &(usize, [bool; QUANTITIES])| {
+            let known = before.iter().find(|(known, _)| known == place).map(|(_, sheds)| *sheds);
+            known.is_none_or(|known| known.iter().zip(sheds).any(|(known, sheds)| *sheds && !known))
+        };
+        self.must_shed |= self.overloaded.iter().any(is_new);
+        self.want_plan_by(now);
     }
 
     // --- What others see ----------------------------------------------------------------------------------------------------
@@ -539,6 +572,7 @@ impl SiteCore {
             sequence: self.state.sequence(),
             not_controlled_because: self.state.not_controlled_because(now),
             grid_limits: self.state.grid_limits.values().cloned().collect(),
+            evse_checks: self.state.evse_checks.values().cloned().collect(),
             sessions: self
                 .state
                 .sessions()

@@ -13,12 +13,11 @@ use super::state::SiteState;
 use super::stopwatch::{Stopwatch, timed};
 use super::tallies::SiteTallies;
 use super::view::{PlanView, RolloutView, SiteView};
-use super::{MeterReceipt, Refusal, Settings};
+use super::{MeterReceipt, Readings, Refusal, Settings};
 use crate::domain::alarm::AlarmKind;
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::SiteKey;
 use crate::domain::plan::Plan;
-use crate::domain::session::MeterSample;
 use crate::planner;
 use crate::units::Instant;
 use std::collections::BTreeMap;
@@ -37,7 +36,7 @@ pub(super) enum Message {
         reply: oneshot::Sender<Result<Receipt, Refusal>>,
     },
     Meter {
-        samples: Vec<MeterSample>,
+        readings: Readings,
         reply: oneshot::Sender<Result<MeterReceipt, Refusal>>,
     },
     View {
@@ -256,7 +255,7 @@ impl SiteTask {
                     };
                     (question, Waiting::Receipt(reply))
                 }
-                Message::Meter { samples, reply } => (Question::Meter(samples), Waiting::Meter(reply)),
+                Message::Meter { readings, reply } => (Question::Meter(readings), Waiting::Meter(reply)),
                 Message::View { reply } => (Question::View, Waiting::View(reply)),
                 Message::Rollout { reply } => (Question::Rollout, Waiting::Rollout(reply)),
             };

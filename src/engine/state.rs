@@ -4,13 +4,16 @@
 //! same entries give the same state, on any machine. Never plans and never sends.
 
 use super::alarms::Alarms;
-use super::checks::{admit_end, check_sample};
-use super::{Refusal, assemble, room};
-use crate::calendar::Zone;
+use super::checks::{admit_end, check_node_reading, check_sample};
+use super::overload::{self, Overloads, QUANTITIES};
+use super::{Readings, Refusal, assemble, room};
+use crate::calendar::{self, Zone};
 use crate::domain::bounds::{MAX_GRID_LIMITS_PER_SITE, MAX_REMEMBERED_REQUESTS};
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{EvseId, GridLimitId, RequestId, SessionId, SiteKey};
-use crate::domain::limits::{Capacity, GridLimit};
+use crate::domain::limits::{Capacity, GridLimit, NodeLimit};
+use crate::domain::overload::NodeReading;
 use crate::domain::plan::NumberedPlan;
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Override, Session, Tier};
@@ -51,6 +54,9 @@ pub struct SiteState {
     /// Whether nothing was recorded since the journal was restored.
     pub(super) restored: bool,
     pub(super) alarms: Alarms,
+    pub(super) overloads: Overloads,
+    /// The last check of each EVSE that was ever checked.
+    pub(super) evse_checks: BTreeMap<EvseId, EvseCheck>,
 }
 
 /// What is there once a site has been described.
@@ -95,6 +101,8 @@ impl SiteState {
             requests_in_order: VecDeque::new(),
             restored: false,
             alarms: Alarms::default(),
+            overloads: Overloads::default(),
+            evse_checks: BTreeMap::new(),
         }
     }
 
@@ -135,6 +143,15 @@ impl SiteState {
 
     /// What all EVSEs below each place may draw together, from `now` on.
     pub fn available(&self, now: Instant) -> Vec<Timeline<Capacity>> {
+        let mut available = self.available_by_limits(now);
+        if let Some(site) = self.site() {
+            self.overloads.take_down(site, &mut available, now);
+        }
+        available
+    }
+
+    /// The same as far as limits decide, whatever meters show.
+    pub(super) fn available_by_limits(&self, now: Instant) -> Vec<Timeline<Capacity>> {
         let Some(described) = &self.described else {
             return Vec::new();
         };
@@ -271,6 +288,13 @@ impl SiteState {
                 }
                 faults.finish(())?;
             }
+            Event::NodesMetered(readings) => {
+                let mut faults = Faults::default();
+                for (index, reading) in readings.iter().enumerate() {
+                    check_node_reading(&mut faults, site, index, reading, now);
+                }
+                faults.finish(())?;
+            }
             Event::CommandAnswered {
                 evse,
                 revision,
@@ -298,7 +322,8 @@ impl SiteState {
                     });
                 }
             }
-            Event::PlanMade(_) | Event::CommandsIssued(_) | Event::JournalRestored => {
+            Event::EvseCheckAsked { evse, wanted } => self.admit_check(site, evse, *wanted)?,
+            Event::PlanMade(_) | Event::CommandsIssued(_) | Event::EvseCheckWentOn(_) | Event::JournalRestored => {
                 unreachable!("the engine's own and the store's are carried by no request")
             }
         }
@@ -436,7 +461,11 @@ impl SiteState {
     fn take_in(&mut self, event: &Event, now: Instant) -> Option<Session> {
         match event {
             Event::SitePut(spec) => self.apply_site(spec, now),
-            Event::SiteDeleted => self.described = None,
+            Event::SiteDeleted => {
+                self.described = None;
+                self.overloads = Overloads::default();
+                self.evse_checks.clear();
+            }
             Event::SiteStopped { stopped } => self.stopped = *stopped,
             Event::GridLimitSet(limit) => {
                 self.grid_limits.insert(limit.id.clone(), limit.clone());
@@ -495,9 +524,18 @@ impl SiteState {
                 }
                 self.watch_peak(now);
             }
+            Event::NodesMetered(readings) => {
+                for reading in readings {
+                    self.apply_node_reading(reading);
+                }
+            }
             Event::PlanMade(plan) => {
                 self.assume_delivery(now);
                 self.plan = Some(Arc::new((**plan).clone()));
+            }
+            Event::EvseCheckAsked { evse, wanted } => self.apply_check_asked(evse, *wanted, now),
+            Event::EvseCheckWentOn(check) => {
+                self.evse_checks.insert(check.evse.clone(), (**check).clone());
             }
             Event::CommandsIssued(_)
             | Event::CommandAnswered { .. }
@@ -563,6 +601,8 @@ impl SiteState {
             // EVSEs follow is unknown until a lease has passed, or a gateway that fences says what it has applied.
             None => Ledger::unknown(&site, now),
         };
+        self.overloads.keep(|node| site.place_of_node(node).is_some());
+        self.evse_checks.retain(|evse, _| site.evse(evse).is_some());
         self.described = Some(Described { site, zone, ledger });
     }
 
@@ -602,6 +642,23 @@ impl SiteState {
         session.metered(sample, offered, least);
     }
 
+    fn apply_node_reading(&mut self, reading: &NodeReading) {
+        let Some(described) = &self.described else { return };
+        let site = &described.site;
+        let Some(place) = site.place_of_node(&reading.node) else {
+            return;
+        };
+        let limits = self.grid_limits.values().filter(|limit| limit.node == reading.node);
+        let limits: Vec<GridLimit> = limits.cloned().collect();
+        let bound = calendar::binding_limits(site, &described.zone, &limits, place, reading.at);
+        let limit = NodeLimit {
+            line: bound.line.map(|bound| bound.value),
+            total: bound.total.map(|bound| bound.value),
+        };
+        let terms = overload::terms(site, &site.spec().nodes[place]);
+        self.overloads.read(reading, limit, &terms);
+    }
+
     /// How many cars have all they want: when one more has, its room is others'; when one less has, it wants room again.
     pub fn cars_done(&self) -> usize {
         let done = |session: &&Session| session.tier_after(self.delivered(session)) == Tier::SPARE;
@@ -617,8 +674,35 @@ impl SiteState {
         self.session_on(evse).is_some() && self.ledger().is_some_and(is_latest)
     }
 
+    /// Without what is known already. What comes from a clock ahead of ours is of now: else it would make later readings look old.
+    pub(super) fn only_news(&self, readings: Readings, now: Instant) -> Readings {
+        match readings {
+            Readings::OfEvses(mut samples) => {
+                samples.retain(|sample| self.is_news(sample));
+                Readings::OfEvses(samples)
+            }
+            Readings::OfNodes(mut readings) => {
+                readings.iter_mut().for_each(|reading| reading.at = reading.at.min(now));
+                readings.retain(|reading| self.overloads.is_news(reading));
+                Readings::OfNodes(readings)
+            }
+        }
+    }
+
+    /// Where charging is lowered because of what meters show.
+    pub(super) fn overloaded(&self, now: Instant) -> Vec<(usize, [bool; QUANTITIES])> {
+        self.site()
+            .map_or_else(Vec::new, |site| self.overloads.sheds(site, now))
+    }
+
+    /// When time alone next has charging lowered because of that, after `now`.
+    pub(super) fn next_overload(&self, now: Instant) -> Instant {
+        let next = self.site().and_then(|site| self.overloads.next_shed(site, now));
+        next.unwrap_or(Instant::FAR_FUTURE)
+    }
+
     /// True if the sample is newer than the last one of its EVSE.
-    pub fn is_news(&self, sample: &MeterSample) -> bool {
+    fn is_news(&self, sample: &MeterSample) -> bool {
         self.session_on(&sample.evse)
             .and_then(|session| session.last_sample.as_ref())
             .is_none_or(|last| sample.at > last.at)

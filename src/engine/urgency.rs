@@ -22,6 +22,8 @@ pub fn urgency(event: &Event) -> Urgency {
         | Event::GatewayConnected { .. } => Urgency::Now,
         // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
         Event::Metered(_) => Urgency::Never,
+        // Whether charging has to be lowered for it, or no longer, is seen to by the caller.
+        Event::NodesMetered(_) => Urgency::Never,
         // Someone may not get what was planned for him; see [`SiteState::misses_out`].
         Event::CommandAnswered {
             answer: Answer::Rejected { .. },
@@ -30,6 +32,8 @@ pub fn urgency(event: &Event) -> Urgency {
         // Other answers free room or hold it: the roll-out sees to that at once, the planner with the next slot.
         Event::SiteDeleted
         | Event::PlanMade(_)
+        | Event::EvseCheckAsked { .. }
+        | Event::EvseCheckWentOn(_)
         | Event::CommandsIssued(_)
         | Event::CommandAnswered { .. }
         | Event::ActiveProfileReported { .. }

@@ -3,9 +3,11 @@
 mod rollout;
 
 pub use rollout::{
-    AttemptAnswer, AttemptStatus, EvseStatus, Hold, PlaceStatus, Reason, RevisionStatus, RolloutView, Trust,
+    AttemptAnswer, AttemptStatus, EvseStatus, Hold, NodeMeterStatus, PlaceStatus, Reason, RevisionStatus, RolloutView,
+    Trust,
 };
 
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::conversion::{Rate, RateUnit};
 use crate::domain::ids::{EvseId, SessionId};
 use crate::domain::limits::GridLimit;
@@ -28,6 +30,8 @@ pub struct SiteView {
     pub not_controlled_because: Option<String>,
     /// By id.
     pub grid_limits: Vec<GridLimit>,
+    /// The last of each EVSE that was ever checked, by id.
+    pub evse_checks: Vec<EvseCheck>,
     /// Those that are there, by id.
     pub sessions: Vec<Session>,
 }

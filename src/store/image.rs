@@ -4,10 +4,11 @@
 //! equals what was written.
 
 use super::alarms::{alarms, alarms_message};
+use super::overloads::{watch, watch_messages};
 use crate::domain::event::{Event, ForecastKind, Receipt, Recorded};
 use crate::domain::ids::SessionId;
 use crate::domain::rejection::Rejection;
-use crate::engine::ports::{AlarmsImage, SiteImage};
+use crate::engine::ports::{AlarmsImage, Overloads, SiteImage};
 use crate::units::{Instant, WattSeconds, Watts};
 use crate::wire::common::{list, read};
 use crate::wire::journal::{ended_session, ended_session_message, entry_message, recorded, request, request_message};
@@ -53,6 +54,7 @@ pub fn snapshot_message(image: &SiteImage) -> proto::Snapshot {
             })
             .collect(),
         alarms: Some(alarms_message(&image.alarms)),
+        node_watches: watch_messages(&image.overloads),
     }
 }
 
@@ -71,6 +73,8 @@ fn facts(image: &SiteImage) -> Vec<Event> {
         facts.extend(power.clone().map(|power| Event::ForecastSet { kind, power }));
     }
     facts.extend(image.plan.clone().map(|plan| Event::PlanMade(Box::new(plan))));
+    let checks = image.evse_checks.iter().cloned();
+    facts.extend(checks.map(|check| Event::EvseCheckWentOn(Box::new(check))));
     facts
 }
 
@@ -107,6 +111,8 @@ pub fn image(sequence: u64, message: &proto::Snapshot) -> Result<SiteImage, Reje
                 Some(message) => faults.part("alarms", alarms(message))?,
                 None => AlarmsImage::default(),
             },
+            evse_checks: Vec::new(),
+            overloads: Overloads::new(list(faults, "node_watches", &message.node_watches, watch)),
         };
         for fact in list(faults, "facts", &message.facts, recorded) {
             take_in(&mut image, fact.event);
@@ -126,6 +132,7 @@ fn take_in(image: &mut SiteImage, fact: Event) {
             ForecastKind::Solar => image.solar = Some(power),
         },
         Event::PlanMade(plan) => image.plan = Some(*plan),
+        Event::EvseCheckWentOn(check) => image.evse_checks.push(*check),
         // No other event is written as a fact.
         _ => {}
     }
@@ -167,11 +174,13 @@ pub mod samples {
                 },
             )],
             alarms: crate::store::alarms::sample_image(),
+            overloads: crate::store::overloads::sample_watches(),
+            evse_checks: Vec::new(),
         };
         for event in samples::events() {
             if matches!(
                 event,
-                Event::PricesSet(_) | Event::ForecastSet { .. } | Event::PlanMade(_)
+                Event::PricesSet(_) | Event::ForecastSet { .. } | Event::PlanMade(_) | Event::EvseCheckWentOn(_)
             ) {
                 take_in(&mut facts, event);
             }
@@ -182,7 +191,7 @@ pub mod samples {
     #[test]
     fn an_image_is_read_back_as_it_was_written() {
         let written = image_with(42, samples::journal());
-        assert!(written.prices.is_some() && written.plan.is_some());
+        assert!(written.prices.is_some() && written.plan.is_some() && written.evse_checks.len() == 2);
         assert!(written.base_load.is_some() || written.solar.is_some());
         assert_eq!(image(42, &snapshot_message(&written)).unwrap(), written);
     }

@@ -10,6 +10,7 @@ pub mod export;
 pub mod image;
 pub mod keys;
 pub mod memory;
+mod overloads;
 pub mod register;
 pub mod sled;
 

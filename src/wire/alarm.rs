@@ -47,8 +47,10 @@ pub fn alarm_kind_message(kind: AlarmKind) -> proto::AlarmKind {
         AlarmKind::AboveAvailable => proto::AlarmKind::AboveAvailable,
         AlarmKind::LimitCannotBeMet => proto::AlarmKind::LimitCannotBeMet,
         AlarmKind::GatewaySilent => proto::AlarmKind::GatewaySilent,
+        AlarmKind::OverloadMeasured => proto::AlarmKind::OverloadMeasured,
         AlarmKind::EvseDisobeys => proto::AlarmKind::EvseDisobeys,
         AlarmKind::MeterDisagrees => proto::AlarmKind::MeterDisagrees,
+        AlarmKind::NodeMeterSilent => proto::AlarmKind::NodeMeterSilent,
     }
 }
 

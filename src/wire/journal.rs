@@ -10,6 +10,7 @@ mod tests;
 
 pub use alarms::{alarm, alarm_message};
 
+use super::commissioning::{state, state_message};
 use super::common::{list, one_of, optional_id, read, required};
 use super::session::{session_override, session_override_message, session_spec, session_spec_message};
 use super::site::{
@@ -19,8 +20,9 @@ use super::site::{
 use super::{journal_proto as proto, proto as v1};
 use crate::domain::event::{Event, Recorded, RequestStamp};
 use crate::domain::ids::{
-    ConnectorId, EvseId, GatewayId, GridLimitId, PersonRef, RequestId, SessionId, TenantId, TokenId,
+    ConnectorId, EvseId, GatewayId, GridLimitId, NodeId, PersonRef, RequestId, SessionId, TenantId, TokenId,
 };
+use crate::domain::overload::NodeReading;
 use crate::domain::profile::{Answer, Revision};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Ended, MeterSample, Session, SessionSpec, Stated};
@@ -120,6 +122,14 @@ fn event_message(event: &Event) -> Arm {
         Event::Metered(samples) => Arm::Metered(proto::Metered {
             samples: samples.iter().map(sample_message).collect(),
         }),
+        Event::NodesMetered(readings) => Arm::NodesMetered(proto::NodesMetered {
+            samples: readings.iter().map(node_sample_message).collect(),
+        }),
+        Event::EvseCheckAsked { evse, wanted } => Arm::EvseCheckAsked(proto::EvseCheckAsked {
+            evse_id: evse.to_string(),
+            wanted: *wanted,
+        }),
+        Event::EvseCheckWentOn(check) => Arm::EvseCheckWentOn(state_message(check)),
         Event::PlanMade(plan) => Arm::PlanMade(plan::plan_message(plan)),
         Event::CommandsIssued(commands) => Arm::CommandsIssued(proto::CommandsIssued {
             commands: commands.iter().map(plan::command_message).collect(),
@@ -215,6 +225,21 @@ fn event(faults: &mut Faults, arm: &Arm) -> Option<Event> {
             &metered.samples,
             sample,
         ))),
+        Arm::NodesMetered(metered) => Some(Event::NodesMetered(list(
+            faults,
+            "nodes_metered.samples",
+            &metered.samples,
+            node_sample,
+        ))),
+        Arm::EvseCheckAsked(asked) => {
+            let evse = faults.field("evse_check_asked.evse_id", EvseId::parse(&asked.evse_id))?;
+            let wanted = asked.wanted;
+            Some(Event::EvseCheckAsked { evse, wanted })
+        }
+        Arm::EvseCheckWentOn(message) => {
+            let check = faults.part("evse_check_went_on", state(message))?;
+            Some(Event::EvseCheckWentOn(Box::new(check)))
+        }
         Arm::PlanMade(message) => {
             let plan = faults.part("plan_made", plan::plan(message))?;
             Some(Event::PlanMade(Box::new(plan)))
@@ -311,6 +336,41 @@ fn stated(message: &proto::SessionStated) -> Result<SessionSpec, Rejection> {
     })
 }
 
+fn node_sample_message(reading: &NodeReading) -> proto::NodeSample {
+    let currents = reading.currents.map(|currents| currents.map(DeciAmps::deciamps));
+    proto::NodeSample {
+        node_id: reading.node.to_string(),
+        at_unix_seconds: reading.at.unix_secs(),
+        current_deciampere: currents.map(Vec::from).unwrap_or_default(),
+        power_watt: reading.power.map(Watts::watts),
+    }
+}
+
+fn node_sample(message: &proto::NodeSample) -> Result<NodeReading, Rejection> {
+    read(|faults| {
+        let node = faults.field("node_id", NodeId::parse(&message.node_id));
+        let currents = currents(faults, &message.current_deciampere);
+        Some(NodeReading {
+            node: node?,
+            at: Instant::from_unix_secs(message.at_unix_seconds),
+            currents,
+            power: message.power_watt.map(Watts::from_watts),
+        })
+    })
+}
+
+/// Of three lines, or of none.
+fn currents(faults: &mut Faults, values: &[i64]) -> Option<[DeciAmps; 3]> {
+    match *values {
+        [] => None,
+        [l1, l2, l3] => Some([l1, l2, l3].map(DeciAmps::from_deciamps)),
+        ref other => {
+            faults.add("current_deciampere", "has a wrong length", other.len(), "none or three");
+            None
+        }
+    }
+}
+
 pub fn sample_message(sample: &MeterSample) -> proto::Sample {
     let currents = sample
         .currents
@@ -328,14 +388,7 @@ pub fn sample_message(sample: &MeterSample) -> proto::Sample {
 pub fn sample(message: &proto::Sample) -> Result<MeterSample, Rejection> {
     read(|faults| {
         let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
-        let currents = match *message.current_deciampere.as_slice() {
-            [] => None,
-            [l1, l2, l3] => Some([l1, l2, l3].map(DeciAmps::from_deciamps)),
-            ref other => {
-                faults.add("current_deciampere", "has a wrong length", other.len(), "none or three");
-                None
-            }
-        };
+        let currents = currents(faults, &message.current_deciampere);
         Some(MeterSample {
             evse: evse?,
             at: Instant::from_unix_secs(message.at_unix_seconds),

@@ -1,15 +1,20 @@
-//! Meter readings.
+//! Meter readings, and what is known of the meters of nodes.
 //!
-//! Decides which readings mean something: each says when, and says energy, power or currents. Whether the site has the EVSE, and
+//! Decides which readings mean something: each says when, and says energy, power or currents. Whether the site has the EVSE or node, and
 //! whether a reading is older than one known already, is decided by the engine. A little below zero is what meters say of nothing.
 
-use super::common::{read, required_timestamp};
+use super::common::{bounded, list, read, required_timestamp};
 use super::proto;
-use crate::domain::bounds::{MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
-use crate::domain::ids::EvseId;
+use crate::domain::bounds::{
+    MAX_CONNECTOR_WATTS, MAX_CURRENT_DECIAMPS, MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE, MAX_OVERLOAD_POINTS,
+    MAX_POWER_WATTS,
+};
+use crate::domain::ids::{EvseId, NodeId};
+use crate::domain::overload::{NodeMeter, NodeReading, OverloadCurve, OverloadPoint};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::MeterSample;
 use crate::units::{DeciAmps, Instant, Seconds, WattSeconds, Watts};
+use prost_types::Timestamp;
 
 /// Readings of one message.
 pub const MAX_READINGS: usize = 1_000;
@@ -18,33 +23,103 @@ const MAX_AHEAD: Seconds = Seconds::from_mins(5);
 
 /// `now` is the service's clock. Faults are told as `readings[2].…`.
 pub fn meter_samples(messages: &[proto::MeterReading], now: Instant) -> Result<Vec<MeterSample>, Rejection> {
+    all(messages, |message| meter_sample(message, now))
+}
+
+/// The same of nodes.
+pub fn node_readings(messages: &[proto::NodeMeterReading], now: Instant) -> Result<Vec<NodeReading>, Rejection> {
+    all(messages, |message| node_reading(message, now))
+}
+
+fn all<M, T>(messages: &[M], read_one: impl Fn(&M) -> Result<T, Rejection>) -> Result<Vec<T>, Rejection> {
     read(|faults| {
         if !(1..=MAX_READINGS).contains(&messages.len()) {
             let allowed = format_args!("1 to {MAX_READINGS}");
             faults.add("readings", "has a wrong number of items", messages.len(), allowed);
             return None;
         }
-        Some(super::common::list(faults, "readings", messages, |message| {
-            meter_sample(message, now)
-        }))
+        Some(list(faults, "readings", messages, read_one))
     })
+}
+
+fn node_reading(message: &proto::NodeMeterReading, now: Instant) -> Result<NodeReading, Rejection> {
+    read(|faults| {
+        let node = faults.field("node_id", NodeId::parse(&message.node_id));
+        let at = match &message.at {
+            Some(at) => read_at(faults, Some(at), now),
+            None => Some(now),
+        };
+        let currents = currents(faults, &message.current_deciampere);
+        let power = message
+            .power_watt
+            .and_then(|value| faults.within("power_watt", "W", value, -MAX_POWER_WATTS..=MAX_POWER_WATTS));
+        faults.require(
+            message.power_watt.is_some() || !message.current_deciampere.is_empty(),
+            "",
+            "says nothing",
+            "",
+            "current_deciampere or power_watt",
+        );
+        Some(NodeReading {
+            node: node?,
+            at: at?,
+            currents,
+            power: power.map(Watts::from_watts),
+        })
+    })
+}
+
+fn read_at(faults: &mut Faults, message: Option<&Timestamp>, now: Instant) -> Option<Instant> {
+    let at = required_timestamp(faults, "at", message)?;
+    let allowed = now - MAX_EVENT_AGE..=now + MAX_AHEAD;
+    let said = format_args!("{} to {}, as unix seconds", allowed.start(), allowed.end());
+    faults.require(
+        allowed.contains(&at),
+        "at",
+        "is too far from the service's clock",
+        at,
+        said,
+    );
+    Some(at)
+}
+
+/// The meter of a node, and what the node bears.
+pub(super) fn node_meter(faults: &mut Faults, message: &proto::Node) -> Option<NodeMeter> {
+    const CURVE: &str = "overload_curve";
+    let points = bounded(faults, CURVE, &message.overload_curve, MAX_OVERLOAD_POINTS, |point| {
+        let percent = u16::try_from(point.load_percent).map_err(|_| {
+            Rejection::one(
+                "load_percent",
+                "is out of range",
+                format_args!("{} %", point.load_percent),
+                "101 to 10000 %",
+            )
+        })?;
+        Ok(OverloadPoint {
+            percent,
+            tolerated: Seconds::from_secs(point.tolerated_seconds.into()),
+        })
+    });
+    Some(NodeMeter {
+        is_there: message.metered,
+        curve: faults.part(CURVE, OverloadCurve::new(points))?,
+    })
+}
+
+/// As the fields of a node: whether it is metered, and its curve, which is left out where it is the usual one.
+pub(super) fn node_meter_message(meter: &NodeMeter) -> (bool, Vec<proto::OverloadPoint>) {
+    let points = meter.curve.points().iter().map(|point| proto::OverloadPoint {
+        load_percent: point.percent.into(),
+        tolerated_seconds: i32::try_from(point.tolerated.secs()).unwrap_or(i32::MAX),
+    });
+    let is_usual = meter.curve == OverloadCurve::default();
+    (meter.is_there, points.filter(|_| !is_usual).collect())
 }
 
 fn meter_sample(message: &proto::MeterReading, now: Instant) -> Result<MeterSample, Rejection> {
     read(|faults| {
         let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
-        let at = required_timestamp(faults, "at", message.at.as_ref());
-        if let Some(at) = at {
-            let allowed = now - MAX_EVENT_AGE..=now + MAX_AHEAD;
-            let said = format_args!("{} to {}, as unix seconds", allowed.start(), allowed.end());
-            faults.require(
-                allowed.contains(&at),
-                "at",
-                "is too far from the service's clock",
-                at,
-                said,
-            );
-        }
+        let at = read_at(faults, message.at.as_ref(), now);
         let session_energy = message
             .session_energy_watt_hour
             .and_then(|value| faults.within("session_energy_watt_hour", "Wh", value, 0..=MAX_ENERGY_WATT_HOURS));
@@ -94,7 +169,6 @@ fn currents(faults: &mut Faults, values: &[i64]) -> Option<[DeciAmps; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost_types::Timestamp;
 
     const NOW: i64 = 1_790_000_000;
 

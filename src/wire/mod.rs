@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alarm;
 pub mod bearer;
+pub mod commissioning;
 pub mod common;
 pub mod journal;
 pub mod json;

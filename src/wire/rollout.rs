@@ -2,13 +2,17 @@
 //!
 //! Decides the words of reasons on the wire. What they are is decided by the roll-out.
 
+use super::commissioning::check_message;
 use super::common::timestamp_message;
 use super::proto;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::conversion::Load;
 use crate::domain::ids::SessionId;
 use crate::domain::limits::Capacity;
 use crate::domain::profile::Cause;
-use crate::engine::view::{AttemptAnswer, AttemptStatus, EvseStatus, Hold, PlaceStatus, Reason, RevisionStatus, Trust};
+use crate::engine::view::{
+    AttemptAnswer, AttemptStatus, EvseStatus, Hold, NodeMeterStatus, PlaceStatus, Reason, RevisionStatus, Trust,
+};
 use crate::units::{DeciAmps, Instant, Watts};
 
 pub fn place_message(place: &PlaceStatus) -> proto::PlaceRoom {
@@ -19,10 +23,24 @@ pub fn place_message(place: &PlaceStatus) -> proto::PlaceRoom {
         worst_case: Some(load_message(&place.worst)),
         headroom: Some(capacity_message(&place.headroom)),
         least_headroom: Some(capacity_message(&place.least_headroom)),
+        meter: place.meter.as_ref().map(meter_message),
     }
 }
 
-pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>) -> proto::EvseRollout {
+fn meter_message(meter: &NodeMeterStatus) -> proto::PlaceMeter {
+    let [l1, l2, l3] = meter.lines.map(|line| line.map(DeciAmps::deciamps));
+    proto::PlaceMeter {
+        at: Some(timestamp_message(meter.at)),
+        l1_deciampere: l1,
+        l2_deciampere: l2,
+        l3_deciampere: l3,
+        total_watt: meter.total.map(Watts::watts),
+        overload_used_permille: i32::try_from(meter.used_permille).unwrap_or(i32::MAX),
+        sheds_since: meter.sheds_since.map(timestamp_message),
+    }
+}
+
+pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>, check: Option<&EvseCheck>) -> proto::EvseRollout {
     proto::EvseRollout {
         evse_id: status.evse.to_string(),
         left_site: !status.in_site,
@@ -34,6 +52,7 @@ pub fn evse_message(status: &EvseStatus, session: Option<&SessionId>) -> proto::
         reasons: status.reasons.iter().map(reason_message).collect(),
         revisions: status.revisions.iter().map(revision_message).collect(),
         open_attempts: i32::try_from(status.open_attempts()).unwrap_or(i32::MAX),
+        check: check.map(check_message),
     }
 }
 

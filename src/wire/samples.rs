@@ -1,5 +1,6 @@
 //! A site, sessions, limits and every event, with no field at its default value: for tests that must notice a field that is dropped.
 
+use crate::domain::commissioning::{CheckStep, EvseCheck, Finding, Running, StepResult};
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
 use crate::domain::event::{Event, ForecastKind, Recorded, RequestStamp};
 use crate::domain::ids::{
@@ -7,6 +8,7 @@ use crate::domain::ids::{
     TenantId, TokenId,
 };
 use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit, PrimaryLimit};
+use crate::domain::overload::{NodeMeter, NodeReading, OverloadCurve, OverloadPoint};
 use crate::domain::plan::{Budget, Note, NumberedPlan, Outcome, Plan, PlanStats, Provenance, Schedule};
 use crate::domain::profile::{Answer, Cause, ChargingProfile, Instruction, ProfileCommand, Revision};
 use crate::domain::session::{Car, Ended, MeterSample, OcpiSession, Override, Session, SessionSpec, Stated, Tier};
@@ -64,6 +66,10 @@ pub fn site() -> SiteSpec {
                 },
                 base_load_line: DeciAmps::from_deciamps(300),
                 base_load_total: Watts::from_watts(19_000),
+                meter: NodeMeter {
+                    is_there: true,
+                    curve: OverloadCurve::new(vec![point(125, 7_200), point(160, 30)]).expect("is a curve"),
+                },
             },
             Node {
                 id: node_id("panel"),
@@ -78,6 +84,7 @@ pub fn site() -> SiteSpec {
                 },
                 base_load_line: DeciAmps::from_deciamps(1),
                 base_load_total: Watts::from_watts(2),
+                meter: NodeMeter::default(),
             },
         ],
         stations: vec![Station {
@@ -92,6 +99,13 @@ pub fn site() -> SiteSpec {
                 evse("evse-2", true, false, vec![delta(), dc()]),
             ],
         }],
+    }
+}
+
+fn point(percent: u16, secs: i64) -> OverloadPoint {
+    OverloadPoint {
+        percent,
+        tolerated: Seconds::from_secs(secs),
     }
 }
 
@@ -356,6 +370,29 @@ fn profile() -> ChargingProfile {
     )
 }
 
+fn check_under_way() -> EvseCheck {
+    EvseCheck {
+        evse: evse_id("evse-1"),
+        session: Some(session_id("session-1")),
+        begun_at: at(1_700_000_010),
+        results: vec![StepResult {
+            step: CheckStep::TakesPower,
+            finding: Finding::Passed,
+            at: at(1_700_000_030),
+            what: "allowed 32.0 A, it took 31.5 A".to_owned(),
+        }],
+        running: Some(Running {
+            step: CheckStep::FollowsLower,
+            since: at(1_700_000_030),
+            revision_before: Revision::new(77),
+            followed_since: Some(at(1_700_000_033)),
+        }),
+        ended_at: None,
+        aborted: None,
+        drawn: Some(sample()),
+    }
+}
+
 fn answered(answer: Answer) -> Event {
     Event::CommandAnswered {
         evse: evse_id("evse-1"),
@@ -410,6 +447,34 @@ pub fn events() -> Vec<Event> {
             reason: "the car left".to_owned(),
         },
         Event::Metered(vec![sample(), bare_sample()]),
+        Event::NodesMetered(vec![
+            NodeReading {
+                node: node_id("grid"),
+                at: at(1_700_000_050),
+                currents: Some([615, 0, -7].map(DeciAmps::from_deciamps)),
+                power: Some(Watts::from_watts(-1)),
+            },
+            NodeReading {
+                node: node_id("panel"),
+                at: at(1_700_000_051),
+                currents: None,
+                power: None,
+            },
+        ]),
+        Event::EvseCheckAsked {
+            evse: evse_id("evse-1"),
+            wanted: true,
+        },
+        Event::EvseCheckWentOn(Box::new(check_under_way())),
+        Event::EvseCheckWentOn(Box::new(EvseCheck {
+            evse: evse_id("evse-2"),
+            session: None,
+            running: None,
+            ended_at: Some(at(1_700_000_300)),
+            aborted: Some("an operator ended it".to_owned()),
+            drawn: None,
+            ..check_under_way()
+        })),
         Event::PlanMade(Box::new(plan())),
         Event::PlanMade(Box::new(first_plan())),
         Event::CommandsIssued(vec![command(Instruction::Set(profile())), command(Instruction::Clear)]),

@@ -174,6 +174,7 @@ fn node(message: &proto::Node) -> Result<Node, Rejection> {
             fixed,
             base_load_line: DeciAmps::from_deciamps(message.base_load_line_deciampere),
             base_load_total: Watts::from_watts(message.base_load_total_watt),
+            meter: super::meter::node_meter(faults, message)?,
         })
     })
 }
@@ -205,6 +206,7 @@ fn primary(faults: &mut Faults, message: &proto::Node) -> Option<PrimaryLimit> {
 }
 
 fn node_message(node: &Node) -> proto::Node {
+    let (metered, overload_curve) = super::meter::node_meter_message(&node.meter);
     proto::Node {
         id: node.id.to_string(),
         parent_id: node.parent.as_ref().map(NodeId::to_string).unwrap_or_default(),
@@ -214,6 +216,8 @@ fn node_message(node: &Node) -> proto::Node {
         unbalance_deciampere: node.fixed.unbalance.map(DeciAmps::deciamps),
         primary_line_deciampere: node.fixed.primary.map(|primary| primary.line.deciamps()),
         turns_ratio_permille: node.fixed.primary.map(|primary| primary.turns_ratio_permille as i32),
+        metered,
+        overload_curve,
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Verdict, check_rejection, ocpi};
 use laddplan::access::claimed;
 use laddplan::domain::bounds::{MAX_EVSES_PER_SITE, MAX_NODES_PER_SITE};
 use laddplan::domain::ids::TenantId;
+use laddplan::domain::overload::{Gauge, OverloadCurve, Terms};
 use laddplan::domain::plan::Budget;
 use laddplan::domain::rejection::{Faults, Rejection};
 use laddplan::domain::session::{Override, Session, SessionSpec, Stated};
@@ -16,7 +17,7 @@ use laddplan::engine::view::{OnceRequest, OnceSession};
 use laddplan::units::{Instant, Seconds, WattSeconds};
 use laddplan::wire::access;
 use laddplan::wire::json::{Layout, from_json, to_json};
-use laddplan::wire::meter::meter_samples;
+use laddplan::wire::meter::{meter_samples, node_readings};
 use laddplan::wire::plan::{once_request, plan_response};
 use laddplan::wire::proto;
 use laddplan::wire::session::{session_override, session_override_message, session_spec, session_spec_message};
@@ -73,12 +74,13 @@ pub enum Call {
     OverrideSession,
     ReportMeter,
     Plan,
+    ReportNodeMeter,
     PutTenant,
     CreateToken,
 }
 
 impl Call {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PutSite,
         Self::SetGridLimit,
         Self::SetPrices,
@@ -88,6 +90,7 @@ impl Call {
         Self::OverrideSession,
         Self::ReportMeter,
         Self::Plan,
+        Self::ReportNodeMeter,
         Self::PutTenant,
         Self::CreateToken,
     ];
@@ -116,6 +119,7 @@ pub fn run(data: &[u8]) -> Verdict {
         Call::Plan => decoded(body, |request| plan(&request)),
         Call::PutTenant => decoded(body, put_tenant),
         Call::CreateToken => decoded(body, create_token),
+        Call::ReportNodeMeter => decoded(body, report_node_meter),
     };
     match done {
         None => Verdict::Refused,
@@ -316,6 +320,28 @@ fn report_meter(message: proto::ReportMeterRequest) -> Done {
         let before = session.delivered;
         session.metered(sample, None, laddplan::domain::conversion::Rate::new(60));
         assert!(session.delivered >= before, "a car gives nothing back");
+    }
+    Ok(())
+}
+
+fn report_node_meter(message: proto::ReportNodeMeterRequest) -> Done {
+    let readings = node_readings(&message.readings, KNOWN.now)?;
+    let curve = OverloadCurve::default();
+    let terms = Terms::new(&curve, Seconds::from_secs(10));
+    let mut gauge = Gauge::default();
+    for reading in readings {
+        let Some([current, ..]) = reading.currents else {
+            continue;
+        };
+        if gauge.last.is_none_or(|(last, _)| last < reading.at) {
+            gauge.read(reading.at, current.deciamps(), Some(630), &terms);
+        }
+        assert!((0..=1_000).contains(&gauge.used_permille()));
+        let is_used_up = gauge.used_permille() == 1_000;
+        assert!(
+            !(is_used_up && gauge.is_above()) || gauge.sheds_from(&terms).is_some(),
+            "what is used up is shed for: {gauge:?}"
+        );
     }
     Ok(())
 }

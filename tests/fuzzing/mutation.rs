@@ -141,6 +141,7 @@ fn message_in(target: &str, input: &[u8]) -> Option<(usize, &'static str)> {
                 Call::Plan => "laddplan.v1.PlanRequest",
                 Call::PutTenant => "laddplan.v1.PutTenantRequest",
                 Call::CreateToken => "laddplan.v1.CreateTokenRequest",
+                Call::ReportNodeMeter => "laddplan.v1.ReportNodeMeterRequest",
             };
             Some((1, name))
         }

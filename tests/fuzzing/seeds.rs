@@ -186,6 +186,11 @@ fn site_with_everything() -> proto::Site {
                 base_load_line_deciampere: 50,
                 base_load_total_watt: 3_000,
                 unbalance_deciampere: Some(200),
+                metered: true,
+                overload_curve: vec![proto::OverloadPoint {
+                    load_percent: 125,
+                    tolerated_seconds: 60,
+                }],
                 ..node("grid", "", 400)
             },
             proto::Node {
@@ -356,6 +361,20 @@ fn api() -> Vec<Example> {
                     power_watt: Some(7_000),
                     current_deciampere: vec![101, 0, -1],
                 }],
+                ..Default::default()
+            }),
+        ),
+        used(
+            "report-node-meter",
+            Call::ReportNodeMeter.input(&proto::ReportNodeMeterRequest {
+                readings: [(0, 900), (40, 640), (100, 0)]
+                    .map(|(after, deciamps)| proto::NodeMeterReading {
+                        node_id: "grid".to_owned(),
+                        at: Some(at(after)),
+                        current_deciampere: vec![deciamps, 0, -1],
+                        power_watt: Some(40_000),
+                    })
+                    .to_vec(),
                 ..Default::default()
             }),
         ),
@@ -548,6 +567,20 @@ fn records() -> Vec<Example> {
     };
     let snapshot = journal_proto::Snapshot {
         alarms: None,
+        node_watches: vec![journal_proto::NodeWatch {
+            node_id: "grid".to_owned(),
+            last_at_unix_seconds: 1_772_438_390,
+            gauges: vec![
+                journal_proto::Gauge {
+                    read_at_unix_seconds: Some(1_772_438_390),
+                    load: 700,
+                    limit: Some(630),
+                    used: 1_000_000,
+                    ..Default::default()
+                };
+                4
+            ],
+        }],
         last_at_unix_seconds: 1_772_438_400,
         facts: of_kind(|event| matches!(event, Event::SitePut(_) | Event::GridLimitSet(_) | Event::PlanMade(_))),
         ledger: of_kind(|event| matches!(event, Event::CommandsIssued(_) | Event::CommandAnswered { .. })),

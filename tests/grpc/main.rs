@@ -5,6 +5,7 @@ mod alarms;
 #[path = "../support/certificates.rs"]
 mod certificates;
 mod gateways;
+mod guards;
 mod metrics;
 mod plans;
 mod server;

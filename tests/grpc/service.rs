@@ -423,6 +423,8 @@ pub fn node(id: &str, parent: &str, limit_amps: i64) -> proto::Node {
         }),
         base_load_line_deciampere: 0,
         base_load_total_watt: 0,
+        metered: false,
+        overload_curve: Vec::new(),
         unbalance_deciampere: None,
         primary_line_deciampere: None,
         turns_ratio_permille: None,

@@ -12,6 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{EvseId, GatewayId};
 use crate::domain::profile::{Answer, Attempt, ProfileCommand, Revision};
 use crate::domain::session::MeterSample;
+use crate::engine::Readings;
 use crate::engine::ports::OutgoingCommand;
 use crate::engine::site_core::{Input, Question};
 use crate::units::{Instant, Seconds};
@@ -171,7 +172,7 @@ impl World {
                     ));
                 }
                 Message::Reading { stream, sample } if stream == self.network.stream => {
-                    asks.push((Asker::Gateway, Question::Meter(vec![sample])));
+                    asks.push((Asker::Gateway, Question::Meter(Readings::OfEvses(vec![sample]))));
                 }
                 Message::ToService { .. } | Message::Reading { .. } => {}
             }

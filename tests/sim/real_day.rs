@@ -17,9 +17,9 @@ use crate::domain::plan::Budget;
 use crate::domain::profile::{Answer, Instruction, ProfileCommand, Revision};
 use crate::domain::session::{Car, MeterSample, SessionSpec, Stated, Tier};
 use crate::domain::timeline::Timeline;
-use crate::engine::Settings;
 use crate::engine::site_core::{Ask, Caller, Effect, Input, Question, SearchEnd, SearchJob, SiteCore, Then};
 use crate::engine::state::SiteState;
+use crate::engine::{Readings, Settings};
 use crate::planner;
 use crate::rollout::WrongRule;
 use crate::simulate::day::{Day, GRID_CONNECTION};
@@ -261,7 +261,7 @@ impl<'day> Play<'day> {
         });
         let samples: Vec<_> = samples.collect();
         if !samples.is_empty() {
-            self.ask(Question::Meter(samples));
+            self.ask(Question::Meter(Readings::OfEvses(samples)));
         }
     }
 

@@ -46,6 +46,7 @@ pub fn random_spec(dice: &mut Dice, most: usize) -> SiteSpec {
         fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
+        meter: Default::default(),
     };
     let mut spec = SiteSpec {
         tenant: site_key().tenant,

@@ -115,6 +115,8 @@ fn image(site: u64, sequence: u64) -> SiteImage {
         peak_seen: Watts::from_watts(sequence as i64),
         requests: (1..=200).map(remembered).collect(),
         alarms: Default::default(),
+        overloads: Default::default(),
+        evse_checks: Vec::new(),
     }
 }
 

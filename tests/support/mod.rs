@@ -82,6 +82,7 @@ pub fn site_spec(fuse_amps: i64, evses: usize) -> SiteSpec {
             fixed: FixedLimits::default(),
             base_load_line: DeciAmps::ZERO,
             base_load_total: Watts::ZERO,
+            meter: Default::default(),
         }],
         stations: (1..=evses).map(station).collect(),
     }

@@ -28,6 +28,10 @@ pub fn judge(state: &SiteState, available: &[Timeline<Capacity>], now: Instant) 
         holding: state.alarms.meters.conditions(now).collect(),
         next_change: None,
     };
+    // Whatever the mode: a fuse does not ask for it.
+    if let Some(site) = state.site() {
+        judged.holding.extend(state.overloads.conditions(site, now));
+    }
     // In any other mode nothing is sent, and whoever charges there is not ours to mind.
     if let Some(described) = &state.described
         && described.site.spec().mode == Mode::Control

@@ -40,7 +40,7 @@ pub struct Alarms {
     available: Option<Available>,
 }
 
-/// What is available at each place. Made anew when a limit changes, and when half of the time that it looks ahead is over.
+/// What is available at each place, as far as limits decide. Made anew when a limit changes, and when half of the time that it looks ahead is over.
 #[derive(Clone, Debug)]
 struct Available {
     good_until: Instant,
@@ -246,11 +246,18 @@ impl SiteState {
         if let Some(described) = &mut self.described {
             described.ledger.forget_expired(now);
         }
-        let available = self.available_for_alarms(now);
+        let mut available = self.available_for_alarms(now);
+        if let Some(described) = &self.described
+            && !self.overloads.sheds(&described.site, now).is_empty()
+        {
+            let available: &mut Vec<_> = Arc::make_mut(&mut available);
+            self.overloads.take_down(&described.site, available, now);
+        }
         let judged = conditions::judge(self, &available, now);
         self.alarms.update(judged.holding, now);
         let meters = self.alarms.meters.next_change(now);
-        let changes = [judged.next_change, self.alarms.next_change(), meters]
+        let overloads = self.site().and_then(|site| self.overloads.next_change(site, now));
+        let changes = [judged.next_change, self.alarms.next_change(), meters, overloads]
             .into_iter()
             .flatten();
         // An alarm that is due is dealt with above, so what is left lies ahead; a second is judged once.
@@ -262,7 +269,7 @@ impl SiteState {
         if let Some(known) = self.alarms.available.as_ref().filter(|known| now < known.good_until) {
             return Arc::clone(&known.at);
         }
-        let at = Arc::new(self.available(now));
+        let at = Arc::new(self.available_by_limits(now));
         let half = super::state::LIMIT_HORIZON.secs() / 2;
         self.alarms.available = Some(Available {
             good_until: now + Seconds::from_secs(half),

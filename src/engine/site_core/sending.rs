@@ -5,6 +5,7 @@
 use super::super::ports::OutgoingCommand;
 use super::SiteCore;
 use super::append::Intake;
+use crate::domain::commissioning::Told;
 use crate::domain::conversion::Rate;
 use crate::domain::event::Event;
 use crate::domain::session::{Override, Session};
@@ -58,16 +59,19 @@ impl SiteCore {
             } else {
                 TailWish::Minimum
             };
-            let wish = match (session.overridden, self.state.is_planned(session), schedule) {
-                (Override::HandBack, _, _) => Wish::HandBack,
-                (_, false, _) => Wish::Follow {
+            let by_plan = match (session.overridden, self.state.is_planned(session), schedule) {
+                (Override::HandBack, _, _) => Some(Wish::HandBack),
+                (_, false, _) => Some(Wish::Follow {
                     rates: Timeline::constant(Rate::ZERO),
                     tail: TailWish::Zero,
-                },
-                (_, true, Some(rates)) => Wish::Follow { rates, tail },
+                }),
+                (_, true, Some(rates)) => Some(Wish::Follow { rates, tail }),
                 // Arrived after the plan was made: at its default until the next one.
-                (_, true, None) => continue,
+                (_, true, None) => None,
             };
+            // Only what the planner decides about is ever checked, so never against an operator.
+            let by_check = self.state.told_by_check(session).map(wish_of_check);
+            let Some(wish) = by_check.or(by_plan) else { continue };
             let tier = session.tier_after(self.state.delivered(session));
             let target = Target {
                 evse: session.spec.evse.clone(),
@@ -108,5 +112,15 @@ impl SiteCore {
             lowers: decision.urgent.contains(&command.evse),
         });
         outgoing.collect()
+    }
+}
+
+fn wish_of_check(told: Told) -> Wish {
+    match told {
+        Told::Rates(rates) => Wish::Follow {
+            rates,
+            tail: TailWish::Zero,
+        },
+        Told::Nothing => Wish::HandBack,
     }
 }

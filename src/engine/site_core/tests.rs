@@ -1,13 +1,15 @@
 //! The site's core, step by step: what leaves when, with searches and appends that end as the test says.
 
 mod alarms;
+mod commissioning;
+mod overload;
 
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
 use crate::domain::ids::*;
 use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit};
 use crate::domain::profile::{Answer, Instruction};
-use crate::domain::session::{Car, SessionSpec, Stated, Tier};
+use crate::domain::session::{Car, MeterSample, SessionSpec, Stated, Tier};
 use crate::domain::site::*;
 use crate::units::{DeciAmps, Volts, WattSeconds, Watts};
 
@@ -75,6 +77,7 @@ fn site() -> SiteSpec {
             fixed: FixedLimits::default(),
             base_load_line: DeciAmps::ZERO,
             base_load_total: Watts::ZERO,
+            meter: Default::default(),
         }],
         stations: vec![station(1), station(2)],
     }

@@ -2,7 +2,9 @@
 //!
 //! Decides nothing: the sums and the reasons are those of the roll-out's ledger.
 
+pub use super::super::overload::NodeMeterStatus;
 use super::super::state::SiteState;
+use crate::domain::commissioning::EvseCheck;
 use crate::domain::conversion::Load;
 use crate::domain::ids::{EvseId, NodeId, SessionId};
 use crate::domain::limits::Capacity;
@@ -21,6 +23,8 @@ pub struct RolloutView {
     pub evses: Vec<EvseStatus>,
     /// Where there is one.
     pub sessions: BTreeMap<EvseId, SessionId>,
+    /// The last of each EVSE that was ever checked.
+    pub checks: BTreeMap<EvseId, EvseCheck>,
 }
 
 /// One place of a site.
@@ -36,6 +40,8 @@ pub struct PlaceStatus {
     pub headroom: Capacity,
     /// The least that it is within one lease from now.
     pub least_headroom: Capacity,
+    /// What its meter shows; `None` where nothing came from one.
+    pub meter: Option<NodeMeterStatus>,
 }
 
 impl RolloutView {
@@ -55,6 +61,7 @@ impl RolloutView {
                 headroom: *left.at(now),
                 least_headroom: (left.during(now, lease_end))
                     .fold(Capacity::UNLIMITED, |least, left| least.tighter(left)),
+                meter: state.overloads.status(site, &place.id, now),
             }
         });
         let mut evses: Vec<EvseStatus> = ledger.statuses(now).collect();
@@ -64,6 +71,7 @@ impl RolloutView {
             gateway_connected: ledger.is_linked(),
             places: places.collect(),
             evses,
+            checks: state.evse_checks.clone(),
             sessions: (state.sessions())
                 .map(|session| (session.spec.evse.clone(), session.spec.id.clone()))
                 .collect(),

@@ -6,7 +6,7 @@ use crate::domain::conversion::{PhasePair, Wiring};
 use crate::domain::limits::Capacity;
 use crate::domain::profile::{Cause, Instruction};
 use crate::domain::timeline::Timeline;
-use crate::rollout::{Target, Wish};
+use crate::rollout::{Target, Wish, WrongRule};
 use crate::units::DeciAmps;
 
 /// One EVSE that was told 32 A and then 10 A, and follows that, beside another with 16 A. A meter is to show it, so both still count.
@@ -32,6 +32,16 @@ fn what_it_may_still_follow_is_no_reason_to_tell_it_that_again() {
     assert_eq!(decision.notes.len(), 1);
     // Without the cut it would have been.
     desk.available = room_of(&desk.site, 640);
+    assert_eq!(first_rates(&desk.ask(20, &wishes).commands), [("e0".to_owned(), 320)]);
+}
+
+#[test]
+fn the_wrong_rule_would_tell_it_that_again() {
+    let mut desk = lowered();
+    desk.ledger.follow_wrong_rule(WrongRule::TellWhatMayBeFollowed);
+    desk.available = room_of(&desk.site, 200);
+    let wishes = [target(0, &[(0, 320)]), target(1, &[(0, 160)])];
+    // It follows 10 A by now, and what its meter still has to show would become true: 48 A on a limit of 20 A.
     assert_eq!(first_rates(&desk.ask(20, &wishes).commands), [("e0".to_owned(), 320)]);
 }
 

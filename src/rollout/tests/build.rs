@@ -84,6 +84,7 @@ pub fn spec(evses: Vec<Evse>) -> SiteSpec {
             fixed: FixedLimits::default(),
             base_load_line: DeciAmps::ZERO,
             base_load_total: Watts::ZERO,
+            meter: Default::default(),
         }],
     }
 }

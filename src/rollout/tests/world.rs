@@ -1032,6 +1032,7 @@ fn random_site(dice: &mut Dice) -> Site {
         fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
+        meter: Default::default(),
     });
     for station in &mut spec.stations {
         if dice.happens(600) {

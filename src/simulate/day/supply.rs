@@ -247,6 +247,7 @@ fn node(id: &str, parent: Option<&str>, limit: NodeLimit) -> anyhow::Result<Node
         fixed: FixedLimits::default(),
         base_load_line: DeciAmps::ZERO,
         base_load_total: Watts::ZERO,
+        meter: Default::default(),
     })
 }
 

@@ -235,6 +235,7 @@ fn site_for(wrong: WrongRule) -> Case {
             ..quiet
         },
         WrongRule::ForgetAmnesia => with(&[Mishap::LostStore]),
+        WrongRule::TellWhatMayBeFollowed => unreachable!("no limit is broken from outside in a model"),
     };
     Case {
         wrong: Some(wrong),
