@@ -39,6 +39,8 @@ struct Row {
     call: Box<dyn Fn(&str, &Things) -> Vec<u8>>,
 }
 
+/// Where the car of the site is.
+const EVSE: &str = "evse-1";
 /// A tenant that has nothing.
 const EMPTY: &str = "empty";
 
@@ -136,6 +138,41 @@ fn of_sites() -> Vec<Row> {
                 tenant_id,
                 site_id: things.site.clone(),
                 grid_limit_id: "cut".to_owned(),
+            }
+        }),
+        row("SiteService/ReportNodeMeter", PlanWrite, Site, |tenant_id, things| {
+            proto::ReportNodeMeterRequest {
+                tenant_id,
+                site_id: things.site.clone(),
+                readings: vec![proto::NodeMeterReading {
+                    node_id: "grid".to_owned(),
+                    at: Some(at(0)),
+                    power_watt: Some(0),
+                    ..Default::default()
+                }],
+            }
+        }),
+        row("SiteService/CheckEvse", PlanWrite, Site, |tenant_id, things| {
+            proto::CheckEvseRequest {
+                meta: meta(),
+                tenant_id,
+                site_id: things.site.clone(),
+                evse_id: EVSE.to_owned(),
+            }
+        }),
+        row("SiteService/AbortEvseCheck", PlanWrite, Site, |tenant_id, things| {
+            proto::AbortEvseCheckRequest {
+                meta: meta(),
+                tenant_id,
+                site_id: things.site.clone(),
+                evse_id: EVSE.to_owned(),
+            }
+        }),
+        row("SiteService/GetEvseCheck", SiteRead, Site, |tenant_id, things| {
+            proto::GetEvseCheckRequest {
+                tenant_id,
+                site_id: things.site.clone(),
+                evse_id: EVSE.to_owned(),
             }
         }),
         row("SiteService/SetPrices", PlanWrite, Site, |tenant_id, things| {
@@ -504,6 +541,17 @@ async fn every_call_is_answered_with_the_scope_it_needs_and_refused_with_each_ot
             .unwrap();
         scene.call(own.clone(), &cut, TENANT).await.unwrap();
         scene.service.start_session(session(2)).await.unwrap();
+        let mut gateway = scene.service.connect_gateway().await;
+        gateway.acknowledged().await;
+        if ["SiteService/AbortEvseCheck", "SiteService/GetEvseCheck"].contains(&row.method) {
+            let check = proto::CheckEvseRequest {
+                meta: meta(),
+                tenant_id: TENANT.to_owned(),
+                site_id: SITE.to_owned(),
+                evse_id: EVSE.to_owned(),
+            };
+            scene.service.sites().check_evse(check).await.unwrap();
+        }
         for scope in Scope::ALL {
             let calls = match row.about {
                 About::Service if scope == Scope::Admin => scene.administrator().await,
