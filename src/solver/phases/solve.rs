@@ -18,9 +18,9 @@ const FIRST_CHECK_WITH_PEAK: usize = 48;
 const FIRST_CHECK_WARM: usize = 16;
 
 /// So many times the gap that is allowed is far.
-const FAR: i128 = 4;
+const FAR: i128 = 2;
 /// Checks of the bound alone in a row.
-const MOST_SKIPPED: usize = 2;
+const MOST_SKIPPED: usize = 4;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
