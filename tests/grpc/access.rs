@@ -31,12 +31,15 @@ enum About {
     Nothing,
 }
 
+/// Makes the message of a call, as bytes.
+type Body = dyn Fn(&str, &Things) -> Vec<u8>;
+
 struct Row {
     method: &'static str,
     scope: Option<Scope>,
     about: About,
     /// A sound call about `tenant` and the site, session and token that are there.
-    call: Box<dyn Fn(&str, &Things) -> Vec<u8>>,
+    call: Box<Body>,
 }
 
 /// Where the car of the site is.
