@@ -404,7 +404,7 @@ mod tests {
             Some(value) => request.header("authorization", value),
             None => request,
         };
-        request.body(Body::empty()).unwrap()
+        request.extension(peer(64)).body(Body::empty()).unwrap()
     }
 
     fn request(path: &str, secret: &Secret) -> Request<Body> {

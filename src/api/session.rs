@@ -6,6 +6,7 @@ use super::caller::{heard, named_site, named_tenant, taken};
 use super::request::{cut, page, receipt, request_id, stamp, under};
 use super::{Answer, Api, answer, answer_change, stopping};
 use crate::access::Caller;
+use crate::access::room::CallKind;
 use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
 use crate::domain::event::{Event, RequestStamp};
 use crate::domain::ids::{SessionId, SiteKey};
@@ -245,6 +246,7 @@ impl Api {
                 return Err(Status::deadline_exceeded("no readings for too long"));
             };
             let Some(message) = message? else { break };
+            self.wait_for_turn(caller).await?;
             // Faults name the message, as `requests[2]`: what those before it said is recorded.
             let place = format!("requests[{index}]");
             let recorded = self
@@ -255,6 +257,19 @@ impl Api {
             total.dropped += recorded.dropped;
         }
         Ok(total)
+    }
+
+    /// Each message of a stream counts as a call. One that comes too soon waits, and with it the stream.
+    #[expect(clippy::disallowed_methods, reason = "the pace of a tenant is kept in real time")]
+    async fn wait_for_turn(&self, caller: &Caller) -> Result<(), Status> {
+        let Some(room) = &caller.room else { return Ok(()) };
+        while let Err(wait) = room.count(CallKind::Ordinary) {
+            tokio::select! {
+                () = self.stopped() => return Err(stopping()),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn record(&self, caller: &Caller, message: &proto::ReportMeterRequest) -> Result<MeterReceipt, Refusal> {

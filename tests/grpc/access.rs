@@ -979,3 +979,33 @@ async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
         assert!(!text.contains(secret), "{secret} is in the log");
     }
 }
+
+#[tokio::test]
+async fn messages_of_meters_count_as_calls() {
+    let scene = Scene::new().await;
+    let access = &scene.service.access;
+    let mut tenant = access.tenant(&TenantId::parse(TENANT).unwrap()).unwrap();
+    tenant.quota.calls_per_second = 5;
+    access.put_tenant(tenant, &By::default()).await.unwrap();
+    let message = proto::ReportMeterRequest {
+        site_id: SITE.to_owned(),
+        readings: vec![proto::MeterReading {
+            evse_id: EVSE.to_owned(),
+            at: Some(at(0)),
+            power_watt: Some(0),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let list = rows().into_iter().find(|row| row.method == "SiteService/ListSites");
+    let list = list.unwrap();
+    // Ten at once are all that a tenant of five a second may make. Should a second pass meanwhile, it is tried again.
+    let mut codes = Vec::new();
+    while codes.len() < 3 && !codes.contains(&Code::ResourceExhausted) {
+        let messages = tokio_stream::iter(vec![message.clone(); 10]);
+        scene.service.sessions().report_meter(messages).await.unwrap();
+        let listed = scene.call(scene.service.channel.clone(), &list, TENANT).await;
+        codes.push(told(listed).0);
+    }
+    assert_eq!(codes.last(), Some(&Code::ResourceExhausted), "{codes:?}");
+}
