@@ -95,10 +95,10 @@ fn letting_in(criterion: &mut Criterion) {
         });
         let tenant = TenantId::parse("tenant-0").expect("an id");
         group.bench_function(BenchmarkId::new("list_tokens_of_a_tenant", tokens), |bencher| {
-            bencher.iter(|| black_box(access.tokens(Some(&tenant), None, 100).len()));
+            bencher.iter(|| black_box(access.tokens(Some(&tenant), None, None, 100).len()));
         });
         group.bench_function(BenchmarkId::new("rotate_token", tokens), |bencher| {
-            let id = access.tokens(Some(&tenant), None, 1)[0].id.clone();
+            let id = access.tokens(Some(&tenant), None, None, 1)[0].id.clone();
             let by = By::default();
             bencher.iter(|| {
                 let rotated = access.rotate_token(&id, None, laddplan::units::Seconds::ZERO, None, NOW, &by);

@@ -196,18 +196,11 @@ pub async fn run(config: Config, token_file: Option<&Path>) -> anyhow::Result<()
     let mut running = start(config, Arc::new(SystemClock)).await?;
     let now = SystemClock.now();
     if running.access.has_no_administrator(now) {
-        // Not to the log, which is kept.
-        let mut place: Box<dyn Write> = match token_file {
-            Some(file) => Box::new(new_private_file(file)?),
-            None => Box::new(std::io::stdout()),
-        };
         let secret = administrator(&running.access, now, &By::default()).await?;
-        let text = if token_file.is_some() {
-            secret.show().to_owned()
-        } else {
-            how_to_begin(&secret)
-        };
-        writeln!(place, "{text}").context("cannot hand over the first token")?;
+        if let Err(error) = hand_over(&secret, token_file) {
+            // Charging goes on without; "laddplan token admin" makes another.
+            tracing::error!("the first token could not be handed over: {error:#}");
+        }
     }
     tokio::select! {
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
@@ -216,14 +209,27 @@ pub async fn run(config: Config, token_file: Option<&Path>) -> anyhow::Result<()
     running.shut_down().await
 }
 
-fn new_private_file(path: &Path) -> anyhow::Result<std::fs::File> {
+/// Where nothing else is said, standard output: for a person, who reads it once.
+fn hand_over(secret: &Secret, file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = file else {
+        let shown = writeln!(std::io::stdout(), "{}", how_to_begin(secret));
+        return shown.context("standard output takes nothing");
+    };
+    // Whoever finds the file under its name finds all of it, and nobody else reads it meanwhile.
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = Path::new(&unfinished);
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .with_context(|| format!("cannot make {}", path.display()))
+    let mut written = options
+        .open(unfinished)
+        .with_context(|| format!("cannot make {}", unfinished.display()))?;
+    writeln!(written, "{}", secret.show())
+        .and_then(|()| written.sync_all())
+        .context("cannot write it")?;
+    std::fs::rename(unfinished, file).with_context(|| format!("cannot make {}", file.display()))
 }
 
 /// Makes a token that administers tenants and tokens.
@@ -259,8 +265,13 @@ async fn watch_access(access: Access, clock: Arc<dyn Clock>) -> Infallible {
     let mut before = clock.now();
     let mut noted = before;
     loop {
-        clock.sleep_until(before + Seconds::from_secs(1)).await;
+        clock.sleep_until(clock.now() + Seconds::from_secs(1)).await;
         let now = clock.now();
+        if now < before {
+            // Somebody's time may have ended while the clock was ahead.
+            access.something_ended();
+            noted = now;
+        }
         access.time_passed(before, now);
         if now >= noted + NOTE_USED_EVERY {
             if let Err(error) = access.note_used().await {

@@ -858,6 +858,15 @@ fn tokens_are_made_shown_rotated_and_revoked() {
         out(&changes)
     );
 
+    // What is not given stays.
+    let put = |more: &[&str]| service.administer(&[&["tenant", "put", "acme"][..], more].concat());
+    put(&["--name", "Acme", "--suspended", "true", "--sites", "7"]);
+    let changed = put(&["--evses", "70"]);
+    assert!(
+        out(&changed).contains("acme    Acme  suspended      7     70"),
+        "{}",
+        out(&changed)
+    );
     let tenant = service.administer(&["tenant", "get", "acme"]);
     assert!(
         out(&tenant).ends_with("has 0 sites, 0 EVSEs, 0 tokens\n"),

@@ -273,7 +273,7 @@ async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blo
     let world = World::start_with(settings).await;
     // The only solver is busy with a large problem of someone else's.
     let engine = world.engine.clone();
-    let large = tokio::spawn(async move { engine.plan_once(large_problem()).await });
+    let large = tokio::spawn(async move { engine.plan_once(&site_key().tenant, large_problem()).await });
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -307,7 +307,7 @@ async fn a_cut_lowers_while_the_only_solver_is_busy_with_something_else() {
     world.settle().await;
     accept_all(&world).await;
     let engine = world.engine.clone();
-    let large = tokio::spawn(async move { engine.plan_once(large_problem()).await });
+    let large = tokio::spawn(async move { engine.plan_once(&site_key().tenant, large_problem()).await });
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }

@@ -184,7 +184,7 @@ async fn a_site_is_planned_beside_stateless_plans_and_not_after_them() {
     let mut plans = JoinSet::new();
     for _ in 0..PLANS {
         let engine = world.engine.clone();
-        plans.spawn(async move { engine.plan_once(large_problem()).await.map(drop) });
+        plans.spawn(async move { engine.plan_once(&site_key().tenant, large_problem()).await.map(drop) });
     }
     // Now all of them wait for a solver.
     let_all_run().await;

@@ -34,6 +34,8 @@ const MAX_TENANTS: usize = 10_000;
 const MAX_TOKENS_WITHOUT_TENANT: usize = 100;
 /// How long tokens that ended are shown.
 const KEEP_ENDED: Seconds = Seconds::from_hours(90 * 24);
+/// Tokens of one tenant that ended and are shown.
+const MAX_ENDED_TOKENS: usize = 100;
 /// A token that ends at once is a mistake.
 const SHORTEST_LIFE: Seconds = Seconds::from_mins(1);
 /// How long the older secret of a token may live on.
@@ -61,6 +63,8 @@ pub enum AccessRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignInRefusal {
     NoCredential,
+    /// Where gateways need one.
+    NoCertificate,
     /// Not the text of a token.
     NotAToken,
     UnknownToken,
@@ -76,6 +80,7 @@ impl SignInRefusal {
     pub const fn why(self) -> &'static str {
         match self {
             Self::NoCredential => "no token",
+            Self::NoCertificate => "no certificate that names a gateway",
             Self::NotAToken => "not the text of a token",
             Self::UnknownToken => "unknown token",
             Self::WrongSecret => "wrong secret",
@@ -90,6 +95,7 @@ impl SignInRefusal {
     pub const fn told(self) -> &'static str {
         match self {
             Self::NoCredential => "a token is needed: metadata \"authorization: Bearer laddplan_...\"",
+            Self::NoCertificate => "a gateway needs a certificate that names it",
             Self::NotAToken | Self::UnknownToken | Self::WrongSecret | Self::UnknownTenant => "the token is not known",
             Self::Expired | Self::Revoked | Self::TenantSuspended => self.why(),
         }
@@ -155,13 +161,16 @@ struct Shared {
     /// Held only for look-ups and insertions, never across an await.
     tables: RwLock<Tables>,
     /// One change at a time: it is decided on what is in memory, which follows the register.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// Counts what may have ended somebody's access.
     changes: watch::Sender<u64>,
     /// When tokens were last used, as far as the register does not have it.
     used: Mutex<BTreeMap<TokenId, Instant>>,
     failures: Failures,
 }
+
+/// Held from the decision on a change until it holds.
+type Changing = tokio::sync::OwnedMutexGuard<()>;
 
 #[derive(Default)]
 struct Tables {
@@ -249,6 +258,8 @@ impl Access {
             tables.tenants.insert(tenant.id.clone(), KnownTenant { tenant, room });
         }
         for token in contents.tokens {
+            let unsound = |why: Rejection| RegisterError(format!("token {}: {why}", token.id));
+            token.grant.check().map_err(unsound)?;
             tables.put_token(token);
         }
         Ok(Self {
@@ -256,7 +267,7 @@ impl Access {
                 register,
                 shares,
                 tables: RwLock::new(tables),
-                changing: tokio::sync::Mutex::default(),
+                changing: Arc::default(),
                 changes: watch::Sender::new(0),
                 used: Mutex::default(),
                 failures: Failures::default(),
@@ -358,7 +369,8 @@ impl Access {
         }
     }
 
-    fn something_ended(&self) {
+    /// Tells those who hold a caller to look whether he would still be let in.
+    pub fn something_ended(&self) {
         self.shared.changes.send_modify(|count| *count += 1);
     }
 
@@ -385,7 +397,15 @@ impl Access {
                 }
             }
         }
-        self.shared.register.note_used(used.into_iter().collect()).await
+        let noted = self.shared.register.note_used(used.clone().into_iter().collect()).await;
+        if noted.is_err() {
+            // For the next time, where nothing newer is known by then.
+            let mut kept = self.used();
+            for (id, at) in used {
+                kept.entry(id).or_insert(at);
+            }
+        }
+        noted
     }
 
     // --- Tenants.
@@ -393,7 +413,7 @@ impl Access {
     /// Creates a tenant, or replaces what is known of it but the time of its creation.
     pub async fn put_tenant(&self, tenant: Tenant, by: &By) -> Result<Tenant, AccessRefusal> {
         tenant.check()?;
-        let _changing = self.shared.changing.lock().await;
+        let changing = self.begin_change().await;
         let (before, count) = {
             let tables = self.tables();
             let before = tables.tenants.get(&tenant.id).map(|known| known.tenant.clone());
@@ -421,44 +441,47 @@ impl Access {
         };
         let change = by.change(now, Some(&tenant.id), what.to_owned());
         let write = RegisterWrite::PutTenant(tenant.clone());
-        self.shared.register.write(write, change).await?;
-        let mut tables = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
-        match tables.tenants.get_mut(&tenant.id) {
+        let (put, shares) = (tenant.clone(), self.shared.shares);
+        let apply = move |tables: &mut Tables| match tables.tenants.get_mut(&put.id) {
             Some(known) => {
-                known.room.set_quota(&tenant.quota);
-                known.tenant = tenant.clone();
+                known.room.set_quota(&put.quota);
+                known.tenant = put;
             }
             None => {
-                let room = Arc::new(TenantRoom::new(&tenant.quota, &self.shared.shares));
-                let known = KnownTenant {
-                    tenant: tenant.clone(),
-                    room,
-                };
-                tables.tenants.insert(tenant.id.clone(), known);
+                let room = Arc::new(TenantRoom::new(&put.quota, &shares));
+                tables.tenants.insert(put.id.clone(), KnownTenant { tenant: put, room });
             }
-        }
-        drop(tables);
-        self.something_ended();
+        };
+        self.commit(changing, write, change, apply).await?;
         Ok(tenant)
     }
 
-    /// `sites` is how many it still has.
-    pub async fn remove_tenant(&self, id: &TenantId, sites: usize, now: Instant, by: &By) -> Result<(), AccessRefusal> {
-        let _changing = self.shared.changing.lock().await;
-        self.tenant(id)?;
-        if sites > 0 {
-            return Err(AccessRefusal::HasSites(sites));
+    /// `sites` says how many it still has; none is made meanwhile.
+    pub async fn remove_tenant(
+        &self,
+        id: &TenantId,
+        sites: impl FnOnce() -> usize,
+        now: Instant,
+        by: &By,
+    ) -> Result<(), AccessRefusal> {
+        let changing = self.begin_change().await;
+        let room = self.tables().tenants.get(id).map(|known| Arc::clone(&known.room));
+        let room = room.ok_or_else(|| no_tenant(id))?;
+        let _growing = room.growing.lock().await;
+        match sites() {
+            0 => {}
+            some => return Err(AccessRefusal::HasSites(some)),
         }
         let change = by.change(now, Some(id), "tenant removed, with its tokens".to_owned());
         let write = RegisterWrite::RemoveTenant(id.clone());
-        self.shared.register.write(write, change).await?;
-        let mut tables = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
-        tables.tenants.remove(id);
-        tables
-            .tokens
-            .retain(|_, known| known.token.grant.tenant.as_ref() != Some(id));
-        drop(tables);
-        self.something_ended();
+        let id = id.clone();
+        let apply = move |tables: &mut Tables| {
+            tables.tenants.remove(&id);
+            tables
+                .tokens
+                .retain(|_, known| known.token.grant.tenant.as_ref() != Some(&id));
+        };
+        self.commit(changing, write, change, apply).await?;
         Ok(())
     }
 
@@ -495,11 +518,11 @@ impl Access {
         faults.part("", new.grant.check());
         check_life(&mut faults, new.expires_at, now);
         faults.finish(())?;
-        let _changing = self.shared.changing.lock().await;
+        let changing = self.begin_change().await;
         let tenant = new.grant.tenant.as_ref();
         {
             let tables = self.tables();
-            self.refuse_repeat(&tables, by)?;
+            refuse_repeat(&tables, tenant, by)?;
             let most = match tenant {
                 None => MAX_TOKENS_WITHOUT_TENANT,
                 Some(id) => {
@@ -511,7 +534,7 @@ impl Access {
                 return Err(AccessRefusal::Full { what: "tokens", most });
             }
         }
-        self.forget_ended(now, by).await?;
+        let changing = self.forget_ended(changing, tenant, now, by).await?;
         let id = secret::new_token_id();
         let secret = Secret::of(&id);
         let token = Token {
@@ -527,7 +550,7 @@ impl Access {
             request: by.request.clone(),
         };
         let what = format!("token {} created with {}", token.id, names(&token.grant.scopes));
-        self.put_token(token.clone(), what, now, by).await?;
+        self.put_token(changing, token.clone(), what, now, by).await?;
         Ok((token, secret))
     }
 
@@ -546,9 +569,9 @@ impl Access {
         faults.within("old_secret_seconds", "s", overlap.secs(), 0..=longest);
         check_life(&mut faults, expires_at, now);
         faults.finish(())?;
-        let _changing = self.shared.changing.lock().await;
-        self.refuse_repeat(&self.tables(), by)?;
+        let changing = self.begin_change().await;
         let before = self.token(id, owner)?;
+        refuse_repeat(&self.tables(), before.grant.tenant.as_ref(), by)?;
         if let Some(ended) = before.ended_at(now) {
             let rule = "has ended";
             return Err(Rejection::one(
@@ -571,7 +594,7 @@ impl Access {
             "token {id} given a new secret; the old one ends in {} s",
             overlap.secs()
         );
-        self.put_token(token.clone(), what, now, by).await?;
+        self.put_token(changing, token.clone(), what, now, by).await?;
         Ok((token, secret))
     }
 
@@ -583,7 +606,7 @@ impl Access {
         now: Instant,
         by: &By,
     ) -> Result<Token, AccessRefusal> {
-        let _changing = self.shared.changing.lock().await;
+        let changing = self.begin_change().await;
         let before = self.token(id, owner)?;
         if before.revoked_at.is_some() {
             return Ok(before);
@@ -593,7 +616,7 @@ impl Access {
             old_secret: None,
             ..before
         };
-        self.put_token(token.clone(), format!("token {id} revoked"), now, by)
+        self.put_token(changing, token.clone(), format!("token {id} revoked"), now, by)
             .await?;
         Ok(token)
     }
@@ -610,11 +633,18 @@ impl Access {
             })
     }
 
-    /// Those of a tenant, or of none, by id; at most `most` after `after`.
-    pub fn tokens(&self, tenant: Option<&TenantId>, after: Option<&TokenId>, most: usize) -> Vec<Token> {
+    /// Those of a tenant, or of none, by id; at most `most` after `after`. With `live_at` only those that are let in then.
+    pub fn tokens(
+        &self,
+        tenant: Option<&TenantId>,
+        live_at: Option<Instant>,
+        after: Option<&TokenId>,
+        most: usize,
+    ) -> Vec<Token> {
         let tables = self.tables();
         let listed = tables.tokens.values().map(|known| &known.token);
         let listed = listed.filter(|token| token.grant.tenant.as_ref() == tenant);
+        let listed = listed.filter(|token| live_at.is_none_or(|now| token.is_live(now)));
         let mut listed: Vec<&Token> = listed
             .filter(|token| after.is_none_or(|after| token.id > *after))
             .collect();
@@ -632,47 +662,92 @@ impl Access {
         Ok(self.shared.register.changes(tenant, before, most).await?)
     }
 
-    async fn put_token(&self, token: Token, what: String, now: Instant, by: &By) -> Result<(), AccessRefusal> {
+    async fn put_token(
+        &self,
+        changing: Changing,
+        token: Token,
+        what: String,
+        now: Instant,
+        by: &By,
+    ) -> Result<(), AccessRefusal> {
         let change = by.change(now, token.grant.tenant.as_ref(), what);
         let write = RegisterWrite::PutToken(Box::new(token.clone()));
-        self.shared.register.write(write, change).await?;
-        let mut tables = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
-        tables.put_token(token);
-        drop(tables);
-        self.something_ended();
+        self.commit(changing, write, change, |tables| tables.put_token(token))
+            .await?;
         Ok(())
     }
 
-    /// A secret is told once, so a call that told one cannot be answered again.
-    fn refuse_repeat(&self, tables: &Tables, by: &By) -> Result<(), AccessRefusal> {
-        let Some(request) = &by.request else { return Ok(()) };
-        let told = |known: &&KnownToken| known.token.request.as_ref() == Some(request);
-        match tables.tokens.values().find(told) {
-            Some(known) => Err(AccessRefusal::SecretWasShown(known.token.id.clone())),
-            None => Ok(()),
-        }
-    }
-
-    async fn forget_ended(&self, now: Instant, by: &By) -> Result<(), AccessRefusal> {
-        let long_ended: Vec<TokenId> = {
+    /// Removes tokens that ended long ago, and of those of `tenant` that ended the oldest where there are too many.
+    async fn forget_ended(
+        &self,
+        changing: Changing,
+        tenant: Option<&TenantId>,
+        now: Instant,
+        by: &By,
+    ) -> Result<Changing, AccessRefusal> {
+        let forgotten: Vec<TokenId> = {
             let tables = self.tables();
-            let ended = |known: &&KnownToken| known.token.ended_at(now).is_some_and(|end| end + KEEP_ENDED <= now);
-            let ended = tables.tokens.values().filter(ended);
-            ended.map(|known| known.token.id.clone()).collect()
+            let ended = tables
+                .tokens
+                .values()
+                .filter_map(|known| Some((known.token.ended_at(now)?, &known.token)));
+            let (old, recent): (Vec<_>, Vec<_>) = ended.partition(|(end, _)| *end + KEEP_ENDED <= now);
+            let mut of_tenant: Vec<_> = recent
+                .into_iter()
+                .filter(|(_, token)| token.grant.tenant.as_ref() == tenant)
+                .collect();
+            of_tenant.sort_by(|one, other| other.0.cmp(&one.0));
+            let too_many = of_tenant.into_iter().skip(MAX_ENDED_TOKENS);
+            old.into_iter()
+                .chain(too_many)
+                .map(|(_, token)| token.id.clone())
+                .collect()
         };
-        if long_ended.is_empty() {
-            return Ok(());
+        if forgotten.is_empty() {
+            return Ok(changing);
         }
-        let change = by.change(
-            now,
-            None,
-            format!("{} tokens that ended long ago removed", long_ended.len()),
-        );
-        let write = RegisterWrite::RemoveTokens(long_ended.clone());
-        self.shared.register.write(write, change).await?;
-        let mut tables = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
-        tables.tokens.retain(|id, _| !long_ended.contains(id));
-        Ok(())
+        let change = by.change(now, tenant, format!("{} tokens that ended removed", forgotten.len()));
+        let write = RegisterWrite::RemoveTokens(forgotten.clone());
+        let apply = move |tables: &mut Tables| {
+            for id in &forgotten {
+                tables.tokens.remove(id);
+            }
+        };
+        self.commit(changing, write, change, apply).await
+    }
+
+    async fn begin_change(&self) -> Changing {
+        Arc::clone(&self.shared.changing).lock_owned().await
+    }
+
+    /// Brings a change to the disk, and then into memory. Once begun it is done whole, also where whoever asked waits no longer.
+    async fn commit(
+        &self,
+        changing: Changing,
+        write: RegisterWrite,
+        change: AccessChange,
+        apply: impl FnOnce(&mut Tables) + Send + 'static,
+    ) -> Result<Changing, AccessRefusal> {
+        let access = self.clone();
+        let done = tokio::spawn(async move {
+            access.shared.register.write(write, change).await?;
+            apply(&mut access.shared.tables.write().unwrap_or_else(PoisonError::into_inner));
+            access.something_ended();
+            Ok(changing)
+        });
+        done.await.map_err(|error| RegisterError(error.to_string()))?
+    }
+}
+
+/// A secret is told once, so a call of a tenant that told one cannot be answered again.
+fn refuse_repeat(tables: &Tables, tenant: Option<&TenantId>, by: &By) -> Result<(), AccessRefusal> {
+    let Some(request) = &by.request else { return Ok(()) };
+    let told = |known: &&KnownToken| {
+        known.token.request.as_ref() == Some(request) && known.token.grant.tenant.as_ref() == tenant
+    };
+    match tables.tokens.values().find(told) {
+        Some(known) => Err(AccessRefusal::SecretWasShown(known.token.id.clone())),
+        None => Ok(()),
     }
 }
 

@@ -63,7 +63,7 @@ pub struct TenantRoom<C: Clock = DefaultClock> {
     gateway_streams: Arc<Semaphore>,
     plans: RwLock<(u32, Arc<Semaphore>)>,
     /// Held while a site of this tenant is made or gets larger.
-    pub growing: tokio::sync::Mutex<()>,
+    pub growing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl TenantRoom {
@@ -86,7 +86,7 @@ impl<C: Clock + Clone> TenantRoom<C> {
             long_calls: semaphore(shares.long_calls),
             gateway_streams: semaphore(shares.gateway_streams),
             plans: RwLock::new((quota.plans_at_once, semaphore(quota.plans_at_once as usize))),
-            growing: tokio::sync::Mutex::default(),
+            growing: Arc::default(),
         }
     }
 

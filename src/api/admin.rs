@@ -201,7 +201,7 @@ impl Api {
             Some((by?, named?))
         })?;
         let id = named.of(caller)?;
-        let sites = self.engine.size_of(&id, None).sites;
+        let sites = || self.engine.size_of(&id, None).sites;
         self.access.remove_tenant(&id, sites, self.clock.now(), &by).await?;
         Ok(proto::RemoveTenantResponse {})
     }
@@ -247,8 +247,8 @@ impl Api {
             self.access.tenant(tenant)?;
         }
         let now = self.clock.now();
-        let mut tokens = self.access.tokens(tenant.as_ref(), page.after.as_ref(), usize::MAX);
-        tokens.retain(|token| message.include_ended || token.is_live(now));
+        let live_at = (!message.include_ended).then_some(now);
+        let tokens = (self.access).tokens(tenant.as_ref(), live_at, page.after.as_ref(), page.size + 1);
         let items = tokens
             .iter()
             .map(|token| (token.id.to_string(), token_message(token, now)));

@@ -86,8 +86,13 @@ impl NamedTenant {
 impl NamedSite {
     /// The site's key, if the caller may act there.
     pub(super) fn of(self, caller: &Caller) -> Result<SiteKey, Refusal> {
+        let named = self.tenant.of(caller)?;
+        // Whoever belongs to no tenant sees nothing of sites.
+        if caller.grant.tenant.is_none() {
+            return Err(no_tenant(&named));
+        }
         let key = SiteKey {
-            tenant: self.tenant.of(caller)?,
+            tenant: named,
             site: self.site,
         };
         if caller.grant.reaches_site(&key.site) {

@@ -6,14 +6,14 @@
 
 use super::connections::Peer;
 use super::ending::{Ending, access_ends, ended};
-use super::rights::{Right, right};
+use super::rights::{Right, is_reflection, right};
 use super::{Limits, REQUEST_ID_METADATA, Room};
 use crate::access::room::{CallKind, TenantRoom};
 use crate::access::{Access, Caller, SignInRefusal};
 use crate::domain::ids::{TenantId, TokenId};
 use crate::engine::ports::Clock;
 use crate::wire::status::{exhausted, too_fast};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -146,10 +146,9 @@ impl GuardLayer {
             Some(Right::Scope(scope)) => caller.may(scope),
             None => false,
         };
-        if !may {
-            return Err(not_permitted(right));
-        }
-        self.room(path, parts.peer, caller.room.as_deref())
+        // Counted first, so that what is refused counts too.
+        let room = self.room(path, parts.peer, caller.room.as_deref())?;
+        if may { Ok(room) } else { Err(not_permitted(right)) }
     }
 
     fn sign_in(&self, path: &str, parts: &Parts<'_>, who: &mut Who) -> Result<Arc<Caller>, Status> {
@@ -158,7 +157,7 @@ impl GuardLayer {
         let signed_in = match certificate.filter(|_| path.starts_with(GATEWAY)) {
             Some(identity) => self.access.let_gateway_in(&identity.tenant, &identity.gateway),
             None if path.starts_with(GATEWAY) && self.limits.gateways_need_certificate => {
-                return Err(Status::unauthenticated("a gateway needs a certificate that names it"));
+                Err(SignInRefusal::NoCertificate)
             }
             None => self.access.sign_in(parts.token, now),
         };
@@ -170,16 +169,15 @@ impl GuardLayer {
             Err(refusal) => {
                 who.claimed = parts.token.and_then(crate::access::claimed);
                 who.why = Some(refusal.why());
-                // Who brings nothing tries nothing.
-                let tried = refusal != SignInRefusal::NoCredential;
                 let fails_too_often = |peer: &Peer| self.access.failed(peer.address.ip(), now);
-                if tried && parts.peer.is_some_and(fails_too_often) {
+                if parts.peer.is_some_and(fails_too_often) {
                     return Err(exhausted("failed sign-ins of this address"));
                 }
                 Err(Status::unauthenticated(refusal.told()))
             }
         }
     }
+
     /// A place among the calls at work, or which of them are too many.
     fn room(&self, path: &str, peer: Option<&Peer>, tenant: Option<&TenantRoom>) -> Result<Room, Status> {
         let take = |room: &Arc<Semaphore>, what| Arc::clone(room).try_acquire_owned().map_err(|_| exhausted(what));
@@ -296,7 +294,7 @@ where
             };
             rules.log_refusal(&path, &who, response.headers());
             drop(room);
-            if STREAMS.contains(&path.as_str()) {
+            if STREAMS.contains(&path.as_str()) || is_reflection(&path) {
                 let ends = rules.access_ends(&who);
                 return Ok(response.map(|body| Ending::wrap(body, ends)));
             }
@@ -314,13 +312,19 @@ struct Parts<'call> {
 impl<'call> Parts<'call> {
     fn of(request: &'call Request<Body>) -> Self {
         let header = request.headers().get(http::header::AUTHORIZATION);
-        let token = header.and_then(|value| value.to_str().ok());
+        let token = |value: &'call HeaderValue| value.to_str().ok().and_then(after_bearer).unwrap_or_default();
         Self {
             // Whatever else was brought is not a token, but is something.
-            token: token.map(|text| text.strip_prefix(BEARER).unwrap_or_default()),
+            token: header.map(token),
             peer: request.extensions().get(),
         }
     }
+}
+
+/// What follows the name of the scheme, whose case does not matter (RFC 9110, 11.1).
+fn after_bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
 fn not_permitted(right: Option<Right>) -> Status {
@@ -607,5 +611,29 @@ mod tests {
         }
         assert_eq!(codes, [Code::Ok, Code::Ok, Code::ResourceExhausted]);
         assert_eq!(answered(&rules, request(CUT, &secret)).await.0, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_refused_count_too() {
+        let (rules, secret) = layer(Limits::default(), &[Scope::SiteRead]).await;
+        let mut tenant = new_tenant(&TenantId::parse("acme").unwrap(), StandingClock.now());
+        tenant.quota.calls_per_second = 1;
+        rules.access.put_tenant(tenant, &By::default()).await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            let call = request("/laddplan.v1.SiteService/SetPrices", &secret);
+            codes.push(answered(&rules, call).await.0);
+        }
+        let expected = [Code::PermissionDenied, Code::PermissionDenied, Code::ResourceExhausted];
+        assert_eq!(codes, expected);
+    }
+
+    #[tokio::test]
+    async fn the_name_of_the_scheme_may_be_written_in_any_case() {
+        let (rules, secret) = layer(Limits::default(), &[Scope::SiteRead]).await;
+        for scheme in ["bearer", "BEARER"] {
+            let call = request_with(GET, Some(&format!("{scheme} {}", secret.show())));
+            assert_eq!(answered(&rules, call).await.0, Code::Ok, "{scheme}");
+        }
     }
 }

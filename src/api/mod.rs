@@ -26,6 +26,7 @@ mod site;
 mod turned_away;
 
 use crate::access::{Access, Caller};
+use crate::domain::ids::RequestId;
 use crate::engine::Engine;
 use crate::engine::Refusal;
 use crate::engine::ports::Clock;
@@ -91,7 +92,10 @@ fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
 /// The answer to a call with a request id, which goes with a refusal, so that the log names it.
 fn answer_change<T>(request_id: &str, result: Result<T, Refusal>) -> Answer<T> {
     answer(result).map_err(|mut status| {
-        if let Ok(value) = MetadataValue::try_from(request_id) {
+        // Anything else is the caller's text, which may be as long as a message.
+        if let Ok(id) = RequestId::parse(request_id)
+            && let Ok(value) = MetadataValue::try_from(id.as_str())
+        {
             status.metadata_mut().insert(REQUEST_ID_METADATA, value);
         }
         status

@@ -60,13 +60,14 @@ impl Api {
         // The problem belongs to nobody; a site has to have an owner.
         let nobody = TenantId::parse("nobody").expect("this is an id");
         let request = once_request(&nobody, message)?;
+        let tenant = caller.grant.tenant.as_ref().unwrap_or(&nobody);
         let _place = match &caller.room {
             None => None,
             Some(room) => Some(room.enter_plan().ok_or(Refusal::Busy {
                 what: "plans of this tenant",
             })?),
         };
-        Ok(plan_response(&self.engine.plan_once(request).await?))
+        Ok(plan_response(&self.engine.plan_once(tenant, request).await?))
     }
 
     fn plan_in_force(

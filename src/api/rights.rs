@@ -66,12 +66,16 @@ pub(super) fn right(path: &str) -> Option<Right> {
     if path.starts_with(HEALTH) {
         return Some(Right::Open);
     }
-    if REFLECTION.iter().any(|reflection| path.starts_with(reflection)) {
+    if is_reflection(path) {
         return Some(Right::Anyone);
     }
     let method = path.strip_prefix(PACKAGE)?;
     let row = METHODS.iter().find(|(name, _)| *name == method)?;
     Some(row.1)
+}
+
+pub(super) fn is_reflection(path: &str) -> bool {
+    REFLECTION.iter().any(|reflection| path.starts_with(reflection))
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ use crate::wire::site::{
     forecast, forecast_kind, grid_limit, grid_limit_message, prices, site_message, valid_grid_limit, valid_site_spec,
 };
 use prost::Message;
-use tokio::sync::MutexGuard;
+use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
 use tonic::Request;
 
 #[tonic::async_trait]
@@ -138,40 +139,47 @@ impl Api {
         })?;
         let key = tenant.site(spec.id.clone()).of(caller)?;
         let evses = spec.stations.iter().map(|station| station.evses.len()).sum();
-        // Until it is done: two that grow at once would each find room.
-        let _growing = self.room_to_grow(caller, &key, evses).await?;
+        let growing = self.room_to_grow(caller, &key, evses).await?;
         let event = Event::SitePut(Box::new(spec));
-        let done = self.engine.submit(&key, Some(stamp), event).await?;
+        let engine = self.engine.clone();
+        // Until it is done, also where nobody waits for it any more: two that grow at once would each find room.
+        let done = tokio::spawn(async move {
+            let _growing = growing;
+            engine.submit(&key, Some(stamp), event).await
+        });
+        let done = done.await.map_err(|error| Refusal::Unavailable(error.to_string()))??;
         Ok(proto::PutSiteResponse { receipt: receipt(done) })
     }
 
     /// Whether a site with so many EVSEs fits into what its tenant may have. One that does not grow always fits.
-    async fn room_to_grow<'a>(
+    async fn room_to_grow(
         &self,
-        caller: &'a Caller,
+        caller: &Caller,
         key: &SiteKey,
         evses: usize,
-    ) -> Result<Option<MutexGuard<'a, ()>>, Refusal> {
+    ) -> Result<Option<OwnedMutexGuard<()>>, Refusal> {
         let Some(room) = &caller.room else { return Ok(None) };
         let size = |except| self.engine.size_of(&key.tenant, except);
         let grows = || {
             let (with, without) = (size(None), size(Some(&key.site)));
             with.sites == without.sites || without.evses + evses > with.evses
         };
-        if !grows() {
-            return Ok(None);
-        }
-        let growing = room.growing.lock().await;
+        let growing = Arc::clone(&room.growing).lock_owned().await;
         let (quota, others) = (self.access.tenant(&key.tenant)?.quota, size(Some(&key.site)));
         let wanted = [
             ("sites", others.sites + 1, quota.sites),
             ("EVSEs", others.evses + evses, quota.evses),
         ];
         match wanted.into_iter().find(|(_, wanted, most)| *wanted > *most as usize) {
-            Some((what, wanted, most)) if grows() => Err(Refusal::NotNow(format!(
-                "tenant {} would have {wanted} {what}; its quota is {most}",
-                key.tenant
-            ))),
+            Some((what, wanted, most)) if grows() => {
+                let sees_all = caller.grant.sites.is_none();
+                let tenant = &key.tenant;
+                Err(Refusal::NotNow(if sees_all {
+                    format!("tenant {tenant} would have {wanted} {what}; its quota is {most}")
+                } else {
+                    format!("tenant {tenant} has no room for more {what}")
+                }))
+            }
             _ => Ok(Some(growing)),
         }
     }

@@ -27,7 +27,7 @@ pub struct ServeArgs {
     /// Folder of the store; wins over file and environment.
     #[arg(long, value_name = "FOLDER")]
     data: Option<String>,
-    /// Where the first token goes, instead of to standard output. A new file that only its owner may read.
+    /// Where a first token goes, instead of to standard output. A file that only its owner may read.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 }

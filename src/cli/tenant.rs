@@ -6,10 +6,11 @@ use super::output;
 use super::table::{Column, table};
 use crate::wire::proto;
 use clap::{Args, Subcommand};
+use tonic::Code;
 
 #[derive(Debug, Subcommand)]
 pub enum TenantCommand {
-    /// Create a tenant, or replace what is known of it.
+    /// Create a tenant, or change what is given of it.
     Put(PutArgs),
     /// Show a tenant with what it has.
     Get(GetArgs),
@@ -26,26 +27,26 @@ pub struct PutArgs {
     /// Id of the tenant.
     tenant: String,
     /// In words.
-    #[arg(long, default_value = "")]
-    name: String,
-    /// Let none of its tokens in. Its sites go on as they are.
     #[arg(long)]
-    suspended: bool,
-    /// Most sites; 0 is the default.
-    #[arg(long, default_value_t = 0)]
-    sites: i32,
-    /// Most EVSEs of all its sites; 0 is the default.
-    #[arg(long, default_value_t = 0)]
-    evses: i32,
-    /// Most calls each second; 0 is the default.
-    #[arg(long, default_value_t = 0)]
-    calls_per_second: i32,
-    /// Most plans made once at a time; 0 is the default.
-    #[arg(long, default_value_t = 0)]
-    plans_at_once: i32,
-    /// Most tokens; 0 is the default.
-    #[arg(long, default_value_t = 0)]
-    tokens: i32,
+    name: Option<String>,
+    /// Whether none of its tokens is let in. Its sites go on as they are.
+    #[arg(long, value_name = "true|false")]
+    suspended: Option<bool>,
+    /// Most sites.
+    #[arg(long)]
+    sites: Option<i32>,
+    /// Most EVSEs of all its sites.
+    #[arg(long)]
+    evses: Option<i32>,
+    /// Most calls each second.
+    #[arg(long)]
+    calls_per_second: Option<i32>,
+    /// Most plans made once at a time.
+    #[arg(long)]
+    plans_at_once: Option<i32>,
+    /// Most tokens.
+    #[arg(long)]
+    tokens: Option<i32>,
     #[command(flatten)]
     request: RequestArgs,
     #[command(flatten)]
@@ -97,27 +98,41 @@ pub fn run(command: TenantCommand) -> Result<(), Failure> {
 
 fn put(args: PutArgs) -> Result<(), Failure> {
     with_connection(&args.connection, async |client| {
+        let known = proto::GetTenantRequest {
+            tenant_id: args.tenant.clone(),
+        };
+        let known = match client.admin().get_tenant(known).await {
+            Ok(known) => known.into_inner().tenant,
+            Err(status) if status.code() == Code::NotFound => None,
+            Err(status) => return Err(refused(status)),
+        };
         let request = proto::PutTenantRequest {
             meta: args.request.meta(),
-            tenant: Some(proto::Tenant {
-                id: args.tenant.clone(),
-                name: args.name.clone(),
-                suspended: args.suspended,
-                quota: Some(proto::Quota {
-                    sites: args.sites,
-                    evses: args.evses,
-                    calls_per_second: args.calls_per_second,
-                    plans_at_once: args.plans_at_once,
-                    tokens: args.tokens,
-                }),
-                created_at: None,
-            }),
+            tenant: Some(laid_over(known.unwrap_or_default(), &args)),
         };
         let response = client.admin().put_tenant(request).await.map_err(refused)?.into_inner();
         client
             .form
             .say(&response, |response| tenants_table(response.tenant.as_slice()))
     })
+}
+
+/// What is given, over what is known.
+fn laid_over(known: proto::Tenant, args: &PutArgs) -> proto::Tenant {
+    let quota = known.quota.unwrap_or_default();
+    proto::Tenant {
+        id: args.tenant.clone(),
+        name: args.name.clone().unwrap_or(known.name),
+        suspended: args.suspended.unwrap_or(known.suspended),
+        quota: Some(proto::Quota {
+            sites: args.sites.unwrap_or(quota.sites),
+            evses: args.evses.unwrap_or(quota.evses),
+            calls_per_second: args.calls_per_second.unwrap_or(quota.calls_per_second),
+            plans_at_once: args.plans_at_once.unwrap_or(quota.plans_at_once),
+            tokens: args.tokens.unwrap_or(quota.tokens),
+        }),
+        created_at: None,
+    }
 }
 
 fn get(args: GetArgs) -> Result<(), Failure> {

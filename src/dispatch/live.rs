@@ -134,11 +134,11 @@ impl<'stream> LiveStream<'stream> {
             Ok(statement) => {
                 if statement == Statement::Alive {
                     self.refresh_sites();
-                    if self.sites.is_empty() {
-                        return Err(status(&unknown_gateway(&self.key.gateway)));
-                    }
                 }
                 self.say(message.number, statement, true);
+                if self.sites.is_empty() {
+                    return Err(status(&unknown_gateway(&self.key.gateway)));
+                }
             }
             Err(rejection) => self.refuse(message.number, rejection, true),
         }
@@ -233,12 +233,13 @@ impl<'stream> LiveStream<'stream> {
         sites.into_iter().collect()
     }
 
-    /// A site may have begun to name this gateway since its hello.
+    /// A site may have begun to name this gateway since its hello, or have ceased to.
     fn serves(&mut self, site: &SiteId) -> bool {
-        if !self.sites.contains(site) {
+        let names = (self.api.engine).names_gateway(&self.key.tenant, &self.key.gateway, site);
+        if names != self.sites.contains(site) {
             self.refresh_sites();
         }
-        self.sites.contains(site)
+        names
     }
 
     fn refresh_sites(&mut self) {

@@ -21,6 +21,12 @@ impl Directory {
         named.into_iter().flatten().cloned().collect()
     }
 
+    pub fn names(&self, tenant: &TenantId, gateway: &GatewayId, site: &SiteId) -> bool {
+        let sites = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let named = sites.get(&(tenant.clone(), gateway.clone()));
+        named.is_some_and(|named| named.contains(site))
+    }
+
     /// A site that named the gateway `before` names the gateway `now`.
     pub fn moved(&self, key: &SiteKey, before: Option<&GatewayId>, now: Option<&GatewayId>) {
         if before == now {

@@ -272,7 +272,8 @@ impl Engine {
         others.fold(TenantSize::default(), |size, (_, handle)| {
             let summary = handle.summary.borrow();
             TenantSize {
-                sites: size.sites + usize::from(summary.exists),
+                // One that stands still has said nothing of itself, and is there.
+                sites: size.sites + usize::from(summary.exists || handle.status.has_ended()),
                 evses: size.evses + summary.evses,
             }
         })
@@ -281,6 +282,11 @@ impl Engine {
     /// The sites of a tenant that name `gateway`.
     pub fn sites_of_gateway(&self, tenant: &TenantId, gateway: &GatewayId) -> Vec<SiteId> {
         self.shared.world.directory.sites_of(tenant, gateway)
+    }
+
+    /// Whether a site of a tenant names `gateway`.
+    pub fn names_gateway(&self, tenant: &TenantId, gateway: &GatewayId, site: &SiteId) -> bool {
+        self.shared.world.directory.names(tenant, gateway, site)
     }
 
     /// A consistent picture of a site.
@@ -350,12 +356,17 @@ impl Engine {
     }
 
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.
-    pub async fn plan_once(&self, request: OnceRequest) -> Result<PlanView, Refusal> {
+    pub async fn plan_once(&self, tenant: &TenantId, request: OnceRequest) -> Result<PlanView, Refusal> {
         let entered = WaitingOnce::enter(&self.shared.waiting_once);
         let _waiting = entered.inspect_err(|_| {
             self.shared.refused_once.fetch_add(1, Ordering::Relaxed);
         })?;
-        let found = self.shared.world.solvers.run_once(move || once::plan(&request)).await;
+        let found = self
+            .shared
+            .world
+            .solvers
+            .run_once(tenant, move || once::plan(&request))
+            .await;
         let found = found.map_err(|error| Refusal::Unavailable(format!("the search broke: {error}")))?;
         Ok(found?)
     }

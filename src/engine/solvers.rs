@@ -14,10 +14,10 @@ use tokio::task::JoinError;
 pub(super) struct Solvers {
     count: usize,
     free: Arc<Semaphore>,
-    /// One for each tenant that ever searched.
-    turns: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    /// Of each tenant that ever searched: of its sites, and of its stateless plans.
+    turns: Mutex<HashMap<TenantId, Turns>>,
     /// Stateless plans take half of the solvers at most, so that a site's search waits for no more than that.
-    turns_of_nobody: Arc<Semaphore>,
+    turns_once: Arc<Semaphore>,
 }
 
 impl Solvers {
@@ -27,7 +27,7 @@ impl Solvers {
             count,
             free: Arc::new(Semaphore::new(count)),
             turns: Mutex::default(),
-            turns_of_nobody: Arc::new(Semaphore::new((count / 2).max(1))),
+            turns_once: Arc::new(Semaphore::new(half(count))),
         }
     }
 
@@ -37,28 +37,35 @@ impl Solvers {
         tenant: &TenantId,
         search: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let turns = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_tenant = turns.entry(tenant.clone());
-            Arc::clone(of_tenant.or_insert_with(|| Arc::new(Semaphore::new(self.count))))
-        };
-        self.in_turn(turns, search).await
+        let turn = place_of(self.turns_of(tenant).of_sites).await;
+        self.in_turn(vec![turn], search).await
     }
 
     /// The same for a plan that belongs to no site.
     pub(super) async fn run_once<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         search: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        self.in_turn(Arc::clone(&self.turns_of_nobody), search).await
+        let turn = place_of(self.turns_of(tenant).once).await;
+        let among_all = place_of(Arc::clone(&self.turns_once)).await;
+        self.in_turn(vec![turn, among_all], search).await
+    }
+
+    fn turns_of(&self, tenant: &TenantId) -> Turns {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Turns {
+            of_sites: Arc::new(Semaphore::new(self.count)),
+            once: Arc::new(Semaphore::new(half(self.count))),
+        };
+        turns.entry(tenant.clone()).or_insert_with(new).clone()
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
-        turns: Arc<Semaphore>,
+        turn: Vec<OwnedSemaphorePermit>,
         search: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let turn = place_of(turns).await;
         let solver = place_of(Arc::clone(&self.free)).await;
         tokio::task::spawn_blocking(move || {
             // Held until the search itself has ended, also where nobody waits for it any more.
@@ -67,6 +74,17 @@ impl Solvers {
         })
         .await
     }
+}
+
+/// Whose turn it is within one tenant.
+#[derive(Clone, Debug)]
+struct Turns {
+    of_sites: Arc<Semaphore>,
+    once: Arc<Semaphore>,
+}
+
+fn half(count: usize) -> usize {
+    (count / 2).max(1)
 }
 
 async fn place_of(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
@@ -121,7 +139,11 @@ mod tests {
         let mut once = JoinSet::new();
         for _ in 0..2 {
             let (solvers, held) = (Arc::clone(&solvers), Arc::clone(&held));
-            once.spawn(async move { solvers.run_once(move || held.lock().unwrap().recv().unwrap()).await });
+            once.spawn(async move {
+                let tenant = TenantId::parse("acme").unwrap();
+                let search = move || held.lock().unwrap().recv().unwrap();
+                solvers.run_once(&tenant, search).await
+            });
         }
         tokio::task::yield_now().await;
         let tenant = TenantId::parse("acme").unwrap();

@@ -21,8 +21,8 @@ const FOLDER: &str = "register";
 const FILE: &str = "register.sqlite";
 /// What this program writes. A file with another number is another program's.
 const VERSION: i64 = 1;
-/// Changes that are kept; older ones go.
-const MAX_CHANGES: i64 = 100_000;
+/// Changes that are kept of each tenant, and of none; older ones go.
+const MAX_CHANGES: i64 = 10_000;
 
 const SCHEMA: &str = "
     CREATE TABLE tenant (
@@ -98,8 +98,8 @@ impl SqliteRegister {
         // What is in memory follows the file, so nobody else may write it.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
-        // Also the folder, so that a journal that is gone stays gone.
-        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        // Synced before a change is answered.
+        connection.pragma_update(None, "synchronous", "FULL")?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
             0 => {
@@ -202,11 +202,18 @@ impl Register for SqliteRegister {
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.blocking(move |connection| {
-            let mut listed = connection.prepare(
-                "SELECT * FROM change WHERE number < ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY number DESC LIMIT ?3",
-            )?;
-            let listed = listed.query_map(params![before, tenant, most], read_change)?;
-            listed.collect()
+            let of_all = "SELECT * FROM change WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+            let of_one = "SELECT * FROM change WHERE number < ?1 AND tenant = ?3 ORDER BY number DESC LIMIT ?2";
+            match tenant {
+                None => connection
+                    .prepare(of_all)?
+                    .query_map(params![before, most], read_change)?
+                    .collect(),
+                Some(tenant) => {
+                    let mut listed = connection.prepare(of_one)?;
+                    listed.query_map(params![before, most, tenant], read_change)?.collect()
+                }
+            }
         })
         .await
     }
@@ -277,8 +284,9 @@ fn note(connection: &Connection, change: &AccessChange) -> rusqlite::Result<()> 
         ],
     )?;
     connection.execute(
-        "DELETE FROM change WHERE number <= ?1",
-        [connection.last_insert_rowid() - MAX_CHANGES],
+        "DELETE FROM change WHERE tenant IS ?1 AND number <=
+             (SELECT number FROM change WHERE tenant IS ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+        params![change.tenant.as_ref().map(TenantId::as_str), MAX_CHANGES],
     )?;
     Ok(())
 }

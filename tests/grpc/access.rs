@@ -465,7 +465,9 @@ impl Scene {
         for tenant in ["other", EMPTY] {
             service.of(tenant).await;
         }
-        let token = service.access.tokens(Some(&TenantId::parse(TENANT).unwrap()), None, 1);
+        let token = service
+            .access
+            .tokens(Some(&TenantId::parse(TENANT).unwrap()), None, None, 1);
         let things = Things {
             site: SITE.to_owned(),
             gateway: GATEWAY.to_owned(),
@@ -629,7 +631,7 @@ async fn what_belongs_to_another_tenant_looks_like_what_is_not_there() {
     let own = scene
         .service
         .access
-        .tokens(Some(&TenantId::parse(TENANT).unwrap()), None, 10);
+        .tokens(Some(&TenantId::parse(TENANT).unwrap()), None, None, 10);
     assert_eq!(own.len(), 1, "no token was made, and none ended");
     assert_eq!(own[0].revoked_at, None);
 }
@@ -891,13 +893,16 @@ async fn a_tenant_that_asks_too_much_takes_nothing_of_another() {
     assert!(refused > 0, "fifty calls take less than fifty seconds");
 }
 
-/// What is logged on this thread while it is held.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+thread_local! {
+    /// What was logged on this thread: that of a test, and of its service.
+    static LOG: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+struct Log;
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -907,13 +912,23 @@ impl std::io::Write for Log {
 }
 
 impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    /// From now on everything is logged, whatever runs beside.
+    fn begin() {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(|| Log)
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("only this test logs");
+    }
+
+    fn text() -> String {
+        LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())
     }
 
     /// The lines that tell of a refused call.
-    fn refusals(&self) -> Vec<String> {
-        let text = self.text();
+    fn refusals() -> Vec<String> {
+        let text = Self::text();
         let lines = text.lines().filter(|line| line.contains("call refused"));
         lines.map(str::to_owned).collect()
     }
@@ -921,15 +936,7 @@ impl Log {
 
 #[tokio::test]
 async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    // The service runs on the thread of the test.
-    let _held = tracing::subscriber::set_default(subscriber);
+    Log::begin();
     let scene = Scene::new().await;
     let access = &scene.service.access;
     let new = laddplan::access::NewToken {
@@ -952,7 +959,7 @@ async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
     scene.call(as_token(secret.show()), &stop, TENANT).await.unwrap_err();
     let forged = secret.show().replace(&random, &"0".repeat(64));
     scene.call(as_token(&forged), &stop, TENANT).await.unwrap_err();
-    let refusals = log.refusals();
+    let refusals = Log::refusals();
     assert_eq!(refusals.len(), 2, "{refusals:?}");
     for said in [
         "StopSite",
@@ -974,7 +981,7 @@ async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
     scene.service.start_session(planted.clone()).await.unwrap();
     let wrong = proto::SessionSpec { tier: 99, ..planted };
     scene.service.start_session(wrong).await.unwrap_err();
-    let text = log.text();
+    let text = Log::text();
     for secret in [random.as_str(), driver, &"0".repeat(64)] {
         assert!(!text.contains(secret), "{secret} is in the log");
     }
@@ -1008,4 +1015,93 @@ async fn messages_of_meters_count_as_calls() {
         codes.push(told(listed).0);
     }
     assert_eq!(codes.last(), Some(&Code::ResourceExhausted), "{codes:?}");
+}
+
+/// Waits until the service thinks the gateway of the site gone.
+async fn gateway_is_gone(service: &Service) {
+    let request = proto::GetRolloutRequest {
+        site_id: SITE.to_owned(),
+        ..Default::default()
+    };
+    for _ in 0..10_000 {
+        let rollout = service.sites().get_rollout(request.clone()).await.unwrap().into_inner();
+        if !rollout.gateway_connected {
+            return;
+        }
+    }
+    panic!("the gateway is still connected");
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_reads_nothing_ends_with_its_token_too() {
+    let scene = Scene::new().await;
+    let access = scene.service.access.clone();
+    let mut tenant = access.tenant(&TenantId::parse(TENANT).unwrap()).unwrap();
+    tenant.quota.calls_per_second = 100_000;
+    access.put_tenant(tenant, &By::default()).await.unwrap();
+    let (token, bearer) = bearer(&access, everything_of(&TenantId::parse(TENANT).unwrap())).await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", scene.service.address)).unwrap();
+    // Nothing comes through that is not a header.
+    let deaf = endpoint.initial_stream_window_size(0).connect().await.unwrap();
+    let mut gateway = Stream::open(bearer.over(deaf)).await;
+    gateway.say(proto::connect_request::Message::Hello(hello())).await;
+    let reading = |watts: i64| {
+        proto::connect_request::Message::Readings(proto::GatewayReadings {
+            site_id: SITE.to_owned(),
+            readings: vec![proto::MeterReading {
+                evse_id: EVSE.to_owned(),
+                at: Some(at(0)),
+                power_watt: Some(watts),
+                ..Default::default()
+            }],
+        })
+    };
+    gateway.say(reading(1_000)).await;
+    while scene.service.get_session("session-1").await.unwrap().metered_watt != 1_000 {
+        tokio::task::yield_now().await;
+    }
+    let now = Instant::from_unix_secs(0);
+    access.revoke_token(&token, None, now, &By::default()).await.unwrap();
+    gateway_is_gone(&scene.service).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_its_site_names_no_more_is_heard_no_more() {
+    let scene = Scene::new().await;
+    let mut gateway = scene.service.connect_gateway().await;
+    gateway.acknowledged().await;
+    let moved = proto::Site {
+        gateway_id: "another".to_owned(),
+        ..site(SITE)
+    };
+    scene.service.put_site(moved).await.unwrap();
+    let readings = proto::GatewayReadings {
+        site_id: SITE.to_owned(),
+        readings: vec![proto::MeterReading {
+            evse_id: EVSE.to_owned(),
+            at: Some(at(0)),
+            power_watt: Some(1_000),
+            ..Default::default()
+        }],
+    };
+    gateway.say(proto::connect_request::Message::Readings(readings)).await;
+    let end = gateway.end().await.unwrap();
+    assert_eq!(
+        (end.code(), end.message()),
+        (Code::NotFound, "there is no gateway gateway")
+    );
+    assert_eq!(scene.service.get_session("session-1").await.unwrap().metered_watt, 0);
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_none_is_not_sent_back() {
+    let scene = Scene::new().await;
+    let request = proto::StopSiteRequest {
+        meta: request(&"x".repeat(1_000_000)),
+        site_id: SITE.to_owned(),
+        ..Default::default()
+    };
+    let refused = scene.service.sites().stop_site(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.metadata().get("request-id").is_none());
 }
