@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many seconds' worth of calls may come at once.
-const BURST_SECONDS: u32 = 2;
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// The kinds of calls that do not keep each other waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ struct Rates<C: Clock> {
 impl<C: Clock + Clone> Rates<C> {
     fn new(calls_per_second: u32, clock: &C) -> Self {
         let each = NonZeroU32::new(calls_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = each.saturating_mul(const { NonZeroU32::new(BURST_SECONDS).unwrap() });
+        let burst = each.saturating_mul(BURST_SECONDS);
         let quota = governor::Quota::per_second(each).allow_burst(burst);
         Self {
             ordinary: RateLimiter::direct_with_clock(quota, clock.clone()),

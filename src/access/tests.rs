@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::register::SqliteRegister;
+use crate::units::Seconds;
 
 const SHARES: Shares = Shares {
     calls: 4,
