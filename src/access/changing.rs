@@ -315,7 +315,7 @@ impl Access {
                 .into_iter()
                 .filter(|(_, token)| token.grant.tenant.as_ref() == tenant)
                 .collect();
-            of_tenant.sort_by(|one, other| other.0.cmp(&one.0));
+            of_tenant.sort_by_key(|(end, _)| std::cmp::Reverse(*end));
             let too_many = of_tenant.into_iter().skip(MAX_ENDED_TOKENS);
             old.into_iter()
                 .chain(too_many)
