@@ -160,7 +160,7 @@ pub struct Gauge {
     pub limit: Option<i64>,
     /// Since when a tighter one is in force.
     pub fell_at: Option<Instant>,
-    /// Of [`FULL`].
+    /// How much of the tolerated overload is used up, of 3 600 000 000.
     pub used: i64,
     pub shed: Option<Shed>,
     /// Since when it has been read at or below the limit without a gap.

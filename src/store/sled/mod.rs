@@ -2,8 +2,8 @@
 //!
 //! Decides how a journal lies in sled's one tree, and who may touch it: any number of readers, one writer thread. sled's `flush`
 //! does not reach the disk on Linux, so the writer syncs sled's file itself before it acknowledges ([`disk::DiskSync`]).
-//! sled goes on with what is left of a damaged log, so what must be there is counted ([`tally`]), noted beside it ([`high_water`]), and
-//! compared when the store is opened ([`audit`]).
+//! sled goes on with what is left of a damaged log, so what must be there is counted (`tally`), noted beside it (`high_water`), and
+//! compared when the store is opened (`audit`).
 //! After a write or sync that failed, what is on disk is unknown, so nothing is acknowledged until a restart.
 
 mod as_found;
