@@ -4,6 +4,7 @@
 use crate::support::{MORNING, ManualClock, SETTINGS, TestGateway, evse, fuse_limit, session, site_spec};
 use crate::written::{block_on, tenant};
 use crate::{Dice, points};
+use laddplan::access::{Access, By, NewToken, everything_of, new_tenant};
 use laddplan::config::{Config, Sources};
 use laddplan::domain::event::Event;
 use laddplan::domain::ids::{GatewayId, SiteId, SiteKey};
@@ -18,6 +19,7 @@ use laddplan::store::keys::{self, Kind};
 use laddplan::store::memory::MemoryStore;
 use laddplan::store::sled::{DEFAULT_CACHE_BYTES, SledStore};
 use laddplan::units::{Instant, Seconds};
+use laddplan::wire::bearer::Bearer;
 use laddplan::wire::proto;
 use std::collections::BTreeMap;
 use std::fs;
@@ -325,6 +327,20 @@ fn config(folder: &Path) -> Config {
     Config::parse(&sources).unwrap()
 }
 
+/// A new token of the tenant whose sites these are.
+async fn token(access: &Access) -> Bearer {
+    let by = By::default();
+    let made = access.put_tenant(new_tenant(&tenant(), MORNING), &by).await;
+    made.expect("the tenant is made");
+    let new = NewToken {
+        name: String::new(),
+        grant: everything_of(&tenant()),
+        expires_at: None,
+    };
+    let (_, secret) = access.create_token(new, MORNING, &by).await.expect("the token is made");
+    Bearer::new(secret.show()).expect("a token travels as metadata")
+}
+
 #[tokio::test]
 async fn health_and_api_tell_of_a_stopped_site() {
     use proto::site_service_client::SiteServiceClient;
@@ -352,7 +368,7 @@ async fn health_and_api_tell_of_a_stopped_site() {
             let found = health.check(request).await.unwrap().into_inner().status;
             assert_eq!(found, expected as i32, "{service:?}, damaged: {damaged}");
         }
-        let mut sites = SiteServiceClient::new(channel);
+        let mut sites = SiteServiceClient::new(token(&running.access).await.over(channel));
         let request = |number: usize| proto::GetSiteRequest {
             tenant_id: tenant().to_string(),
             site_id: key(number).site.to_string(),
