@@ -86,7 +86,7 @@ impl Access {
         let changing = self.begin_change().await;
         let room = self.tables().tenants.get(id).map(|known| Arc::clone(&known.room));
         let room = room.ok_or_else(|| no_tenant(id))?;
-        let _growing = room.growing.lock().await;
+        let growing = Arc::clone(&room.growing).lock_owned().await;
         match sites() {
             0 => {}
             some => return Err(AccessRefusal::HasSites(some)),
@@ -95,6 +95,8 @@ impl Access {
         let write = RegisterWrite::RemoveTenant(id.clone());
         let id = id.clone();
         let apply = move |tables: &mut Tables| {
+            // Until here no site is made.
+            let _growing = growing;
             tables.tenants.remove(&id);
             tables
                 .tokens
@@ -122,8 +124,6 @@ impl Access {
     pub fn live_tokens(&self, tenant: &TenantId, now: Instant) -> usize {
         self.tables().live_tokens(Some(tenant), now)
     }
-
-    // --- Tokens.
 
     /// Whether nobody can administer this service.
     pub fn has_no_administrator(&self, now: Instant) -> bool {

@@ -3,7 +3,9 @@
 //! A new call fails these tests until it has a row in [`rows`].
 
 use crate::service::*;
+use crate::support::{MORNING, ManualClock};
 use laddplan::access::{By, everything_of};
+use laddplan::config::{Config, Sources};
 use laddplan::domain::access::{Grant, Scope};
 use laddplan::domain::ids::{GatewayId, SiteId, TenantId};
 use laddplan::units::{Instant, Seconds};
@@ -646,9 +648,18 @@ async fn no_call_is_answered_without_a_good_token() {
         .revoke_token(&newest, None, Instant::from_unix_secs(0), &By::default())
         .await
         .unwrap();
+    // Made before the service's time, and over by then.
+    let before = MORNING - Seconds::from_mins(2);
+    let over = laddplan::access::NewToken {
+        name: String::new(),
+        grant: everything_of(&TenantId::parse(TENANT).unwrap()),
+        expires_at: Some(before + Seconds::from_mins(1)),
+    };
+    let (_, expired) = access.create_token(over, before, &By::default()).await.unwrap();
     let forged = format!("laddplan_{}_{}", scene.things.token, "0".repeat(64));
     let bad = [
         Some(revoked),
+        Bearer::new(expired.show()),
         Bearer::new(&forged),
         Bearer::new("laddplan_0000000000000000_x"),
         Bearer::new(""),
@@ -702,17 +713,21 @@ async fn a_token_for_some_sites_sees_and_changes_just_those() {
         listed.sites.iter().map(|site| site.id.as_str()).collect::<Vec<_>>(),
         ["harbour"]
     );
-    let alarms = call(
-        calls,
-        "AlarmService/ListAlarms",
-        proto::ListAlarmsRequest::default().encode_to_vec(),
-    )
-    .await;
-    let alarms = proto::ListAlarmsResponse::decode(alarms.unwrap().as_slice()).unwrap();
-    assert!(
-        alarms.alarms.iter().all(|alarm| alarm.site_id == "harbour"),
-        "{alarms:?}"
-    );
+    // Half a minute without a gateway is an alarm at both sites.
+    scene.service.clock.advance(31).await;
+    let alarms_at = async |calls: Calls| {
+        let list = proto::ListAlarmsRequest::default().encode_to_vec();
+        let listed = call(calls, "AlarmService/ListAlarms", list).await.unwrap();
+        let listed = proto::ListAlarmsResponse::decode(listed.as_slice()).unwrap();
+        let at: BTreeSet<String> = listed.alarms.into_iter().map(|alarm| alarm.site_id).collect();
+        at.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(alarms_at(scene.service.channel.clone()).await, ["harbour", SITE]);
+    assert_eq!(alarms_at(calls.clone()).await, ["harbour"]);
+    let mut watched = proto::alarm_service_client::AlarmServiceClient::new(calls);
+    let watched = watched.watch_alarms(proto::WatchAlarmsRequest::default()).await;
+    let first = watched.unwrap().into_inner().message().await.unwrap().unwrap();
+    assert_eq!(first.alarm.unwrap().site_id, "harbour");
 }
 
 #[tokio::test]
@@ -796,9 +811,6 @@ async fn streams_end_with_the_token_that_opened_them() {
             (Code::Unauthenticated, "the token's access ended")
         );
     }
-    let tenant = TenantId::parse(TENANT).unwrap();
-    let gateway = GatewayId::parse(GATEWAY).unwrap();
-    assert_eq!(scene.service.clock.engine.sites_of_gateway(&tenant, &gateway).len(), 1);
 }
 
 async fn last<T>(stream: &mut tonic::Streaming<T>) -> Status {
@@ -1105,3 +1117,37 @@ async fn a_request_id_that_is_none_is_not_sent_back() {
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.metadata().get("request-id").is_none());
 }
+
+#[tokio::test]
+async fn the_service_itself_sees_that_time_ends_a_token() {
+    let setting = |name: &str, value: &str| (format!("LADDPLAN_{name}"), value.into());
+    let sources = Sources {
+        environment: [setting("LISTEN", "127.0.0.1:0"), setting("STORE_KIND", "memory")].into(),
+        ..Sources::default()
+    };
+    let clock = ManualClock::at(MORNING);
+    let running = laddplan::app::start(Config::parse(&sources).unwrap(), clock.clone()).await;
+    let running = running.unwrap();
+    let access = &running.access;
+    token_of(access, TENANT, &[Scope::SiteRead]).await;
+    let new = laddplan::access::NewToken {
+        name: String::new(),
+        grant: everything_of(&TenantId::parse(TENANT).unwrap()),
+        expires_at: Some(MORNING + Seconds::from_mins(1)),
+    };
+    let (_, secret) = access.create_token(new, MORNING, &By::default()).await.unwrap();
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", running.address)).unwrap();
+    let calls = Bearer::new(secret.show())
+        .unwrap()
+        .over(endpoint.connect().await.unwrap());
+    let mut alarms = proto::alarm_service_client::AlarmServiceClient::new(calls);
+    let alarms = alarms.watch_alarms(proto::WatchAlarmsRequest::default()).await;
+    let mut alarms = alarms.unwrap().into_inner();
+    clock.advance(Seconds::from_mins(1));
+    let end = tokio::time::timeout(PATIENCE, last(&mut alarms)).await;
+    assert_eq!(end.expect("the stream ends").code(), Code::Unauthenticated);
+    running.shut_down().await.unwrap();
+}
+
+/// Only for a test that has failed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
