@@ -35,6 +35,8 @@ use tokio::task::JoinHandle;
 const CUT_WATCHDOG: Duration = Duration::from_millis(500);
 /// The wall clock may step, so a sleeper looks at it at least this often.
 const LONGEST_SLEEP: Seconds = Seconds::from_secs(5);
+/// How soon what time ends is ended.
+const LOOK_AT_ACCESS_EVERY: Duration = Duration::from_secs(1);
 /// How exact it is when a token was last used.
 const NOTE_USED_EVERY: Seconds = Seconds::from_mins(1);
 /// For whoever administers tokens without a service.
@@ -261,11 +263,14 @@ pub fn how_to_begin(secret: &Secret) -> String {
 }
 
 /// Ends what time ends, and keeps when tokens were used. Never ends by itself.
+///
+/// It looks in real time and not when the clock says, which may step back: then nobody stays for as long as it was ahead.
 async fn watch_access(access: Access, clock: Arc<dyn Clock>) -> Infallible {
+    let mut looks = tokio::time::interval(LOOK_AT_ACCESS_EVERY);
     let mut before = clock.now();
     let mut noted = before;
     loop {
-        clock.sleep_until(clock.now() + Seconds::from_secs(1)).await;
+        looks.tick().await;
         let now = clock.now();
         if now < before {
             // Somebody's time may have ended while the clock was ahead.
