@@ -45,15 +45,15 @@ async fn accept_all(world: &World) {
     world.settle().await;
 }
 
+fn arrival(number: usize) -> Event {
+    Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20)))
+}
+
 async fn site_with_two_cars() -> World {
     let world = World::start().await;
     world.put_site(site_spec(40, 2)).await;
     world.gateway_connects().await;
-    for number in [1, 2] {
-        world
-            .submit(Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20))))
-            .await;
-    }
+    world.submit_together([1, 2].map(arrival)).await;
     world.settle().await;
     world
 }
@@ -82,9 +82,8 @@ async fn cars_share_what_may_run_in_one_line_alone_until_they_are_said_to_use_th
         session.car.phases = phases;
         Box::new(session)
     };
-    for number in [1, 2] {
-        world.submit(Event::SessionStarted(car(number, None))).await;
-    }
+    let arrivals = [1, 2].map(|number| Event::SessionStarted(car(number, None)));
+    world.submit_together(arrivals).await;
     world.settle().await;
     let total = || {
         let sent = world.gateway.sent();
@@ -93,9 +92,8 @@ async fn cars_share_what_may_run_in_one_line_alone_until_they_are_said_to_use_th
     };
     assert_eq!(total(), 200);
     accept_all(&world).await;
-    for number in [1, 2] {
-        world.submit(Event::SessionUpdated(car(number, Some(3)))).await;
-    }
+    let updates = [1, 2].map(|number| Event::SessionUpdated(car(number, Some(3))));
+    world.submit_together(updates).await;
     world.settle().await;
     assert_eq!(total(), 400, "the fuse is used whole");
 }
@@ -137,15 +135,11 @@ async fn an_increase_waits_for_the_decrease_it_needs() {
     let world = World::start().await;
     world.put_site(site_spec(32, 2)).await;
     world.gateway_connects().await;
-    world
-        .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
-        .await;
+    world.submit(arrival(1)).await;
     world.settle().await;
     accept_all(&world).await;
     assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(320));
-    world
-        .submit(Event::SessionStarted(Box::new(session(2, MORNING, HOUR, 20))))
-        .await;
+    world.submit(arrival(2)).await;
     world.settle().await;
     let before = world.gateway.sent();
     assert!(
@@ -171,7 +165,7 @@ async fn nothing_is_acknowledged_before_it_is_appended() {
     world.put_site(site_spec(40, 2)).await;
     world.settle().await;
     let taken = world.store.gate.acquire_many(1_000).await.unwrap();
-    let started = Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20)));
+    let started = arrival(1);
     let key = site_key();
     let submit = world.engine.submit(&key, None, started);
     tokio::pin!(submit);
@@ -233,25 +227,7 @@ async fn a_failed_append_is_refused_and_leaves_nothing_behind() {
 async fn a_burst_of_arrivals_makes_few_plans() {
     let world = World::start().await;
     world.put_site(site_spec(400, 60)).await;
-    let key = site_key();
-    let arrivals = (1..=60).map(|number| {
-        let started = Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20)));
-        world.engine.submit(&key, None, started)
-    });
-    let mut waiting: Vec<_> = arrivals.map(Box::pin).collect();
-    // All are asked before any is answered.
-    for submit in &mut waiting {
-        tokio::select! {
-            biased;
-            answered = submit.as_mut() => { answered.expect("admitted"); }
-            () = std::future::ready(()) => {}
-        }
-    }
-    for submit in waiting {
-        if world.engine.site(&key).await.unwrap().sessions.len() < 60 {
-            submit.await.expect("admitted");
-        }
-    }
+    world.submit_together((1..=60).map(arrival)).await;
     world.settle().await;
     let plans = world
         .journal()
@@ -278,9 +254,7 @@ async fn a_search_that_takes_too_long_gives_way_to_the_greedy_plan_and_never_blo
         tokio::task::yield_now().await;
     }
     world.put_site(site_spec(40, 2)).await;
-    world
-        .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
-        .await;
+    world.submit(arrival(1)).await;
     world.settle().await;
     let journal = world.journal().await;
     let fallback = journal.iter().any(
@@ -299,11 +273,7 @@ async fn a_cut_lowers_while_the_only_solver_is_busy_with_something_else() {
     let world = World::start_with(settings).await;
     world.put_site(site_spec(40, 2)).await;
     world.gateway_connects().await;
-    for number in [1, 2] {
-        world
-            .submit(Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20))))
-            .await;
-    }
+    world.submit_together([1, 2].map(arrival)).await;
     world.settle().await;
     accept_all(&world).await;
     let engine = world.engine.clone();
@@ -334,9 +304,7 @@ async fn shadow_plans_and_sends_nothing_and_off_does_not_even_plan() {
         let mut spec = site_spec(40, 2);
         spec.mode = mode;
         world.put_site(spec).await;
-        world
-            .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
-            .await;
+        world.submit(arrival(1)).await;
         world.settle().await;
         let planned = world
             .journal()
@@ -492,7 +460,7 @@ async fn a_repeated_request_gets_the_same_receipt_and_does_nothing() {
     let world = World::start().await;
     world.put_site(site_spec(40, 2)).await;
     let key = site_key();
-    let started = || Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20)));
+    let started = || arrival(1);
     let first = world
         .engine
         .submit(&key, Some(stamp("call-1", 1)), started())
@@ -767,9 +735,7 @@ async fn a_site_whose_unknown_defaults_do_not_fit_is_not_controlled_and_says_why
     }
     world.put_site(spec).await;
     world.gateway_connects().await;
-    world
-        .submit(Event::SessionStarted(Box::new(session(1, MORNING, HOUR, 20))))
-        .await;
+    world.submit(arrival(1)).await;
     world.settle().await;
     assert!(world.gateway.sent().is_empty());
     let why = world
@@ -833,11 +799,7 @@ async fn rates_sent_are_zero_or_at_least_the_minimum() {
     let world = World::start().await;
     world.put_site(site_spec(16, 4)).await;
     world.gateway_connects().await;
-    for number in 1..=4 {
-        world
-            .submit(Event::SessionStarted(Box::new(session(number, MORNING, HOUR, 20))))
-            .await;
-    }
+    world.submit_together((1..=4).map(arrival)).await;
     world.settle().await;
     accept_all(&world).await;
     for outgoing in world.gateway.sent() {

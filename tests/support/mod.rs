@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 
 /// 2026-03-02T08:00:00Z, a Monday.
 pub const MORNING: Instant = Instant::from_unix_secs(1_772_438_400);
@@ -370,6 +371,18 @@ impl World {
             .submit(&site_key(), None, event)
             .await
             .expect("the event is admitted")
+    }
+
+    /// Asks all of them before any is answered, so that no plan for the first few is made and sent in between.
+    pub async fn submit_together(&self, events: impl IntoIterator<Item = Event>) {
+        let mut asked = JoinSet::new();
+        for event in events {
+            let engine = self.engine.clone();
+            asked.spawn(async move { engine.submit(&site_key(), None, event).await });
+        }
+        for answer in asked.join_all().await {
+            answer.expect("the event is admitted");
+        }
     }
 
     pub async fn put_site(&self, spec: SiteSpec) {
