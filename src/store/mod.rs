@@ -1,4 +1,5 @@
-//! Where journals live: in memory for tests and stateless use, in sled for one machine. Beside them the register of tenants and tokens.
+//! Where journals live: in memory for tests and stateless use, in sled for one machine. Beside them the register of tenants, tokens
+//! and drivers.
 //!
 //! Decides how [`crate::engine::ports::Store`] is kept: an append is conditional on the journal's last entry, atomic, and
 //! acknowledged only when it is as durable as was asked. Every implementation passes the one conformance suite. Never interprets
