@@ -3,7 +3,6 @@
 //! Decides the order of start and stop. Starting: certificates, store, engine, gateway streams, then the listener. Stopping: no new calls, streams
 //! end, every site finishes what it was given, the store is closed last.
 
-use crate::access::register::Register;
 use crate::access::room::Shares;
 use crate::access::{Access, By, NewToken, Secret};
 use crate::api::{self, ServeError, Services};
@@ -11,6 +10,7 @@ use crate::config::{Config, StoreKind};
 use crate::dispatch::{self, GatewayApi, Streams};
 use crate::domain::access::{Grant, Scope};
 use crate::domain::plan::Budget;
+use crate::drivers::Drivers;
 use crate::engine::ports::{Clock, Store};
 use crate::engine::{Engine, Settings};
 use crate::metrics;
@@ -101,7 +101,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
         Some(address) => Some(listen_for_scrapers(address).await?),
         None => None,
     };
-    let access = Access::open(open_register(&config)?, shares(&config)).await?;
+    let register = Arc::new(open_register(&config)?);
+    let access = Access::open(register.clone(), shares(&config)).await?;
     let streams = Streams::new(dispatch_limits(&config));
     let settings = Settings {
         budget: Budget {
@@ -122,6 +123,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     let services = Services {
         engine: engine.clone(),
         access: access.clone(),
+        drivers: Drivers::new(register),
         clock: Arc::clone(&clock),
         gateways,
         reflection: config.reflection,
@@ -371,10 +373,10 @@ fn open_store(config: &Config) -> anyhow::Result<OpenedStore> {
 }
 
 /// The folder is there: the store was opened before.
-fn open_register(config: &Config) -> anyhow::Result<Arc<dyn Register>> {
+fn open_register(config: &Config) -> anyhow::Result<SqliteRegister> {
     Ok(match config.store {
-        StoreKind::Memory => Arc::new(SqliteRegister::in_memory()),
-        StoreKind::Sled => Arc::new(SqliteRegister::open(&config.data)?),
+        StoreKind::Memory => SqliteRegister::in_memory(),
+        StoreKind::Sled => SqliteRegister::open(&config.data)?,
     })
 }
 

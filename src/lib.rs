@@ -26,11 +26,11 @@
 //! * [`rollout`]: the ledger of what each EVSE may be following, and the rule by which a plan is let out without ever raising the
 //!   worst case above what is available.
 //! * [`engine`]: the loop that joins them, and the ports through which it sees the world: store, gateway, clock.
-//! * [`access`]: who is let in: tenants, their tokens, and what each may take of the service.
+//! * [`access`]: who is let in: tenants, their tokens, and what each may take of the service. [`drivers`]: the references that stand
+//!   for drivers. Both keep what they know in the [`register`], which can forget.
 //! * [`wire`]: protobuf messages to and from the domain. [`ocpi`]: OCPI objects, and the strict check of them.
-//! * [`store`]: journals on disk and in memory, and the register of tenants and tokens. [`tls`]: certificates, and which gateway one
-//!   names. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]:
-//!   figures for Prometheus.
+//! * [`store`]: journals on disk and in memory, and the register of tenants, tokens and drivers. [`tls`]: certificates, and which
+//!   gateway one names. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]: figures for Prometheus.
 //! * [`simulate`]: cars, a gateway and a real day, for the demo.
 //! * [`config`], [`telemetry`], [`app`], [`cli`]: from the command line to a running service.
 //!
@@ -40,7 +40,7 @@
 //! * A float never decides: it may search, inside the planner; limits, accepted plans, `verify` and `rollout` are integers.
 //! * Nothing is acknowledged, and nothing is sent, before the journal entry that says so is synced.
 //! * No wire type leaves its edge; no domain type knows how it is written.
-//! * No key in the store lacks its tenant, and no name of a person is in a journal.
+//! * No key in the store lacks its tenant, and no name of a person is in a journal, which cannot forget.
 //! * No call reaches a site whose key was not held against whose call it is, and no secret is kept.
 //! * No effect of ours raises the worst case of what EVSEs may follow above what is available, at any place, phase and instant.
 //!
@@ -64,7 +64,11 @@ pub mod rollout;
 
 pub mod engine;
 
+pub mod register;
+
 pub mod access;
+
+pub mod drivers;
 
 pub mod wire;
 

@@ -37,11 +37,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ocpi", &["units", "domain"]),
     (
         "store",
-        &["units", "domain", "engine::ports", "access::register", "wire"],
+        &[
+            "units",
+            "domain",
+            "engine::ports",
+            "access::register",
+            "drivers::register",
+            "register",
+            "wire",
+        ],
     ),
-    ("access", &["units", "domain"]),
+    ("register", &[]),
+    ("access", &["units", "domain", "register"]),
+    ("drivers", &["units", "domain", "register"]),
     ("tls", &["units", "domain", "engine::ports"]),
-    ("api", &["units", "domain", "engine", "access", "wire", "tls"]),
+    (
+        "api",
+        &[
+            "units", "domain", "engine", "register", "access", "drivers", "wire", "tls",
+        ],
+    ),
     ("dispatch", &["units", "domain", "engine", "access", "wire", "ocpi"]),
     ("metrics", &["units", "domain", "engine", "dispatch"]),
     (
@@ -72,6 +87,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "engine",
             "access",
+            "drivers",
             "wire",
             "store",
             "tls",

@@ -3,12 +3,13 @@
 //! Decides what may be changed and by which request, one change at a time: a change is in the register, synced, before it holds in
 //! memory, and is done whole once it was begun. Never decides who may ask for it: that is the API's.
 
-use super::register::{RegisterError, RegisterWrite};
+use super::register::RegisterWrite;
 use super::room::TenantRoom;
 use super::{Access, AccessRefusal, By, KnownTenant, KnownToken, NewToken, Secret, Tables, secret};
 use crate::domain::access::{AccessChange, Tenant, Token, check_name, names};
 use crate::domain::ids::{TenantId, TokenId};
 use crate::domain::rejection::{Faults, Rejection};
+use crate::register::RegisterError;
 use crate::units::{Instant, Seconds};
 use std::sync::{Arc, PoisonError};
 
@@ -91,7 +92,7 @@ impl Access {
             0 => {}
             some => return Err(AccessRefusal::HasSites(some)),
         }
-        let change = by.change(now, Some(id), "tenant removed, with its tokens".to_owned());
+        let change = by.change(now, Some(id), "tenant removed, with its tokens and drivers".to_owned());
         let write = RegisterWrite::RemoveTenant(id.clone());
         let id = id.clone();
         let apply = move |tables: &mut Tables| {

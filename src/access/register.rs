@@ -5,19 +5,15 @@
 
 use crate::domain::access::{AccessChange, Tenant, Token};
 use crate::domain::ids::{TenantId, TokenId};
+use crate::register::RegisterError;
 use crate::units::Instant;
 use async_trait::async_trait;
-
-/// Why the register did not do what it was asked. Nothing of it was done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the register of tenants and tokens: {0}")]
-pub struct RegisterError(pub String);
 
 /// What is done to the register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegisterWrite {
     PutTenant(Tenant),
-    /// Its tokens go with it.
+    /// Its tokens and its drivers go with it.
     RemoveTenant(TenantId),
     PutToken(Box<Token>),
     /// Tokens that ended long ago.

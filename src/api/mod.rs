@@ -27,9 +27,11 @@ mod turned_away;
 
 use crate::access::{Access, Caller};
 use crate::domain::ids::RequestId;
+use crate::drivers::Drivers;
 use crate::engine::Engine;
 use crate::engine::Refusal;
 use crate::engine::ports::Clock;
+use crate::register::RegisterError;
 use crate::wire::status::{exhausted, status};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -54,6 +56,7 @@ type Room = Vec<OwnedSemaphorePermit>;
 struct Api {
     engine: Engine,
     access: Access,
+    drivers: Drivers,
     clock: Arc<dyn Clock>,
     limits: Arc<Limits>,
     /// Turns true when the service stops: streams end.
@@ -79,6 +82,12 @@ impl Api {
         let mut stopping = self.stopping.clone();
         // The sender lives as long as the server; if it is gone, so is the server.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }
 

@@ -7,6 +7,7 @@ use super::guard::GuardLayer;
 use super::turned_away::TurnedAway;
 use super::{Api, Limits};
 use crate::access::Access;
+use crate::drivers::Drivers;
 use crate::engine::Engine;
 use crate::engine::ports::Clock;
 use crate::tls::Tls;
@@ -56,6 +57,7 @@ pub struct Port {
 pub struct Services<G> {
     pub engine: Engine,
     pub access: Access,
+    pub drivers: Drivers,
     pub clock: Arc<dyn Clock>,
     pub gateways: G,
     /// Whether callers may ask what services there are.
@@ -86,6 +88,7 @@ pub async fn serve<G: GatewayService>(
     let api = Api {
         engine: services.engine,
         access: services.access.clone(),
+        drivers: services.drivers,
         clock: Arc::clone(&services.clock),
         limits: Arc::clone(&limits),
         stopping: stopping.clone(),

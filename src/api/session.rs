@@ -172,7 +172,7 @@ impl Api {
 
     /// Reads a call and turns its driver into a reference.
     ///
-    /// `fits` is asked only to tell every fault at once and to keep a driver out of the store whose session is refused. The engine
+    /// `fits` is asked only to tell every fault at once and to keep a driver out of the register whose session is refused. The engine
     /// decides: it knows more, among others whether the call was made before.
     async fn hear(
         &self,
@@ -204,7 +204,7 @@ impl Api {
         if !saying.driver.is_empty() {
             let view = self.engine.site(&key).await?;
             if fits(&spec, &view, self.clock.now()).is_ok() {
-                spec.driver = Some(self.engine.person(&key.tenant, saying.driver).await?);
+                spec.driver = Some(self.drivers.reference(&key.tenant, saying.driver).await?);
             }
         }
         Ok(Said { stamp, key, spec })
@@ -396,7 +396,11 @@ impl Api {
             tenant
         })?;
         let tenant = tenant.of(caller)?;
-        let was_known = self.engine.forget_person(&tenant, &message.driver).await?;
+        let now = self.clock.now();
+        let was_known = self
+            .drivers
+            .forget(&tenant, &message.driver, now, caller.token())
+            .await?;
         Ok(proto::ForgetDriverResponse { was_known })
     }
 }

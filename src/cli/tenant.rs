@@ -16,7 +16,7 @@ pub enum TenantCommand {
     Get(GetArgs),
     /// List tenants.
     List(ListArgs),
-    /// Remove a tenant that has no sites, with its tokens.
+    /// Remove a tenant that has no sites, with its tokens and drivers.
     Remove(RemoveArgs),
     /// Say who changed what of tenants and tokens, the newest first.
     Changes(ChangesArgs),

@@ -272,14 +272,14 @@ impl Token {
     }
 }
 
-/// Something that was done to a tenant or a token.
+/// Something that was done to a tenant, a token or a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessChange {
     pub at: Instant,
     /// `None`: the service itself, or somebody at its data folder.
     pub by: Option<TokenId>,
     pub tenant: Option<TenantId>,
-    /// In words; never a secret.
+    /// In words; never a secret, and never who a driver is.
     pub what: String,
 }
 

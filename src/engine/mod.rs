@@ -27,7 +27,7 @@ pub mod view;
 
 use crate::domain::alarm::{AlarmKind, SiteAlarm};
 use crate::domain::event::{Event, Receipt, RequestStamp};
-use crate::domain::ids::{GatewayId, PersonRef, RequestId, SessionId, SiteId, SiteKey, TenantId};
+use crate::domain::ids::{GatewayId, RequestId, SessionId, SiteId, SiteKey, TenantId};
 use crate::domain::overload::NodeReading;
 use crate::domain::plan::Budget;
 use crate::domain::rejection::Rejection;
@@ -344,15 +344,6 @@ impl Engine {
         most: usize,
     ) -> Result<Vec<Session>, Refusal> {
         Ok(self.shared.world.store.ended_sessions(key, after, most).await?)
-    }
-
-    /// The random reference that stands for a driver.
-    pub async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, Refusal> {
-        Ok(self.shared.world.store.person(tenant, driver).await?)
-    }
-
-    pub async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, Refusal> {
-        Ok(self.shared.world.store.forget_person(tenant, driver).await?)
     }
 
     /// Plans once, without remembering anything. Waits for a free solver; [`Refusal::Busy`] if too many wait already.

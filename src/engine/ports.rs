@@ -8,7 +8,7 @@ pub use super::image::SiteImage;
 pub use super::overload::{NodeWatch, Overloads};
 use crate::domain::conversion::Rate;
 use crate::domain::event::Recorded;
-use crate::domain::ids::{GatewayId, PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::ids::{GatewayId, SessionId, SiteKey};
 use crate::domain::profile::ProfileCommand;
 use crate::domain::session::{OcpiSession, Session};
 use crate::units::Instant;
@@ -49,7 +49,7 @@ pub enum StoreError {
     Damaged { what: String, why: String },
 }
 
-/// Journals, snapshots, ended sessions and the erasable table of persons. Tenant first in every key.
+/// Journals, snapshots and ended sessions. Tenant first in every key.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Appends if the journal's last sequence is the one before the batch's first, else [`StoreError::Conflict`].
@@ -75,12 +75,6 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&SessionId>,
         most: usize,
     ) -> Result<Vec<Session>, StoreError>;
-
-    /// The random reference of a driver of this tenant; made and synced if there is none yet.
-    async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError>;
-
-    /// Erases a driver's reference. True if there was one.
-    async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError>;
 }
 
 /// A command with all that a gateway needs to apply it.

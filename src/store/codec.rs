@@ -89,7 +89,7 @@ fn checksum(key: &[u8], head: &[u8], message: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::journal_proto::{Person, SessionEnded};
+    use crate::wire::journal_proto::{SessionEnded, SiteStopped};
 
     const KEY: &[u8] = b"key";
 
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn a_record_gives_its_message_back() {
         assert_eq!(decode::<SessionEnded>(KEY, &record()).unwrap(), message());
-        let empty = encode(KEY, &Person::default()).unwrap();
-        assert_eq!(decode::<Person>(KEY, &empty).unwrap(), Person::default());
+        let empty = encode(KEY, &SiteStopped::default()).unwrap();
+        assert_eq!(decode::<SiteStopped>(KEY, &empty).unwrap(), SiteStopped::default());
     }
 
     #[test]

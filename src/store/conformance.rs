@@ -6,7 +6,6 @@ use crate::domain::ids::SiteKey;
 use crate::domain::session::{Session, SessionSpec};
 use crate::engine::ports::{Batch, Durability, Store, StoreError};
 use crate::wire::samples::{self, at, ended_session, session_id, site_id, tenant};
-use std::collections::HashSet;
 
 /// Makes one test of each rule. `$make` gives a new, empty store and whatever must live as long as it.
 macro_rules! conformance {
@@ -23,8 +22,6 @@ macro_rules! conformance {
             the_newest_snapshot_is_loaded,
             ended_sessions_are_listed_by_id_in_pages,
             an_ended_session_can_be_restored_without_an_entry,
-            a_driver_has_one_random_reference_in_each_tenant,
-            a_forgotten_driver_gets_another_reference,
         );
     };
     (@each $make:expr; $($rule:ident),* $(,)?) => {
@@ -198,7 +195,6 @@ pub async fn tenants_and_sites_whose_names_begin_alike_are_separate(store: &impl
 pub async fn only_sites_with_a_journal_are_listed(store: &impl Store) {
     assert_eq!(store.sites().await.unwrap(), []);
     let key = site("cpo", "depot");
-    store.person(&key.tenant, "driver").await.unwrap();
     let snapshot = image_with(1, Vec::new());
     store.save_snapshot(&key, snapshot).await.unwrap();
     assert_eq!(store.sites().await.unwrap(), []);
@@ -292,35 +288,4 @@ pub async fn an_ended_session_can_be_restored_without_an_entry(store: &impl Stor
         .append(&key, batch(1..=1))
         .await
         .expect("the journal is still empty");
-}
-
-pub async fn a_driver_has_one_random_reference_in_each_tenant(store: &impl Store) {
-    let (one, other) = (tenant("a"), tenant("ab"));
-    let long = "x".repeat(100_000);
-    let mut references = HashSet::new();
-    for (tenant, driver) in [(&one, "b"), (&one, ""), (&one, "bb"), (&other, "b"), (&one, &long)] {
-        let (first, second) = tokio::join!(store.person(tenant, driver), store.person(tenant, driver));
-        let reference = first.unwrap();
-        assert_eq!(reference, second.unwrap());
-        assert_eq!(store.person(tenant, driver).await.unwrap(), reference);
-        assert!(
-            references.insert(reference.to_string()),
-            "no two persons share a reference"
-        );
-    }
-}
-
-pub async fn a_forgotten_driver_gets_another_reference(store: &impl Store) {
-    let cpo = tenant("cpo");
-    assert!(!store.forget_person(&cpo, "driver").await.unwrap());
-    let before = store.person(&cpo, "driver").await.unwrap();
-    let bystander = store.person(&cpo, "other").await.unwrap();
-    assert!(!store.forget_person(&tenant("cp"), "driver").await.unwrap());
-    assert!(store.forget_person(&cpo, "driver").await.unwrap());
-    assert!(!store.forget_person(&cpo, "driver").await.unwrap());
-    assert_ne!(store.person(&cpo, "driver").await.unwrap(), before);
-    assert_eq!(store.person(&cpo, "other").await.unwrap(), bystander);
-    let (forgotten, after) = tokio::join!(store.forget_person(&cpo, "driver"), store.person(&cpo, "driver"));
-    assert!(forgotten.unwrap());
-    assert_eq!(store.person(&cpo, "driver").await.unwrap(), after.unwrap());
 }

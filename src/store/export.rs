@@ -1,7 +1,7 @@
 //! A whole store as lines of JSON, and back.
 //!
 //! Decides that an export is every entry of every journal and every ended session, then a last line that counts them. Snapshots
-//! are left out because they can be made again, persons because an export would outlive their being forgotten. Of what is damaged
+//! are left out because they can be made again; whom a driver's reference stands for is not in the store. Of what is damaged
 //! an export has what stands before it, and the caller is told. Every journal that is restored ends in an entry that says so, since
 //! what was sent after the export is not in it.
 //! Streams: memory is bounded by a page and the number of sites, whatever the store holds.

@@ -5,9 +5,7 @@
 //!
 //! ```text
 //! 0 "format"                                      which layout this is
-//! 0 "total"                                       what all owners have
-//! len tenant 0 'M'                        chunk   what the tenant has
-//! len tenant 0 'P' sha256(driver)         chunk   the reference of a person
+//! 0 "total"                                       what all sites have
 //! len tenant len site 'J' sequence        chunk   an entry of the journal
 //! len tenant len site 'M'                 chunk   what the site has
 //! len tenant len site 'S' sequence        chunk   a snapshot
@@ -15,12 +13,11 @@
 //! ```
 
 use crate::domain::ids::{SessionId, SiteId, SiteKey, TenantId};
-use sha2::{Digest, Sha256};
 
 pub const FORMAT: &[u8] = b"\0format";
 pub const TOTAL: &[u8] = b"\0total";
-/// Below the keys of every owner, and above those of none.
-pub const FIRST_OWNED: &[u8] = &[1];
+/// Below the keys of every site, and above those of none.
+pub const FIRST_OF_SITES: &[u8] = &[1];
 
 /// Bytes of a chunk's index.
 pub const CHUNK_INDEX_BYTES: usize = 4;
@@ -28,13 +25,12 @@ pub const CHUNK_INDEX_BYTES: usize = 4;
 /// Greater than every kind.
 const AFTER_KINDS: u8 = 0xff;
 
-/// The kinds of an owner's records.
+/// The kinds of a site's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     Journal = b'J',
     Mark = b'M',
-    Person = b'P',
     Snapshot = b'S',
     EndedSession = b'X',
 }
@@ -51,24 +47,10 @@ fn site_prefix(site: &SiteKey) -> Vec<u8> {
     key
 }
 
-fn tenant_prefix(tenant: &TenantId) -> Vec<u8> {
-    let mut key = Vec::new();
-    push_id(&mut key, tenant.as_str());
-    key.push(0);
-    key
-}
-
 /// What every key of this kind at this site begins with.
 pub fn kind_prefix(site: &SiteKey, kind: Kind) -> Vec<u8> {
     let mut key = site_prefix(site);
     key.push(kind as u8);
-    key
-}
-
-/// What every key of the references of this tenant's drivers begins with.
-pub fn persons_prefix(tenant: &TenantId) -> Vec<u8> {
-    let mut key = tenant_prefix(tenant);
-    key.push(Kind::Person as u8);
     key
 }
 
@@ -87,20 +69,9 @@ pub fn ended_session(site: &SiteKey, session: &SessionId) -> Vec<u8> {
     key
 }
 
-pub fn person(tenant: &TenantId, driver: &str) -> Vec<u8> {
-    let mut key = persons_prefix(tenant);
-    key.extend(Sha256::digest(driver.as_bytes()));
-    key
-}
-
-/// The record that says what an owner has.
-pub fn mark(owner: &Owner) -> Vec<u8> {
-    let mut key = match owner {
-        Owner::Site(site) => site_prefix(site),
-        Owner::Tenant(tenant) => tenant_prefix(tenant),
-    };
-    key.push(Kind::Mark as u8);
-    key
+/// The record that says what a site has.
+pub fn mark(site: &SiteKey) -> Vec<u8> {
+    kind_prefix(site, Kind::Mark)
 }
 
 /// The key of one chunk of a record.
@@ -133,41 +104,21 @@ pub fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Whose key this is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Owner {
-    Site(SiteKey),
-    /// A tenant's own, not at a site.
-    Tenant(TenantId),
-}
-
-/// Reads the front of a key. `None` if it is no key of ours.
-pub fn owner(key: &[u8]) -> Option<Owner> {
+/// Whose key this is, from its front. `None` if it is no key of ours.
+pub fn site(key: &[u8]) -> Option<SiteKey> {
     let (tenant, rest) = take_id(key)?;
-    let tenant = TenantId::parse(tenant).ok()?;
-    if rest.first() == Some(&0) {
-        return Some(Owner::Tenant(tenant));
-    }
     let (site, _) = take_id(rest)?;
-    let site = SiteId::parse(site).ok()?;
-    Some(Owner::Site(SiteKey { tenant, site }))
+    Some(SiteKey {
+        tenant: TenantId::parse(tenant).ok()?,
+        site: SiteId::parse(site).ok()?,
+    })
 }
 
-/// Above every key of the owner, and at or below every other key that is above its keys.
-pub fn after_owner(owner: &Owner) -> Vec<u8> {
-    match owner {
-        Owner::Site(site) => {
-            let mut key = site_prefix(site);
-            key.push(AFTER_KINDS);
-            key
-        }
-        Owner::Tenant(tenant) => {
-            let mut key = Vec::new();
-            push_id(&mut key, tenant.as_str());
-            key.push(1);
-            key
-        }
-    }
+/// Above every key of the site, and at or below every other key that is above its keys.
+pub fn after_site(site: &SiteKey) -> Vec<u8> {
+    let mut key = site_prefix(site);
+    key.push(AFTER_KINDS);
+    key
 }
 
 fn take_id(key: &[u8]) -> Option<(&str, &[u8])> {
@@ -181,7 +132,7 @@ mod tests {
     use super::*;
     use crate::wire::samples::{session_id, site_id, tenant};
 
-    fn site(tenant_name: &str, site: &str) -> SiteKey {
+    fn named(tenant_name: &str, site: &str) -> SiteKey {
         SiteKey {
             tenant: tenant(tenant_name),
             site: site_id(site),
@@ -191,11 +142,11 @@ mod tests {
     #[test]
     fn no_prefix_begins_another_ones_keys() {
         let sites = [
-            site("a", "b"),
-            site("ab", "b"),
-            site("a", "bb"),
-            site("a", "bJ"),
-            site("a", "1"),
+            named("a", "b"),
+            named("ab", "b"),
+            named("a", "bb"),
+            named("a", "bJ"),
+            named("a", "1"),
         ];
         for one in &sites {
             for other in sites.iter().filter(|other| *other != one) {
@@ -207,7 +158,7 @@ mod tests {
 
     #[test]
     fn keys_sort_by_sequence_and_by_session() {
-        let key = site("a", "b");
+        let key = named("a", "b");
         let order = [1, 2, 255, 256, 65_536, u64::MAX].map(|sequence| numbered(&key, Kind::Journal, sequence));
         assert!(order.is_sorted());
         let order = ["A", "AB", "AC", "B", "a"].map(|id| ended_session(&key, &session_id(id)));
@@ -216,25 +167,23 @@ mod tests {
 
     #[test]
     fn a_key_says_whose_it_is() {
-        let key = site("cpo", "depot");
-        assert_eq!(
-            owner(&numbered(&key, Kind::Snapshot, 1)),
-            Some(Owner::Site(key.clone()))
-        );
-        assert_eq!(
-            owner(&person(&key.tenant, "driver")),
-            Some(Owner::Tenant(key.tenant.clone()))
-        );
-        for owner in [Owner::Site(key.clone()), Owner::Tenant(key.tenant.clone())] {
-            assert_eq!(self::owner(&mark(&owner)), Some(owner.clone()));
-            assert!(FIRST_OWNED < &*mark(&owner) && mark(&owner) < after_owner(&owner));
-        }
-        assert!(FORMAT < FIRST_OWNED && TOTAL < FIRST_OWNED);
-        assert!(after_owner(&Owner::Site(key.clone())) > ended_session(&key, &session_id("~")));
-        assert!(after_owner(&Owner::Tenant(key.tenant.clone())) > person(&key.tenant, "driver"));
-        assert!(after_owner(&Owner::Tenant(key.tenant.clone())) < numbered(&site("cpo", "!"), Kind::Journal, 0));
-        for damaged in [&b""[..], b"\x05ab", b"\x01a", b"\x01a\x01", b"\x01\xff\x01b"] {
-            assert_eq!(owner(damaged), None);
+        let key = named("cpo", "depot");
+        assert_eq!(site(&numbered(&key, Kind::Snapshot, 1)), Some(key.clone()));
+        assert_eq!(site(&mark(&key)), Some(key.clone()));
+        assert!(FORMAT < FIRST_OF_SITES && TOTAL < FIRST_OF_SITES);
+        assert!(FIRST_OF_SITES < &*numbered(&named("!", "!"), Kind::Journal, 0));
+        assert!(mark(&key) < after_site(&key));
+        assert!(after_site(&key) > ended_session(&key, &session_id("~")));
+        assert!(after_site(&key) < numbered(&named("cpo", "depou"), Kind::Journal, 0));
+        for damaged in [
+            &b""[..],
+            b"\x05ab",
+            b"\x01a",
+            b"\x01a\0M",
+            b"\x01a\x01",
+            b"\x01\xff\x01b",
+        ] {
+            assert_eq!(site(damaged), None);
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! Decides nothing of its own: the same rules as a store on disk, with nothing to sync. Everything is gone with the process.
 
-use super::{KEPT_SNAPSHOTS, check_continues, new_person, sequences};
+use super::{KEPT_SNAPSHOTS, check_continues, sequences};
 use crate::domain::event::Recorded;
-use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::ids::{SessionId, SiteKey};
 use crate::domain::session::Session;
 use crate::engine::ports::{Batch, SiteImage, Store, StoreError};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use tokio::sync::RwLock;
 
@@ -20,7 +20,6 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Contents {
     sites: BTreeMap<SiteKey, SiteContents>,
-    persons: HashMap<(TenantId, String), PersonRef>,
 }
 
 #[derive(Debug, Default)]
@@ -95,16 +94,5 @@ impl Store for MemoryStore {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let listed = site.ended_sessions.range::<SessionId, _>((from, Bound::Unbounded));
         Ok(listed.take(most).map(|(_, session)| session.clone()).collect())
-    }
-
-    async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError> {
-        let mut contents = self.contents.write().await;
-        let key = (tenant.clone(), driver.to_owned());
-        Ok(contents.persons.entry(key).or_insert_with(new_person).clone())
-    }
-
-    async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError> {
-        let mut contents = self.contents.write().await;
-        Ok(contents.persons.remove(&(tenant.clone(), driver.to_owned())).is_some())
     }
 }

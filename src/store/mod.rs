@@ -1,4 +1,5 @@
-//! Where journals live: in memory for tests and stateless use, in sled for one machine. Beside them the register of tenants and tokens.
+//! Where journals live: in memory for tests and stateless use, in sled for one machine. Beside them the register of tenants, tokens
+//! and drivers.
 //!
 //! Decides how [`crate::engine::ports::Store`] is kept: an append is conditional on the journal's last entry, atomic, and
 //! acknowledged only when it is as durable as was asked. Every implementation passes the one conformance suite. Never interprets
@@ -17,7 +18,7 @@ pub mod sled;
 #[cfg(test)]
 mod conformance;
 
-use crate::domain::ids::{PersonRef, SiteKey};
+use crate::domain::ids::SiteKey;
 use crate::engine::ports::{Batch, StoreError};
 
 /// Snapshots kept of a site: the newest, and one before it in case the newest is damaged.
@@ -47,9 +48,4 @@ fn check_continues(key: &SiteKey, found: u64, first: u64) -> Result<(), StoreErr
         expected: first - 1,
         found,
     })
-}
-
-/// A reference that says nothing about the person.
-fn new_person() -> PersonRef {
-    PersonRef::parse(&uuid::Uuid::new_v4().to_string()).expect("a UUID is an id")
 }

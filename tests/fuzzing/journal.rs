@@ -1,7 +1,7 @@
 //! Records of the store, as a damaged disk or another program may leave them.
 //!
 //! The first byte chooses what the rest is. What decodes is written again and reads back equal, through the record's envelope and
-//! its chunks too. A damaged envelope is noticed. A key that says whose it is lies where that owner's keys lie.
+//! its chunks too. A damaged envelope is noticed. A key that says whose it is lies where that site's keys lie.
 
 use super::{Verdict, check_rejection};
 use laddplan::domain::bounds::{MAX_EVSES_PER_SITE, MAX_SLOTS};
@@ -153,10 +153,8 @@ fn key(bytes: &[u8]) -> Option<Done> {
         assert!(end.as_slice() > bytes && !end.starts_with(bytes));
     }
     keys::sequence(bytes);
-    let owner = keys::owner(bytes)?;
-    if let keys::Owner::Site(site) = &owner {
-        let prefix = keys::kind_prefix(site, keys::Kind::Journal);
-        assert!(bytes.starts_with(&prefix[..prefix.len() - 1]));
-    }
+    let site = keys::site(bytes)?;
+    let prefix = keys::kind_prefix(&site, keys::Kind::Journal);
+    assert!(bytes.starts_with(&prefix[..prefix.len() - 1]));
     Some(Ok(()))
 }

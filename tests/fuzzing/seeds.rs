@@ -615,10 +615,6 @@ fn records() -> Vec<Example> {
     let record = codec::encode(&key, &entry_message(&journal[0])).expect("a short record");
     examples.push(any("record", Part::Record.input(&record)));
     examples.push(used("key", Part::Key.input(&keys::chunk(&key, 0))));
-    examples.push(used(
-        "key-of-a-person",
-        Part::Key.input(&keys::person(&gateway::key().tenant, "driver")),
-    ));
     examples
 }
 

@@ -8,6 +8,7 @@ use laddplan::api;
 use laddplan::dispatch::{self, GatewayApi, Streams};
 use laddplan::domain::access::{Grant, Scope};
 use laddplan::domain::ids::{TenantId, TokenId};
+use laddplan::drivers::Drivers;
 use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
@@ -107,7 +108,7 @@ pub async fn start_on(
     .await
     .expect("an empty store opens");
     let register = Arc::new(SqliteRegister::in_memory());
-    let access = Access::open(register, shares(&limits))
+    let access = Access::open(register.clone(), shares(&limits))
         .await
         .expect("an empty register opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -120,6 +121,7 @@ pub async fn start_on(
         gateways: GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>),
         engine,
         access: access.clone(),
+        drivers: Drivers::new(register),
         clock,
         reflection: true,
     };

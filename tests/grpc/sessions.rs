@@ -245,6 +245,24 @@ async fn a_driver_is_a_reference_until_forgotten() {
     let mut sessions = service.sessions();
     assert!(sessions.forget_driver(forget()).await.unwrap().into_inner().was_known);
     assert!(!sessions.forget_driver(forget()).await.unwrap().into_inner().was_known);
+    let list = proto::ListAccessChangesRequest::default();
+    let changes = service
+        .admin()
+        .list_access_changes(list)
+        .await
+        .unwrap()
+        .into_inner()
+        .changes;
+    let forgot = changes.iter().filter(|change| change.what == "forgot a driver");
+    let told: Vec<_> = forgot
+        .map(|change| (change.tenant_id.clone(), format!("token {}", change.token_id)))
+        .collect();
+    let caller = service.admin().get_caller(proto::GetCallerRequest {}).await.unwrap();
+    assert_eq!(
+        told,
+        [(TENANT.to_owned(), caller.into_inner().credential)],
+        "noted once"
+    );
     end(&service, |_| {}).await.unwrap();
     let later = proto::SessionSpec {
         id: "session-3".to_owned(),

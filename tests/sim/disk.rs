@@ -5,7 +5,7 @@
 use super::dice::Dice;
 use super::yard::site_key;
 use crate::domain::event::{Event, Recorded};
-use crate::domain::ids::{EvseId, PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::ids::{EvseId, SessionId, SiteKey};
 use crate::domain::profile::{Attempt, Revision};
 use crate::domain::session::Session;
 use crate::engine::ports::{Batch, Durability, SiteImage, Store, StoreError};
@@ -189,13 +189,5 @@ impl Store for Disk {
 
     async fn ended_sessions(&self, _: &SiteKey, _: Option<&SessionId>, _: usize) -> Result<Vec<Session>, StoreError> {
         Ok(Vec::new())
-    }
-
-    async fn person(&self, _: &TenantId, _: &str) -> Result<PersonRef, StoreError> {
-        unreachable!("nobody drives here")
-    }
-
-    async fn forget_person(&self, _: &TenantId, _: &str) -> Result<bool, StoreError> {
-        Ok(false)
     }
 }

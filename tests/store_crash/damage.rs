@@ -278,10 +278,6 @@ async fn check_opened(store: &SledStore, said: &Said, folder: &Path, place: &str
             damaged += 1;
         }
     }
-    if let Err(error) = check_persons(store, said, place).await {
-        check_names_the_file(&error, folder, place);
-        damaged += 1;
-    }
     check_export(store, damaged, place).await;
     store.all_was_read();
     damaged

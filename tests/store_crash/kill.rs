@@ -1,4 +1,4 @@
-//! kill -9 at any moment: while the store opens for the first time or after the last kill, while it appends, keeps images and forgets.
+//! kill -9 at any moment: while the store opens for the first time or after the last kill, while it appends and keeps images.
 //!
 //! A test starts this program again as a process that appends, kills it, and looks at what is left.
 

@@ -155,11 +155,6 @@ async fn append_once(store: &SledStore, number: u64, last: &mut u64) -> Result<(
     if *last / IMAGE_EVERY != before / IMAGE_EVERY {
         store.save_snapshot(&site(number), image(number, *last)).await?;
         say(&format!("image {number} {last}"));
-        let driver = format!("driver-{number}-{last}");
-        let person = store.person(&tenant(), &driver).await?;
-        say(&format!("person {driver} {person}"));
-        let earlier = format!("driver-{number}-{}", last.saturating_sub(2 * IMAGE_EVERY));
-        store.forget_person(&tenant(), &earlier).await?;
     }
     Ok(())
 }
@@ -178,7 +173,6 @@ pub struct Said {
     pub entries: BTreeMap<u64, u64>,
     /// By site: the newest image.
     images: BTreeMap<u64, u64>,
-    persons: BTreeMap<String, String>,
     pub refusals: Vec<String>,
 }
 
@@ -197,7 +191,7 @@ impl Said {
         let words: Vec<&str> = line.split(' ').collect();
         let words = words
             .iter()
-            .position(|word| ["acknowledged", "image", "person", "refused:", "refused"].contains(word))
+            .position(|word| ["acknowledged", "image", "refused:", "refused"].contains(word))
             .map_or(&words[..], |start| &words[start..]);
         match *words {
             ["acknowledged", site, sequence] => {
@@ -205,9 +199,6 @@ impl Said {
             }
             ["image", site, sequence] => {
                 self.images.insert(site.parse().unwrap(), sequence.parse().unwrap());
-            }
-            ["person", driver, person] => {
-                self.persons.insert(driver.to_owned(), person.to_owned());
             }
             ["refused:" | "refused", ..] => self.refusals.push(line.to_owned()),
             _ => return false,
@@ -260,22 +251,6 @@ pub async fn check_all(store: &SledStore, said: &Said, place: &str) {
         assert!(newest >= kept, "{place}, site {number}: image {newest} of {kept}");
         check_fence(store, number, last, place).await;
     }
-    check_persons(store, said, place).await.unwrap();
-}
-
-pub async fn check_persons(store: &SledStore, said: &Said, place: &str) -> Result<(), StoreError> {
-    for (driver, person) in &said.persons {
-        // One that was forgotten since gets another reference: only the youngest are sure to be there.
-        let is_young = said
-            .images
-            .iter()
-            .any(|(site, last)| *driver == format!("driver-{site}-{last}"));
-        if is_young {
-            let found = store.person(&tenant(), driver).await?;
-            assert_eq!(found.to_string(), *person, "{place}: {driver}");
-        }
-    }
-    Ok(())
 }
 
 /// A writer that does not know the journal's end is refused.

@@ -267,14 +267,6 @@ impl Store for TestStore {
     ) -> Result<Vec<Session>, StoreError> {
         self.inner.ended_sessions(key, after, most).await
     }
-
-    async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError> {
-        self.inner.person(tenant, driver).await
-    }
-
-    async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError> {
-        self.inner.forget_person(tenant, driver).await
-    }
 }
 
 pub fn kind(event: &Event) -> String {

@@ -1,8 +1,8 @@
 //! Looks at everything once, when the store is opened, and compares it with what was written.
 //!
 //! Decides what a store lacks. Where marks and total disagree, or the log ends before what was synced, nobody can say whose records are
-//! missing, and the store is not to be used at all. Where only an owner's records disagree with its mark the finding is that owner's,
-//! and the others are not to suffer. Never repairs anything.
+//! missing, and the store is not to be used at all. Where only a site's records disagree with its mark the finding is that site's, and
+//! the others are not to suffer. Never repairs anything.
 
 use super::super::{codec, keys};
 use super::high_water::{HighWater, Note};
@@ -10,10 +10,10 @@ use super::reader::{Reader, Record};
 use super::tally::{self, Mark, Tally, Total};
 use crate::domain::ids::SiteKey;
 use crate::engine::ports::StoreError;
-use keys::{Kind, Owner};
+use keys::Kind;
 use std::collections::{BTreeMap, HashMap};
 
-/// What of an owner is damaged, and how.
+/// What of a site is damaged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     what: String,
@@ -27,24 +27,24 @@ impl Finding {
     }
 }
 
-/// What an owner lacks.
+/// What a site lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lacks {
     pub entries: Option<Finding>,
-    pub others: Option<Finding>,
+    pub ended_sessions: Option<Finding>,
 }
 
 impl Lacks {
     /// The first of all.
     pub fn anything(&self) -> Option<&Finding> {
-        self.entries.as_ref().or(self.others.as_ref())
+        self.entries.as_ref().or(self.ended_sessions.as_ref())
     }
 }
 
-/// Of owners that lack something.
-pub type Findings = BTreeMap<Owner, Lacks>;
+/// Of sites that lack something.
+pub type Findings = BTreeMap<SiteKey, Lacks>;
 
-/// An owner's mark, and its share of the total.
+/// A site's mark, and its share of the total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marked {
     pub mark: Mark,
@@ -56,7 +56,7 @@ pub struct Marked {
 #[derive(Debug)]
 pub struct Audit {
     pub total: Total,
-    pub marks: HashMap<Owner, Marked>,
+    pub marks: HashMap<SiteKey, Marked>,
     pub findings: Findings,
 }
 
@@ -67,20 +67,20 @@ pub fn audit(reader: &Reader, note: Option<Note>) -> Result<Audit, String> {
     let mut marks = HashMap::new();
     let mut sum = Tally::default();
     let mut findings = Findings::new();
-    for owner in reader.owners().map_err(|error| error.to_string())? {
-        let marked = read_mark(reader, &owner)?;
+    for site in reader.with_keys().map_err(|error| error.to_string())? {
+        let marked = read_mark(reader, &site)?;
         sum.replace(None, marked.fingerprint);
-        let lacks = check_owner(reader, &owner, &marked.mark);
+        let lacks = check_site(reader, &site, &marked.mark);
         if lacks.anything().is_some() {
-            findings.insert(owner.clone(), lacks);
+            findings.insert(site.clone(), lacks);
         }
-        marks.insert(owner, marked);
+        marks.insert(site, marked);
     }
     if sum != total.marks {
         let (found, written) = (sum.records, total.marks.records);
         return Err(match found == written {
-            true => "what it says of its sites and tenants is not what was written last".to_owned(),
-            false => format!("it knows {found} of {written} sites and tenants"),
+            true => "what it says of its sites is not what was written last".to_owned(),
+            false => format!("it knows {found} of {written} sites"),
         });
     }
     Ok(Audit { total, marks, findings })
@@ -118,43 +118,22 @@ fn check_reaches(total: &Total, note: Option<Note>) -> Result<(), String> {
     Ok(())
 }
 
-fn read_mark(reader: &Reader, owner: &Owner) -> Result<Marked, String> {
-    let key = keys::mark(owner);
+fn read_mark(reader: &Reader, site: &SiteKey) -> Result<Marked, String> {
+    let key = keys::mark(site);
     let bytes = reader.first_chunk(&key).map_err(|error| error.to_string())?;
     // Only snapshots, which no mark counts.
     let Some(bytes) = bytes else {
         return Ok(Marked::default());
     };
-    let mark = Mark::decode(&key, &bytes).ok_or_else(|| format!("its mark of {} fails its checksum", name(owner)))?;
+    let mark = Mark::decode(&key, &bytes).ok_or_else(|| format!("its mark of {site} fails its checksum"))?;
     let fingerprint = Some(tally::fingerprint(&key, &bytes));
     Ok(Marked { mark, fingerprint })
 }
 
-fn name(owner: &Owner) -> String {
-    match owner {
-        Owner::Site(site) => site.to_string(),
-        Owner::Tenant(tenant) => tenant.to_string(),
-    }
-}
-
-fn check_owner(reader: &Reader, owner: &Owner, written: &Mark) -> Lacks {
-    match owner {
-        Owner::Site(site) => Lacks {
-            entries: check_journal(reader, site, written.entries).err(),
-            others: {
-                let list = format!("the list of ended sessions of {site}");
-                let prefix = keys::kind_prefix(site, Kind::EndedSession);
-                check_list(reader, &prefix, &list, "ended sessions", written.others).err()
-            },
-        },
-        Owner::Tenant(tenant) => Lacks {
-            entries: None,
-            others: {
-                let list = format!("the list of drivers of {tenant}");
-                let prefix = keys::persons_prefix(tenant);
-                check_list(reader, &prefix, &list, "references", written.others).err()
-            },
-        },
+fn check_site(reader: &Reader, site: &SiteKey, written: &Mark) -> Lacks {
+    Lacks {
+        entries: check_journal(reader, site, written.entries).err(),
+        ended_sessions: check_ended_sessions(reader, site, written.ended_sessions).err(),
     }
 }
 
@@ -167,13 +146,15 @@ fn check_journal(reader: &Reader, site: &SiteKey, written: Tally) -> Result<(), 
     read.map_err(|error| in_list(&format!("the list of snapshots of {site}"), error))
 }
 
-fn check_list(reader: &Reader, prefix: &[u8], list: &str, of_what: &str, written: Tally) -> Result<(), Finding> {
+fn check_ended_sessions(reader: &Reader, site: &SiteKey, written: Tally) -> Result<(), Finding> {
+    let list = format!("the list of ended sessions of {site}");
+    let prefix = keys::kind_prefix(site, Kind::EndedSession);
     let mut found = Tally::default();
-    for record in reader.records(prefix.to_vec(), prefix) {
-        let record = record.map_err(|error| in_list(list, error))?;
-        found.add(check(&record, list)?);
+    for record in reader.records(prefix.clone(), &prefix) {
+        let record = record.map_err(|error| in_list(&list, error))?;
+        found.add(check(&record, &list)?);
     }
-    compare(list, of_what, found, written)
+    compare(&list, "ended sessions", found, written)
 }
 
 fn count_entries(reader: &Reader, prefix: &[u8], journal: &str) -> Result<Tally, Finding> {

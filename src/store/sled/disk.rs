@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Which layout of keys and records this program writes; the only one it reads.
-const LAYOUT: &[u8] = b"laddplan store 2";
+const LAYOUT: &[u8] = b"laddplan store 3";
 pub const LOCK_FILE: &str = "laddplan.lock";
 /// sled's log.
 pub const DB_FILE: &str = "db";

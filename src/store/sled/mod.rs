@@ -20,7 +20,7 @@ mod tests;
 use super::image::snapshot_message;
 use super::{codec, keys, sequences};
 use crate::domain::event::Recorded;
-use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::ids::{SessionId, SiteKey};
 use crate::domain::session::Session;
 use crate::engine::ports::{Batch, Durability, SiteImage, Store, StoreError};
 use crate::wire::journal::{ended_session_message, entry_message};
@@ -29,8 +29,7 @@ pub use disk::{DiskSync, OpenError};
 use reader::Reader;
 use std::path::{Path, PathBuf};
 use tally::Tally;
-use tokio::sync::oneshot;
-use writer::{Append, Command, Write, Writer};
+use writer::{Append, Command, Reply, Write, Writer};
 
 /// sled's own default of 1 GiB is more than a small machine has.
 pub const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -120,10 +119,7 @@ impl SledStore {
         })
     }
 
-    async fn write<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
-    ) -> Result<T, StoreError> {
+    async fn write(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), StoreError> {
         self.naming_the_file(self.writer.ask(command).await)
     }
 }
@@ -202,18 +198,6 @@ impl Store for SledStore {
         let (key, after) = (key.clone(), after.cloned());
         self.blocking(move |reader| reader.ended_sessions(&key, after.as_ref(), most))
             .await
-    }
-
-    async fn person(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, StoreError> {
-        let (tenant, record) = (tenant.clone(), keys::person(tenant, driver));
-        let command = |reply| Command::Person { tenant, record, reply };
-        self.write(command).await
-    }
-
-    async fn forget_person(&self, tenant: &TenantId, driver: &str) -> Result<bool, StoreError> {
-        let (tenant, record) = (tenant.clone(), keys::person(tenant, driver));
-        let command = |reply| Command::ForgetPerson { tenant, record, reply };
-        self.write(command).await
     }
 }
 

@@ -8,14 +8,13 @@ use super::super::image::image;
 use super::super::{codec, keys};
 use super::audit::{Finding, Findings, Lacks};
 use crate::domain::event::Recorded;
-use crate::domain::ids::{PersonRef, SessionId, SiteKey, TenantId};
+use crate::domain::ids::{SessionId, SiteKey};
 use crate::domain::session::Session;
 use crate::engine::ports::{SiteImage, StoreError};
 use crate::wire::journal::{ended_session, recorded};
 use crate::wire::journal_proto as proto;
-use keys::{Kind, Owner};
+use keys::Kind;
 use prost::Message;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,14 +60,14 @@ impl Reader {
         &self.findings
     }
 
-    /// Refuses what can only be done with a site or tenant that lacks nothing: to say where its journal ends, and to go on with it.
-    pub fn check_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
-        refuse(self.findings.get(owner).and_then(Lacks::anything))
+    /// Refuses what can only be done with a site that lacks nothing: to say where its journal ends, and to go on with it.
+    pub fn check_lacks_nothing(&self, key: &SiteKey) -> Result<(), StoreError> {
+        refuse(self.findings.get(key).and_then(Lacks::anything))
     }
 
-    /// Refuses what can only be told of whole lists of ended sessions and drivers: where they end, and what is not among them.
-    fn check_list_lacks_nothing(&self, owner: &Owner) -> Result<(), StoreError> {
-        refuse(self.findings.get(owner).and_then(|lacks| lacks.others.as_ref()))
+    /// Refuses what can only be told of a whole list of ended sessions: where it ends, and what is not in it.
+    fn check_lacks_no_ended_session(&self, key: &SiteKey) -> Result<(), StoreError> {
+        refuse(self.findings.get(key).and_then(|lacks| lacks.ended_sessions.as_ref()))
     }
 
     pub fn entries(&self, key: &SiteKey, after: u64, most: usize) -> Result<Vec<Recorded>, StoreError> {
@@ -93,7 +92,7 @@ impl Reader {
             entries.push(entry);
         }
         if entries.len() < most {
-            self.check_lacks_nothing(&Owner::Site(key.clone()))?;
+            self.check_lacks_nothing(key)?;
         }
         Ok(entries)
     }
@@ -110,30 +109,30 @@ impl Reader {
             .ok_or_else(|| no_key_of_ours(&last))
     }
 
-    /// Everyone who has a key. One look into the tree for each, however much they have.
-    pub fn owners(&self) -> Result<Vec<Owner>, StoreError> {
-        let mut owners = Vec::new();
-        let mut from = keys::FIRST_OWNED.to_vec();
+    /// Every site with a key. One look into the tree for each, however much they have.
+    pub fn with_keys(&self) -> Result<Vec<SiteKey>, StoreError> {
+        let mut sites = Vec::new();
+        let mut from = keys::FIRST_OF_SITES.to_vec();
         while let Some(next) = self.tree.range(from..).keys().next() {
             let next = next.map_err(read_failed)?;
-            let owner = keys::owner(&next).ok_or_else(|| no_key_of_ours(&next))?;
-            from = keys::after_owner(&owner);
-            owners.push(owner);
+            let site = keys::site(&next).ok_or_else(|| no_key_of_ours(&next))?;
+            from = keys::after_site(&site);
+            sites.push(site);
         }
-        Ok(owners)
+        Ok(sites)
     }
 
     /// By tenant, then site. Also those that should have a journal.
     pub fn sites(&self) -> Result<Vec<SiteKey>, StoreError> {
-        let mut sites = BTreeSet::new();
-        for owner in self.owners()? {
-            if let Owner::Site(site) = &owner
-                && (self.findings.contains_key(&owner) || self.last_sequence(site)? > 0)
-            {
-                sites.insert(site.clone());
+        let mut sites = Vec::new();
+        for site in self.with_keys()? {
+            if self.findings.contains_key(&site) || self.last_sequence(&site)? > 0 {
+                sites.push(site);
             }
         }
-        Ok(sites.into_iter().collect())
+        // Their keys lie by length first.
+        sites.sort();
+        Ok(sites)
     }
 
     /// The sequences of a site's snapshots, ascending.
@@ -186,7 +185,7 @@ impl Reader {
     pub fn ended_session(&self, key: &SiteKey, session: &SessionId) -> Result<Option<Session>, StoreError> {
         let record = self.record(&keys::ended_session(key, session))?;
         if record.is_none() {
-            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
+            self.check_lacks_no_ended_session(key)?;
         }
         record.map(|record| ended(key, &record)).transpose()
     }
@@ -207,24 +206,9 @@ impl Reader {
             .map(|record| ended(key, &record?))
             .collect::<Result<Vec<_>, _>>()?;
         if sessions.len() < most {
-            self.check_list_lacks_nothing(&Owner::Site(key.clone()))?;
+            self.check_lacks_no_ended_session(key)?;
         }
         Ok(sessions)
-    }
-
-    pub fn person(&self, tenant: &TenantId, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
-        let Some(record) = self.record(record)? else {
-            return self
-                .check_list_lacks_nothing(&Owner::Tenant(tenant.clone()))
-                .map(|()| None);
-        };
-        let what = || "the reference of a person".to_owned();
-        let message: proto::Person = record.decode(what)?;
-        let person = PersonRef::parse(&message.reference).map_err(|error| StoreError::Damaged {
-            what: what(),
-            why: error.to_string(),
-        })?;
-        Ok(Some(person))
     }
 
     /// Every key of the chunks of a record.

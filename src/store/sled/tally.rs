@@ -1,6 +1,6 @@
-//! What was written, summed up: of each owner, and of all owners.
+//! What was written, summed up: of each site, and of all sites.
 //!
-//! Decides how a store knows what it must have. Every change writes, in the same batch as its records, the marks of the owners that it
+//! Decides how a store knows what it must have. Every change writes, in the same batch as its records, the marks of the sites that it
 //! touches and the total over all marks. sled keeps a batch whole or not at all, so whatever a crash leaves, records, marks and total
 //! agree. Where they do not, something was damaged: a sum of fingerprints shows what is missing, stale or in another one's place,
 //! wherever it lay in the log. What a whole lost end of the log takes along, marks and total too, shows beside it
@@ -40,32 +40,34 @@ impl Tally {
     }
 }
 
-/// What one owner has.
+/// What one site has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Of a site: its journal, whose last sequence is their number.
+    /// Its journal, whose last sequence is their number.
     pub entries: Tally,
-    /// Of a site: its ended sessions. Of a tenant: the references of its drivers.
-    pub others: Tally,
+    pub ended_sessions: Tally,
 }
 
 impl Mark {
     pub fn encode(&self, key: &[u8]) -> Vec<u8> {
-        let Self { entries, others } = self;
-        seal(key, [entries.records, entries.sum, others.records, others.sum])
+        let Self {
+            entries,
+            ended_sessions: ended,
+        } = self;
+        seal(key, [entries.records, entries.sum, ended.records, ended.sum])
     }
 
     pub fn decode(key: &[u8], bytes: &[u8]) -> Option<Self> {
-        let [entries, entries_sum, others, others_sum] = unseal(key, bytes)?;
+        let [entries, entries_sum, ended, ended_sum] = unseal(key, bytes)?;
         let tally = |records, sum| Tally { records, sum };
         Some(Self {
             entries: tally(entries, entries_sum),
-            others: tally(others, others_sum),
+            ended_sessions: tally(ended, ended_sum),
         })
     }
 }
 
-/// What all owners have.
+/// What all sites have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Total {
     /// Drawn when the store was made, so that another one's log is not taken for its own.

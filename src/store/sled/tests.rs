@@ -98,7 +98,6 @@ async fn everything_is_there_after_it_was_closed_and_opened_again() {
     store.append(&key, batch_with_session).await.unwrap();
     store.append(&key, buffered(batch(4..=4))).await.unwrap();
     store.save_snapshot(&key, snapshot.clone()).await.unwrap();
-    let person = store.person(&key.tenant, "driver").await.unwrap();
     drop(store);
 
     let store = open(&folder);
@@ -108,7 +107,6 @@ async fn everything_is_there_after_it_was_closed_and_opened_again() {
         store.ended_sessions(&key, None, 9).await.unwrap(),
         [samples::ended_session()]
     );
-    assert_eq!(store.person(&key.tenant, "driver").await.unwrap(), person);
     let conflict = store.append(&key, batch(4..=4)).await;
     assert!(matches!(conflict, Err(StoreError::Conflict { found: 4, .. })));
     store.append(&key, batch(5..=5)).await.unwrap();
@@ -154,8 +152,6 @@ async fn a_failed_sync_is_never_acknowledged_and_ends_all_writing() {
         store.append(&key, buffered(batch(3..=3))).await,
         store.append(&site("cpo", "other"), batch(1..=1)).await,
         store.save_snapshot(&key, snapshot).await,
-        store.person(&key.tenant, "driver").await.map(|_| ()),
-        store.forget_person(&key.tenant, "driver").await.map(|_| ()),
     ] {
         let error = later.unwrap_err().to_string();
         assert!(error.contains("restart"), "{error}");
@@ -204,17 +200,12 @@ async fn a_buffered_append_is_not_synced_but_the_next_synced_one_takes_it_along(
 }
 
 #[tokio::test]
-async fn refusals_and_known_persons_need_no_sync() {
+async fn a_refusal_needs_no_sync() {
     let folder = tempfile::tempdir().unwrap();
     let syncs = Arc::new(AtomicUsize::new(0));
     let store = open_with(&folder, Counting(syncs.clone()));
-    let key = site("cpo", "depot");
-    store.person(&key.tenant, "driver").await.unwrap();
-    assert_eq!(syncs.load(Ordering::SeqCst), 1, "a new reference is synced");
-    store.person(&key.tenant, "driver").await.unwrap();
-    store.append(&key, batch(2..=2)).await.unwrap_err();
-    store.forget_person(&key.tenant, "nobody").await.unwrap();
-    assert_eq!(syncs.load(Ordering::SeqCst), 1);
+    store.append(&site("cpo", "depot"), batch(2..=2)).await.unwrap_err();
+    assert_eq!(syncs.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -397,12 +388,12 @@ fn a_folder_that_another_program_opened_with_sled_is_in_use_too() {
 fn a_folder_of_another_layout_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(&folder));
-    tamper(&folder, keys::FORMAT, |bytes| *bytes = b"laddplan store 1".to_vec());
+    tamper(&folder, keys::FORMAT, |bytes| *bytes = b"laddplan store 2".to_vec());
     let error = SledStore::open(folder.path(), DEFAULT_CACHE_BYTES)
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("laddplan store 2") && error.contains("laddplan store 1"),
+        error.contains("laddplan store 3") && error.contains("laddplan store 2"),
         "{error}"
     );
     remove(&folder, keys::FORMAT);

@@ -2,19 +2,16 @@
 //!
 //! Decides the order apply < flush < sync < acknowledge, and that everything that waits shares one sync. Conditions are checked
 //! here, where nobody else can write in between. Nothing is written that marks and total do not tell of in the same batch, and
-//! nothing to an owner that lacks something, but that a driver is forgotten.
+//! nothing to a site that lacks something.
 
-use super::super::{KEPT_SNAPSHOTS, check_continues, keys, new_person};
+use super::super::{KEPT_SNAPSHOTS, check_continues, keys};
 use super::audit::Marked;
 use super::disk::DiskSync;
 use super::high_water::{HighWater, Note};
-use super::push_record;
 use super::reader::Reader;
 use super::tally::{self, Tally, Total};
-use crate::domain::ids::{PersonRef, SiteKey, TenantId};
+use crate::domain::ids::SiteKey;
 use crate::engine::ports::StoreError;
-use crate::wire::journal_proto as proto;
-use keys::Owner;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +23,7 @@ const MAX_GROUP_COMMANDS: usize = 256;
 const MAX_GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 pub type Write = (Vec<u8>, Vec<u8>);
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+pub type Reply = oneshot::Sender<Result<(), StoreError>>;
 
 #[derive(Debug)]
 pub struct Append {
@@ -42,22 +39,12 @@ pub struct Append {
 
 #[derive(Debug)]
 pub enum Command {
-    Append(Append, Reply<()>),
+    Append(Append, Reply),
     SaveSnapshot {
         key: SiteKey,
         sequence: u64,
         writes: Vec<Write>,
-        reply: Reply<()>,
-    },
-    Person {
-        tenant: TenantId,
-        record: Vec<u8>,
-        reply: Reply<PersonRef>,
-    },
-    ForgetPerson {
-        tenant: TenantId,
-        record: Vec<u8>,
-        reply: Reply<bool>,
+        reply: Reply,
     },
 }
 
@@ -70,7 +57,7 @@ pub struct Writer {
 
 impl Writer {
     /// `total` and `marks` are what the store has.
-    pub fn start(disk: Disk, reader: Reader, total: Total, marks: HashMap<Owner, Marked>) -> Self {
+    pub fn start(disk: Disk, reader: Reader, total: Total, marks: HashMap<SiteKey, Marked>) -> Self {
         let (commands, mut queue) = mpsc::channel(MAX_QUEUED);
         let mut state = State {
             disk,
@@ -88,7 +75,7 @@ impl Writer {
         }
     }
 
-    pub async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+    pub async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), StoreError> {
         let gone = || StoreError::Write("the store's writer has stopped; restart laddplan".to_owned());
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or_else(gone)?;
@@ -119,16 +106,18 @@ struct State {
     reader: Reader,
     /// What was applied.
     total: Total,
-    /// What everyone has, applied or in the group at hand.
-    marks: HashMap<Owner, Marked>,
+    /// What every site has, applied or in the group at hand.
+    marks: HashMap<SiteKey, Marked>,
     /// Whether something buffered was applied since the last sync.
     unsynced: bool,
     /// Why nothing is written any more.
     stopped: Option<String>,
 }
 
-/// Tells one caller how its group fared.
-type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>)>;
+/// Whoever no longer waits needs no answer.
+fn tell(reply: Reply, result: Result<(), StoreError>) {
+    drop(reply.send(result));
+}
 
 /// What shares one sync.
 #[derive(Default)]
@@ -136,15 +125,13 @@ struct Group {
     /// `None` removes.
     writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
-    /// Whose marks change.
-    touched: HashSet<Owner>,
-    /// Fingerprints of the records of this group that may replace others; `None` where there is none, or not any more.
+    /// Sites whose marks change.
+    touched: HashSet<SiteKey>,
+    /// Fingerprints of the records of this group that may replace others; `None` where there is none.
     fingerprints: HashMap<Vec<u8>, Option<u64>>,
-    /// Persons made or forgotten in this group.
-    persons: HashMap<Vec<u8>, Option<PersonRef>>,
     synced: bool,
     /// Told once all of it is as durable as was asked, or why it is not.
-    waiting: Vec<Acknowledge>,
+    waiting: Vec<Reply>,
 }
 
 impl Group {
@@ -160,18 +147,15 @@ impl Group {
     }
 
     /// Returns the fingerprint that was looked up before.
-    fn replace(&mut self, record: Vec<u8>, fingerprint: Option<u64>) -> Option<u64> {
-        self.fingerprints.insert(record, fingerprint).flatten()
+    fn replace(&mut self, record: Vec<u8>, fingerprint: u64) -> Option<u64> {
+        self.fingerprints.insert(record, Some(fingerprint)).flatten()
     }
 
     /// Refuses now, or answers once the group is as durable as was asked.
-    fn answer<T: 'static>(&mut self, reply: Reply<T>, result: Result<T, StoreError>) {
-        // Whoever no longer waits needs no answer, so a reply that cannot be sent is dropped.
+    fn answer(&mut self, reply: Reply, result: Result<(), StoreError>) {
         match result {
-            Err(refused) => drop(reply.send(Err(refused))),
-            Ok(value) => self
-                .waiting
-                .push(Box::new(move |result| drop(reply.send(result.map(|()| value))))),
+            Err(refused) => tell(reply, Err(refused)),
+            Ok(()) => self.waiting.push(reply),
         }
     }
 
@@ -211,14 +195,6 @@ impl State {
                 let result = running.and_then(|()| self.save_snapshot(group, &key, sequence, writes));
                 group.answer(reply, result);
             }
-            Command::Person { tenant, record, reply } => {
-                let result = running.and_then(|()| self.person(group, tenant, &record));
-                group.answer(reply, result);
-            }
-            Command::ForgetPerson { tenant, record, reply } => {
-                let result = running.and_then(|()| self.forget_person(group, tenant, &record));
-                group.answer(reply, result);
-            }
         }
     }
 
@@ -232,11 +208,11 @@ impl State {
     }
 
     fn append(&mut self, group: &mut Group, append: Append) -> Result<(), StoreError> {
-        let owner = Owner::Site(append.key);
-        self.reader.check_lacks_nothing(&owner)?;
-        let mut mark = self.marks.get(&owner).map(|marked| marked.mark).unwrap_or_default();
-        if let (Some(first), Owner::Site(key)) = (append.first, &owner) {
-            check_continues(key, mark.entries.records, first)?;
+        let key = append.key;
+        self.reader.check_lacks_nothing(&key)?;
+        let mut mark = self.marks.get(&key).map(|marked| marked.mark).unwrap_or_default();
+        if let Some(first) = append.first {
+            check_continues(&key, mark.entries.records, first)?;
             mark.entries.join(append.entries);
         }
         for (record, _) in &append.ended_sessions {
@@ -244,11 +220,11 @@ impl State {
         }
         // Nothing is refused from here on.
         for (record, fingerprint) in append.ended_sessions {
-            mark.others
-                .replace(group.replace(record, Some(fingerprint)), Some(fingerprint));
+            mark.ended_sessions
+                .replace(group.replace(record, fingerprint), Some(fingerprint));
         }
-        self.marks.entry(owner.clone()).or_default().mark = mark;
-        group.touched.insert(owner);
+        self.marks.entry(key.clone()).or_default().mark = mark;
+        group.touched.insert(key);
         group.put(append.writes);
         group.synced |= append.synced;
         Ok(())
@@ -261,24 +237,6 @@ impl State {
             let fingerprint = stored.and_then(|beginning| tally::of_record(record, &beginning));
             group.fingerprints.insert(record.to_vec(), fingerprint);
         }
-        Ok(())
-    }
-
-    /// One of a tenant's records is made, or removed.
-    fn replace(
-        &mut self,
-        group: &mut Group,
-        tenant: TenantId,
-        record: &[u8],
-        fingerprint: Option<u64>,
-    ) -> Result<(), StoreError> {
-        self.look_up(group, record)?;
-        let owner = Owner::Tenant(tenant);
-        let marked = self.marks.entry(owner.clone()).or_default();
-        let before = group.replace(record.to_vec(), fingerprint);
-        marked.mark.others.replace(before, fingerprint);
-        group.touched.insert(owner);
-        group.synced = true;
         Ok(())
     }
 
@@ -301,46 +259,6 @@ impl State {
         Ok(())
     }
 
-    /// The reference in the group at hand or in the tree.
-    fn known_person(&self, group: &Group, tenant: &TenantId, record: &[u8]) -> Result<Option<PersonRef>, StoreError> {
-        match group.persons.get(record) {
-            Some(in_group) => Ok(in_group.clone()),
-            None => self.reader.person(tenant, record),
-        }
-    }
-
-    fn person(&mut self, group: &mut Group, tenant: TenantId, record: &[u8]) -> Result<PersonRef, StoreError> {
-        if let Some(person) = self.known_person(group, &tenant, record)? {
-            return Ok(person);
-        }
-        let person = new_person();
-        let message = proto::Person {
-            reference: person.to_string(),
-        };
-        let mut writes = Vec::new();
-        let fingerprint = push_record(&mut writes, record, &message)?;
-        self.replace(group, tenant, record, Some(fingerprint))?;
-        group.put(writes);
-        group.persons.insert(record.to_vec(), Some(person.clone()));
-        Ok(person)
-    }
-
-    fn forget_person(&mut self, group: &mut Group, tenant: TenantId, record: &[u8]) -> Result<bool, StoreError> {
-        let stored = self.reader.chunk_keys(record)?;
-        let known = match group.persons.get(record) {
-            Some(in_group) => in_group.is_some(),
-            // Also one whose record is damaged.
-            None => !stored.is_empty(),
-        };
-        if known {
-            self.replace(group, tenant, record, None)?;
-            group.remove(stored);
-            group.remove([keys::chunk(record, 0)]);
-            group.persons.insert(record.to_vec(), None);
-        }
-        Ok(known)
-    }
-
     fn commit(&mut self, group: Group) {
         let Group {
             writes,
@@ -355,8 +273,8 @@ impl State {
             tracing::error!(why, "the store stops writing");
             self.stopped = Some(why);
         }
-        for answer in waiting {
-            answer(self.check_running());
+        for reply in waiting {
+            tell(reply, self.check_running());
         }
     }
 
@@ -364,7 +282,7 @@ impl State {
     fn write(
         &mut self,
         writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
-        touched: HashSet<Owner>,
+        touched: HashSet<SiteKey>,
         synced: bool,
     ) -> Result<(), String> {
         if !writes.is_empty() {
@@ -384,10 +302,10 @@ impl State {
     }
 
     /// The marks that changed, and the total.
-    fn tell_of(&mut self, touched: HashSet<Owner>, batch: &mut sled::Batch) {
-        for owner in touched {
-            let key = keys::mark(&owner);
-            let marked = self.marks.entry(owner).or_default();
+    fn tell_of(&mut self, touched: HashSet<SiteKey>, batch: &mut sled::Batch) {
+        for site in touched {
+            let key = keys::mark(&site);
+            let marked = self.marks.entry(site).or_default();
             let bytes = marked.mark.encode(&key);
             let before = marked.fingerprint.replace(tally::fingerprint(&key, &bytes));
             self.total.marks.replace(before, marked.fingerprint);

@@ -2,7 +2,7 @@
 
 use super::high_water::{HighWater, Note};
 use super::*;
-use keys::{Kind, Owner};
+use keys::Kind;
 
 fn with_ended(sequences: std::ops::RangeInclusive<u64>) -> Batch {
     Batch {
@@ -11,15 +11,12 @@ fn with_ended(sequences: std::ops::RangeInclusive<u64>) -> Batch {
     }
 }
 
-/// Two sites with three entries and an ended session each, and two drivers.
+/// Two sites with three entries and an ended session each.
 async fn store_of_two_sites() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for name in ["one", "two"] {
         store.append(&site("cpo", name), with_ended(1..=3)).await.unwrap();
-    }
-    for driver in ["driver", "other"] {
-        store.person(&site("cpo", "one").tenant, driver).await.unwrap();
     }
     drop(store);
     folder
@@ -115,28 +112,6 @@ async fn a_stale_entry_is_told() {
     check_told(&folder, "its entries are not those that were written", false).await;
 }
 
-#[tokio::test]
-async fn a_lost_reference_is_not_made_anew() {
-    let folder = store_of_two_sites().await;
-    let tenant = site("cpo", "one").tenant;
-    let lost = keys::person(&tenant, "driver");
-    remove(&folder, &keys::chunk(&lost, 0));
-    let store = open(&folder);
-    let refused = store.person(&tenant, "driver").await.unwrap_err().to_string();
-    assert!(
-        refused.contains("the list of drivers of cpo is damaged: 1 of its 2 references are there"),
-        "{refused}"
-    );
-    store.person(&tenant, "other").await.expect("it is there");
-    assert!(store.forget_person(&tenant, "other").await.unwrap());
-    store
-        .person(&tenant, "other")
-        .await
-        .expect_err("one more that cannot be told from a lost one");
-    assert_eq!(read_all(&store, &site("cpo", "one")).await, batch(1..=3).entries);
-    store.append(&site("cpo", "one"), batch(4..=4)).await.unwrap();
-}
-
 fn refusal(folder: &TempDir) -> String {
     let refused = SledStore::open(folder.path(), DEFAULT_CACHE_BYTES);
     let error = refused.expect_err("it lacks something of nobody knows whom");
@@ -146,7 +121,7 @@ fn refusal(folder: &TempDir) -> String {
 
 #[tokio::test]
 async fn a_store_whose_marks_do_not_add_up_is_refused() {
-    let mark = keys::chunk(&keys::mark(&Owner::Site(site("cpo", "one"))), 0);
+    let mark = keys::chunk(&keys::mark(&site("cpo", "one")), 0);
     let folder = store_of_two_sites().await;
     let before = in_sled(&folder, |db| db.get(&mark).unwrap().unwrap());
     open(&folder).append(&site("cpo", "one"), batch(4..=4)).await.unwrap();
@@ -154,7 +129,7 @@ async fn a_store_whose_marks_do_not_add_up_is_refused() {
     remove(&folder, &entry_chunk(4));
     let stale = refusal(&folder);
     assert!(
-        stale.contains("is damaged: db: what it says of its sites and tenants is not what was written last"),
+        stale.contains("is damaged: db: what it says of its sites is not what was written last"),
         "{stale}"
     );
     tamper(&folder, &mark, |bytes| bytes[7] ^= 1);
@@ -162,7 +137,7 @@ async fn a_store_whose_marks_do_not_add_up_is_refused() {
     assert!(torn.contains("db: its mark of cpo/one fails its checksum"), "{torn}");
     remove(&folder, &mark);
     let missing = refusal(&folder);
-    assert!(missing.contains("db: it knows 2 of 3 sites and tenants"), "{missing}");
+    assert!(missing.contains("db: it knows 1 of 2 sites"), "{missing}");
     tamper(&folder, keys::TOTAL, |bytes| bytes[7] ^= 1);
     let torn = refusal(&folder);
     assert!(
@@ -182,16 +157,16 @@ async fn a_log_that_ends_before_what_was_synced_is_refused_and_no_other() {
     let folder = store_of_two_sites().await;
     let mut high_water = HighWater::open(folder.path()).unwrap();
     let note = high_water.read().unwrap();
-    assert_eq!(note.changes, 4, "two appends and two drivers");
+    assert_eq!(note.changes, 2, "two appends");
     let noted = |store, changes| Note { store, changes };
     for (sound, note) in [
-        (true, noted(note.store, 3)),
+        (true, noted(note.store, 1)),
         (true, noted(note.store, 0)),
         // Noted before the log that it was for reached the disk.
         (true, noted(note.store ^ 1, 0)),
         (true, note),
-        (false, noted(note.store, 5)),
-        (false, noted(note.store ^ 1, 3)),
+        (false, noted(note.store, 3)),
+        (false, noted(note.store ^ 1, 1)),
     ] {
         std::fs::write(folder.path().join(HighWater::FILE), b"").unwrap();
         high_water.write(note).unwrap();
@@ -206,10 +181,10 @@ async fn a_log_that_ends_before_what_was_synced_is_refused_and_no_other() {
         of_another.contains("db: high-water was written beside another log"),
         "{of_another}"
     );
-    high_water.write(noted(note.store, 5)).unwrap();
+    high_water.write(noted(note.store, 3)).unwrap();
     let cut = refusal(&folder);
     assert!(
-        cut.contains("db: it ends after 4 changes, but by high-water 5 or more were synced"),
+        cut.contains("db: it ends after 2 changes, but by high-water 3 or more were synced"),
         "{cut}"
     );
     // What a loss of power may do to a file that is not synced.
@@ -218,7 +193,7 @@ async fn a_log_that_ends_before_what_was_synced_is_refused_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_was_replaced_or_forgotten_is_not_missed() {
+async fn what_was_replaced_is_not_missed() {
     let folder = store_of_two_sites().await;
     let key = site("cpo", "one");
     for round in 0..3 {
@@ -241,14 +216,6 @@ async fn what_was_replaced_or_forgotten_is_not_missed() {
             .append(&key, buffered(with_ended(5 + 2 * round as u64..=5 + 2 * round as u64)))
             .await
             .unwrap();
-        assert!(store.forget_person(&key.tenant, "driver").await.unwrap());
-        let (made, forgotten, again) = tokio::join!(
-            store.person(&key.tenant, "driver"),
-            store.forget_person(&key.tenant, "driver"),
-            store.person(&key.tenant, "driver")
-        );
-        assert!(forgotten.unwrap());
-        assert_ne!(made.unwrap(), again.unwrap());
         store
             .save_snapshot(&key, image_with(round as u64, Vec::new()))
             .await

@@ -1,30 +1,20 @@
-//! The register of tenants and tokens, in SQLite.
+//! Tenants and tokens in the register, and what was done to them.
 //!
-//! Decides how [`Register`] is kept: one small file beside the journals, or memory. It is not in sled since what is removed here has to
-//! be gone from the files too: SQLite overwrites what is deleted (`secure_delete`), and its rollback journal is truncated after each
-//! change, while a log only forgets where things were. Never holds a secret, only digests.
+//! Decides how they lie in their tables. Never decides what may be changed.
 
-use crate::access::register::{Register, RegisterContents, RegisterError, RegisterWrite};
+use super::{SqliteRegister, note, parsed, unreadable, write_anew};
+use crate::access::register::{Register, RegisterContents, RegisterWrite};
 use crate::domain::access::{AccessChange, Grant, Quota, Scope, SecretDigest, Tenant, Token};
 use crate::domain::ids::{GatewayId, RequestId, SiteId, TenantId, TokenId};
 use crate::domain::rejection::Rejection;
+use crate::register::RegisterError;
 use crate::units::Instant;
 use async_trait::async_trait;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// In the data folder, apart from the journals, which are copied before each start.
-const FOLDER: &str = "register";
-const FILE: &str = "register.sqlite";
-/// What this program writes. A file with another number is another program's.
-const VERSION: i64 = 1;
-/// Changes that are kept of each tenant, and of none; older ones go.
-const MAX_CHANGES: i64 = 10_000;
-
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     CREATE TABLE tenant (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL,
@@ -54,96 +44,7 @@ const SCHEMA: &str = "
         request TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX token_of_tenant ON token(tenant);
-    CREATE TABLE change (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        at INTEGER NOT NULL,
-        by_token TEXT,
-        tenant TEXT,
-        what TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX change_of_tenant ON change(tenant, number);
 ";
-
-/// The register in a file or in memory; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct SqliteRegister {
-    connection: Arc<Mutex<Connection>>,
-}
-
-impl From<rusqlite::Error> for RegisterError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl SqliteRegister {
-    /// Opens the register of the data folder `data`, which is there. One that is not there is made. Nobody else opens it meanwhile.
-    pub fn open(data: &Path) -> Result<Self, RegisterError> {
-        let path = data.join(FOLDER).join(FILE);
-        make_private(&path).map_err(|error| RegisterError(format!("{}: {error}", path.display())))?;
-        let opened = Connection::open(&path).map_err(RegisterError::from);
-        let opened = opened.and_then(Self::with);
-        opened.map_err(|RegisterError(why)| RegisterError(format!("{}: {why}", path.display())))
-    }
-
-    /// Nothing of it survives.
-    pub fn in_memory() -> Self {
-        let opened = Connection::open_in_memory().map_err(RegisterError::from);
-        opened.and_then(Self::with).expect("memory holds an empty register")
-    }
-
-    fn with(connection: Connection) -> Result<Self, RegisterError> {
-        connection.pragma_update(None, "secure_delete", true)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        // What is in memory follows the file, so nobody else may write it.
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-        connection.pragma_update(None, "journal_mode", "TRUNCATE")?;
-        // Synced before a change is answered.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match version {
-            0 => {
-                let made = connection.unchecked_transaction()?;
-                made.execute_batch(SCHEMA)?;
-                made.pragma_update(None, "user_version", VERSION)?;
-                made.commit()?;
-            }
-            VERSION => {}
-            other => {
-                let why = format!("it was written by another version ({other}, this one writes {VERSION})");
-                return Err(RegisterError(why));
-            }
-        }
-        Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
-        })
-    }
-
-    /// Works on a thread that may block.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, RegisterError> {
-        let connection = Arc::clone(&self.connection);
-        let done = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection)
-        });
-        Ok(done.await.map_err(|error| RegisterError(error.to_string()))??)
-    }
-}
-
-/// Makes the file if it is not there. Only its owner may read it.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
-}
 
 #[async_trait]
 impl Register for SqliteRegister {
@@ -175,7 +76,11 @@ impl Register for SqliteRegister {
                 }
             }
             note(&transaction, &change)?;
-            transaction.commit()
+            transaction.commit()?;
+            if matches!(write, RegisterWrite::RemoveTenant(_) | RegisterWrite::RemoveTokens(_)) {
+                write_anew(connection);
+            }
+            Ok(())
         })
         .await
     }
@@ -273,37 +178,8 @@ fn put_token(connection: &Connection, token: &Token) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn note(connection: &Connection, change: &AccessChange) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT INTO change (at, by_token, tenant, what) VALUES (?1, ?2, ?3, ?4)",
-        params![
-            change.at.unix_secs(),
-            change.by.as_ref().map(TokenId::as_str),
-            change.tenant.as_ref().map(TenantId::as_str),
-            change.what,
-        ],
-    )?;
-    connection.execute(
-        "DELETE FROM change WHERE tenant IS ?1 AND number <=
-             (SELECT number FROM change WHERE tenant IS ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-        params![change.tenant.as_ref().map(TenantId::as_str), MAX_CHANGES],
-    )?;
-    Ok(())
-}
-
 fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(" ")
-}
-
-/// What is stored and cannot be read, as SQLite's own errors of that kind.
-fn unreadable(column: &str, kind: Type, why: impl ToString) -> rusqlite::Error {
-    let why = format!("column {column}: {}", why.to_string());
-    rusqlite::Error::FromSqlConversionFailure(0, kind, why.into())
-}
-
-fn parsed<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Result<T, Rejection>) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    parse(&text).map_err(|why| unreadable(column, Type::Text, why))
 }
 
 fn parsed_if_there<T>(
@@ -381,6 +257,3 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<(u64, AccessChange)> {
     let number: i64 = row.get("number")?;
     Ok((number.unsigned_abs(), change))
 }
-
-#[cfg(test)]
-mod tests;
