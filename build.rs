@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 10] = [
     "proto/laddplan/v1/admin.proto",
     "proto/laddplan/v1/alarm.proto",
     "proto/laddplan/v1/common.proto",
+    "proto/laddplan/v1/driver.proto",
     "proto/laddplan/v1/rollout.proto",
     "proto/laddplan/v1/site.proto",
     "proto/laddplan/v1/session.proto",

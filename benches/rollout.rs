@@ -6,6 +6,7 @@ mod stopwatch;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
+use laddplan::domain::driver::DriverPolicy;
 use laddplan::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SessionId, SiteId, StationId, TenantId};
 use laddplan::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use laddplan::domain::profile::Answer;
@@ -81,6 +82,7 @@ fn site(evses: usize) -> Site {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: Some(GatewayId::parse("gateway").expect("is an id")),
+        drivers: DriverPolicy::default(),
         nodes,
         stations: (0..evses).map(station).collect(),
     })

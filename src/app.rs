@@ -11,6 +11,7 @@ use crate::dispatch::{self, GatewayApi, Streams};
 use crate::domain::access::{Grant, Scope};
 use crate::domain::plan::Budget;
 use crate::drivers::Drivers;
+use crate::drivers::following::Following;
 use crate::engine::ports::{Clock, Store};
 use crate::engine::{Engine, Settings};
 use crate::metrics;
@@ -84,6 +85,7 @@ pub struct Running {
     pub metrics_address: Option<SocketAddr>,
     metrics: Option<JoinHandle<()>>,
     watching: JoinHandle<Infallible>,
+    following: JoinHandle<Infallible>,
     stop_metrics: watch::Sender<bool>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), ServeError>>,
@@ -103,6 +105,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     };
     let register = Arc::new(open_register(&config)?);
     let access = Access::open(register.clone(), shares(&config)).await?;
+    let drivers = Drivers::new(register);
     let streams = Streams::new(dispatch_limits(&config));
     let settings = Settings {
         budget: Budget {
@@ -123,7 +126,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     let services = Services {
         engine: engine.clone(),
         access: access.clone(),
-        drivers: Drivers::new(register),
+        drivers: drivers.clone(),
         clock: Arc::clone(&clock),
         gateways,
         reflection: config.reflection,
@@ -151,12 +154,14 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Runn
     let in_clear = tls.is_none();
     let port = api::Port { listener, tls };
     let server = tokio::spawn(api::serve(port, services, api_limits(&config), shutdown));
-    let watching = tokio::spawn(watch_access(access.clone(), clock));
+    let watching = tokio::spawn(watch_access(access.clone(), Arc::clone(&clock)));
+    let following = tokio::spawn(Following::new(drivers, engine.clone(), clock).follow());
     tracing::info!(%address, in_clear, data = %config.data.display(), "listening");
     Ok(Running {
         engine,
         access,
         watching,
+        following,
         streams,
         address,
         metrics_address,
@@ -178,6 +183,7 @@ impl Running {
         if let Some(metrics) = self.metrics {
             metrics.await.context("the server of figures broke")?;
         }
+        self.following.abort();
         self.engine.shut_down().await;
         self.watching.abort();
         self.access.note_used().await?;

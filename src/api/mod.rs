@@ -3,7 +3,7 @@
 //! Decides what a call means and how a refusal is told: every fault of a request at once, in one place (`crate::wire::status`).
 //! Never decides anything about charging, and never answers a change before the engine said that it is durable.
 //!
-//! - `Api` implements the services; `site`, `session`, `plan`, `alarm` and `admin` hold one each.
+//! - `Api` implements the services; `site`, `session`, `driver`, `plan`, `alarm` and `admin` hold one each.
 //! - `guard` stands before every call: who makes it, calls in flight, time, the log of refusals. `rights` says what each call needs.
 //! - `caller` holds what a call names against whose call it is; `request` reads what calls share: request ids, pages.
 //! - `connections` stands before every connection, with `addresses` and `turned_away`; `server` puts it all together.
@@ -14,6 +14,7 @@ mod alarm;
 mod caller;
 mod commissioning;
 mod connections;
+mod driver;
 mod ending;
 mod guard;
 mod limits;
@@ -27,7 +28,7 @@ mod turned_away;
 
 use crate::access::{Access, Caller};
 use crate::domain::ids::RequestId;
-use crate::drivers::Drivers;
+use crate::drivers::{DriverRefusal, Drivers};
 use crate::engine::Engine;
 use crate::engine::Refusal;
 use crate::engine::ports::Clock;
@@ -82,6 +83,15 @@ impl Api {
         let mut stopping = self.stopping.clone();
         // The sender lives as long as the server; if it is gone, so is the server.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+impl From<DriverRefusal> for Refusal {
+    fn from(refusal: DriverRefusal) -> Self {
+        match refusal {
+            DriverRefusal::Full { .. } => Self::NotNow(refusal.to_string()),
+            DriverRefusal::Unavailable(error) => error.into(),
+        }
     }
 }
 

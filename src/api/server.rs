@@ -16,6 +16,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use proto::admin_service_server::AdminServiceServer;
 use proto::alarm_service_server::AlarmServiceServer;
+use proto::driver_service_server::DriverServiceServer;
 use proto::gateway_service_server::{GatewayService, GatewayServiceServer};
 use proto::plan_service_server::PlanServiceServer;
 use proto::session_service_server::SessionServiceServer;
@@ -104,6 +105,7 @@ pub async fn serve<G: GatewayService>(
         .add_service(limited!(SessionServiceServer::new(api.clone()), limits))
         .add_service(limited!(PlanServiceServer::new(api.clone()), limits))
         .add_service(limited!(AlarmServiceServer::new(api.clone()), limits))
+        .add_service(limited!(DriverServiceServer::new(api.clone()), limits))
         .add_service(limited!(AdminServiceServer::new(api), limits))
         .add_service(limited!(GatewayServiceServer::new(services.gateways), limits))
         .add_service(health_service)
@@ -152,6 +154,7 @@ async fn set_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_serving::<SessionServiceServer<Api>>().await;
     health.set_serving::<PlanServiceServer<Api>>().await;
     health.set_serving::<AlarmServiceServer<Api>>().await;
+    health.set_serving::<DriverServiceServer<Api>>().await;
     health.set_serving::<AdminServiceServer<Api>>().await;
     health.set_serving::<GatewayServiceServer<G>>().await;
 }
@@ -165,6 +168,7 @@ async fn set_not_serving<G: GatewayService>(health: &HealthReporter) {
     health.set_not_serving::<SessionServiceServer<Api>>().await;
     health.set_not_serving::<PlanServiceServer<Api>>().await;
     health.set_not_serving::<AlarmServiceServer<Api>>().await;
+    health.set_not_serving::<DriverServiceServer<Api>>().await;
     health.set_not_serving::<AdminServiceServer<Api>>().await;
     health.set_not_serving::<GatewayServiceServer<G>>().await;
 }

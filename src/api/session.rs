@@ -2,20 +2,22 @@
 //!
 //! Decides how personal data is kept out: a driver is turned into a random reference before anything is recorded.
 
-use super::caller::{heard, named_site, named_tenant, taken};
+use super::caller::{heard, named_site, taken};
 use super::request::{cut, page, receipt, request_id, stamp, under};
 use super::{Answer, Api, answer, answer_change, stopping};
 use crate::access::Caller;
 use crate::access::room::CallKind;
 use crate::domain::bounds::{MAX_ENERGY_WATT_HOURS, MAX_EVENT_AGE};
-use crate::domain::event::{Event, RequestStamp};
-use crate::domain::ids::{SessionId, SiteKey};
+use crate::domain::driver::DriverPolicy;
+use crate::domain::event::{Event, Receipt, RequestStamp};
+use crate::domain::ids::{GroupId, SessionId, SiteKey, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{MeterSample, Session, SessionSpec};
 use crate::engine::view::SiteView;
 use crate::engine::{MeterReceipt, Refusal};
 use crate::units::{Instant, Seconds, WattSeconds};
 use crate::wire::common::{read, required, timestamp, timestamp_message};
+use crate::wire::driver::{not_admitted_message, token_name};
 use crate::wire::meter::meter_samples;
 use crate::wire::proto;
 use crate::wire::session::{read_session, session_override, session_override_message, session_spec_message};
@@ -25,7 +27,6 @@ use tokio::time::timeout;
 use tonic::codec::Streaming;
 use tonic::{Request, Response, Status};
 
-const MAX_DRIVER_BYTES: usize = 255;
 const MAX_REASON_CHARS: usize = 200;
 /// A caller's clock may be a little ahead of ours.
 const MAX_AHEAD: Seconds = Seconds::from_mins(5);
@@ -85,11 +86,6 @@ impl proto::session_service_server::SessionService for Api {
         let (caller, message) = heard(&request)?;
         answer(self.list_some(caller, message).await)
     }
-
-    async fn forget_driver(&self, request: Request<proto::ForgetDriverRequest>) -> Answer<proto::ForgetDriverResponse> {
-        let (caller, message) = heard(&request)?;
-        answer(self.forget(caller, message).await)
-    }
 }
 
 /// A call that says something about a session.
@@ -97,7 +93,7 @@ struct Saying<'call> {
     tenant_id: &'call str,
     site_id: &'call str,
     session: Option<&'call proto::SessionSpec>,
-    driver: &'call str,
+    driver: Option<&'call proto::DriverTokenName>,
 }
 
 /// What was said.
@@ -107,20 +103,9 @@ struct Said {
     spec: SessionSpec,
 }
 
-/// Takes the driver out of a session, so that it enters neither an event nor the hash of the call, from which it could be guessed.
-fn take_driver(session: Option<&mut proto::SessionSpec>) -> String {
-    session.map_or_else(String::new, |session| std::mem::take(&mut session.driver))
-}
-
-fn check_driver(faults: &mut Faults, field: &str, driver: &str) {
-    // Never echoed: it is personal data.
-    faults.require(
-        driver.len() <= MAX_DRIVER_BYTES && !driver.chars().any(char::is_control),
-        field,
-        "is too long or has control characters",
-        format_args!("{} bytes", driver.len()),
-        format_args!("up to {MAX_DRIVER_BYTES} bytes without control characters"),
-    );
+/// Takes the driver out of a session, so that he enters neither an event nor the hash of the call, from which he could be guessed.
+fn take_driver(session: Option<&mut proto::SessionSpec>) -> Option<proto::DriverTokenName> {
+    session.and_then(|session| session.driver_token.take())
 }
 
 impl Api {
@@ -134,14 +119,13 @@ impl Api {
             tenant_id: &message.tenant_id,
             site_id: &message.site_id,
             session: message.session.as_ref(),
-            driver: &driver,
+            driver: driver.as_ref(),
         };
         let fits =
             |spec: &SessionSpec, view: &SiteView, now: Instant| Session::start(spec.clone(), &view.site, now).map(drop);
         let stamp = |faults: &mut Faults| stamp(faults, caller, message.meta.as_ref(), &message);
         let said = self.hear(caller, saying, stamp, fits).await?;
-        let event = Event::SessionStarted(Box::new(said.spec));
-        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        let done = self.record_session(said, Event::SessionStarted).await?;
         Ok(proto::StartSessionResponse { receipt: receipt(done) })
     }
 
@@ -155,7 +139,7 @@ impl Api {
             tenant_id: &message.tenant_id,
             site_id: &message.site_id,
             session: message.session.as_ref(),
-            driver: &driver,
+            driver: driver.as_ref(),
         };
         let fits = |spec: &SessionSpec, view: &SiteView, now: Instant| {
             let session = view.sessions.iter().find(|session| session.spec.id == spec.id);
@@ -165,12 +149,22 @@ impl Api {
         };
         let stamp = |faults: &mut Faults| stamp(faults, caller, message.meta.as_ref(), &message);
         let said = self.hear(caller, saying, stamp, fits).await?;
-        let event = Event::SessionUpdated(Box::new(said.spec));
-        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        let done = self.record_session(said, Event::SessionUpdated).await?;
         Ok(proto::UpdateSessionResponse { receipt: receipt(done) })
     }
 
-    /// Reads a call and turns its driver into a reference.
+    /// What is known of the driver may have changed since it was read, or somebody has to be asked about him: he is looked at again.
+    async fn record_session(&self, said: Said, event: impl Fn(Box<SessionSpec>) -> Event) -> Result<Receipt, Refusal> {
+        let has_driver = said.spec.driver.is_some();
+        let event = event(Box::new(said.spec));
+        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
+        if has_driver {
+            self.drivers.look_at(said.key);
+        }
+        Ok(done)
+    }
+
+    /// Reads a call, turns its driver into what a journal may know of him, and fills in what his group says.
     ///
     /// `fits` is asked only to tell every fault at once and to keep a driver out of the register whose session is refused. The engine
     /// decides: it knows more, among others whether the call was made before.
@@ -185,7 +179,8 @@ impl Api {
         let stamp = stamp(&mut faults);
         let key = named_site(&mut faults, saying.tenant_id, saying.site_id);
         let key = key.map(|key| key.of(caller)).transpose()?;
-        check_driver(&mut faults, "session.driver", saying.driver);
+        let name = saying.driver.map(token_name);
+        let name = name.and_then(|name| faults.part("session.driver_token", name));
         let mut shape = Faults::default();
         let session = required(&mut faults, "session", saying.session, "a session");
         let spec = session.and_then(|session| read_session(&mut shape, session, None));
@@ -201,13 +196,40 @@ impl Api {
         let (Some(stamp), Some(key), Some(mut spec), true) = (stamp, key, spec, faults.is_empty()) else {
             return Err(faults.into_rejection().into());
         };
-        if !saying.driver.is_empty() {
-            let view = self.engine.site(&key).await?;
-            if fits(&spec, &view, self.clock.now()).is_ok() {
-                spec.driver = Some(self.drivers.reference(&key.tenant, saying.driver).await?);
-            }
+        let view = self.engine.site(&key).await?;
+        let now = self.clock.now();
+        if let Some(name) = name
+            && fits(&spec, &view, now).is_ok()
+        {
+            let known = self.drivers.meet(&key.tenant, name).await?;
+            spec.driver = Some(known.driver(&view.site.spec().drivers, now));
+        }
+        if let Some(session) = session {
+            let before = view.sessions.iter().find(|other| other.spec.id == spec.id);
+            let driver = spec
+                .driver
+                .as_ref()
+                .or(before.and_then(|before| before.spec.driver.as_ref()));
+            let group = driver.and_then(|driver| driver.listing.as_ref()?.group.clone());
+            self.fill_in(&key.tenant, group, session, &mut spec).await?;
         }
         Ok(Said { stamp, key, spec })
+    }
+
+    /// What the driver's group says holds where the caller says nothing.
+    async fn fill_in(
+        &self,
+        tenant: &TenantId,
+        group: Option<GroupId>,
+        said: &proto::SessionSpec,
+        spec: &mut SessionSpec,
+    ) -> Result<(), Refusal> {
+        let Some(id) = group else { return Ok(()) };
+        spec.group.get_or_insert_with(|| id.clone());
+        if let Some(group) = self.drivers.group(tenant, &id).await? {
+            group.fill_in(spec, said.tier != 0, said.guaranteed_watt_hour != 0);
+        }
+        Ok(())
     }
 
     async fn override_one(
@@ -331,12 +353,13 @@ impl Api {
             Some(session) => Some(session),
             None => self.engine.ended_session(&key, &id).await?,
         };
+        let policy = &view.site.spec().drivers;
         let session = session.ok_or_else(|| Refusal::NotFound {
             what: "session",
             id: id.to_string(),
         })?;
         Ok(proto::GetSessionResponse {
-            session: Some(session_message(&session)),
+            session: Some(session_message(&session, policy, self.clock.now())),
         })
     }
 
@@ -368,40 +391,15 @@ impl Api {
             // One that ended since the view was taken is shown as ended.
             sessions.extend(ended.into_iter().map(|session| (session.spec.id.to_string(), session)));
         }
+        let (policy, now) = (&view.site.spec().drivers, self.clock.now());
         let items = sessions
             .into_iter()
-            .map(|(id, session)| (id, session_message(&session)));
+            .map(|(id, session)| (id, session_message(&session, policy, now)));
         let (sessions, next_page_token) = cut(LIST, items, page.size, self.limits.max_response_bytes);
         Ok(proto::ListSessionsResponse {
             sessions,
             next_page_token,
         })
-    }
-
-    async fn forget(
-        &self,
-        caller: &Caller,
-        message: &proto::ForgetDriverRequest,
-    ) -> Result<proto::ForgetDriverResponse, Refusal> {
-        let tenant = read(|faults| {
-            let tenant = named_tenant(faults, &message.tenant_id);
-            check_driver(faults, "driver", &message.driver);
-            faults.require(
-                !message.driver.is_empty(),
-                "driver",
-                "is required",
-                "",
-                "as it was given",
-            );
-            tenant
-        })?;
-        let tenant = tenant.of(caller)?;
-        let now = self.clock.now();
-        let was_known = self
-            .drivers
-            .forget(&tenant, &message.driver, now, caller.token())
-            .await?;
-        Ok(proto::ForgetDriverResponse { was_known })
     }
 }
 
@@ -462,25 +460,26 @@ fn final_sample(session: &Session, at: Instant, energy: WattSeconds) -> MeterSam
     }
 }
 
-fn session_message(session: &Session) -> proto::Session {
+/// `policy` is that of its site.
+fn session_message(session: &Session, policy: &DriverPolicy, now: Instant) -> proto::Session {
     let sample = session.last_sample.as_ref();
     let ended = session.ended.as_ref();
+    let driver = session.spec.driver.as_ref();
+    let not_admitted = policy.verdict(driver, now).err().filter(|_| session.is_active());
     proto::Session {
         spec: Some(proto::SessionSpec {
             connector_id: session.connector.to_string(),
             ..session_spec_message(&session.spec)
         }),
-        driver_ref: session
-            .spec
-            .driver
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        driver_ref: driver.map(|driver| driver.person.to_string()).unwrap_or_default(),
         session_override: session_override_message(session.overridden) as i32,
         delivered_watt_hour: session.delivered.floor_watt_hours(),
         metered_at: sample.map(|sample| timestamp_message(sample.at)),
         metered_watt: sample.and_then(|sample| sample.power).map_or(0, |power| power.watts()),
         ended_at: ended.map(|ended| timestamp_message(ended.at)),
         end_reason: ended.map(|ended| ended.reason.clone()).unwrap_or_default(),
+        not_admitted: not_admitted
+            .map_or(proto::NotAdmitted::Unspecified, not_admitted_message)
+            .into(),
     }
 }

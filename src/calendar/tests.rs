@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
+use crate::domain::driver::DriverPolicy;
 use crate::domain::ids::*;
 use crate::domain::limits::FixedLimits;
 use crate::domain::site::*;
@@ -53,6 +54,7 @@ fn site() -> Site {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: None,
+        drivers: DriverPolicy::default(),
         nodes: vec![node("grid", None, 1000), node("east", Some("grid"), 500)],
         stations: vec![Station {
             id: StationId::parse("s1").unwrap(),

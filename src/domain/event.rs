@@ -3,6 +3,7 @@
 //! Decides the closed vocabulary between the outside and the engine. Records what was known when: needs, statements, answers.
 
 use super::commissioning::EvseCheck;
+use super::driver::Driver;
 use super::ids::{EvseId, GatewayId, GridLimitId, RequestId, SessionId, TokenId};
 use super::limits::GridLimit;
 use super::overload::NodeReading;
@@ -45,6 +46,11 @@ pub enum Event {
     SessionOverridden {
         session: SessionId,
         overridden: Override,
+    },
+    /// What is known of a session's driver changed: his token's listing, or what its issuer answered.
+    DriverKnown {
+        session: SessionId,
+        driver: Driver,
     },
     SessionEnded {
         session: SessionId,

@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod bounds;
 pub mod commissioning;
 pub mod conversion;
+pub mod driver;
 pub mod event;
 pub mod ids;
 pub mod limits;

@@ -1,11 +1,12 @@
 //! A charging session: one car at one EVSE, what it needs, what it got, and what an operator decided about it.
 //!
 //! Decides which sessions are valid and how ordinary life is read: a departure that has passed is unknown again, a need that is
-//! met asks only for what is spare. Personal data never enters: a driver is a random reference.
+//! met asks only for what is spare. Personal data never enters: a driver is a random reference and what is known of his token.
 
 use super::bounds::*;
 use super::conversion::{Rate, RateUnit};
-use super::ids::{ConnectorId, EvseId, GroupId, PersonRef, SessionId};
+use super::driver::Driver;
+use super::ids::{ConnectorId, EvseId, GroupId, SessionId};
 use super::rejection::{Faults, Rejection};
 use super::site::{Connector, Site};
 use crate::units::{DeciAmps, Instant, Seconds, WattSeconds, Watts};
@@ -117,7 +118,7 @@ pub struct SessionSpec {
     pub interruptible: bool,
     pub tier: Tier,
     pub group: Option<GroupId>,
-    pub driver: Option<PersonRef>,
+    pub driver: Option<Driver>,
     pub car: Car,
     pub ocpi: Option<OcpiSession>,
 }
@@ -197,7 +198,7 @@ impl Session {
         Self::start(spec, site, judged_at)
     }
 
-    /// The same session with what the caller now says; identity, place and arrival stay.
+    /// The same session with what the caller now says; identity, place and arrival stay, and the driver where he says nothing of one.
     pub fn update(&self, spec: SessionSpec, site: &Site, now: Instant) -> Result<Self, Rejection> {
         let mut faults = Faults::default();
         let same = |faults: &mut Faults, field: &str, old: &str, new: &str| {
@@ -222,7 +223,16 @@ impl Session {
         if !faults.is_empty() {
             return Err(faults.into_rejection());
         }
-        let checked = Self::start(spec, site, now)?;
+        let mut checked = Self::start(spec, site, now)?;
+        checked.spec.driver = match (checked.spec.driver, &self.spec.driver) {
+            // The same one was asked about already.
+            (Some(said), Some(before)) if said.person == before.person => Some(Driver {
+                answer: said.answer.or(before.answer),
+                ..said
+            }),
+            (None, before) => before.clone(),
+            (said, _) => said,
+        };
         Ok(Self {
             spec: checked.spec,
             connector: checked.connector,

@@ -5,6 +5,7 @@
 
 use super::bounds::*;
 use super::conversion::{Conversion, Load, Phase, Rate, RateUnit, Wiring};
+use super::driver::DriverPolicy;
 use super::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
 use super::limits::{Capacity, FixedLimits, NodeLimit};
 use super::overload::NodeMeter;
@@ -67,6 +68,8 @@ pub struct SiteSpec {
     pub peak_so_far: Watts,
     /// The gateway that applies our profiles. Needed in mode control.
     pub gateway: Option<GatewayId>,
+    /// Who may draw power.
+    pub drivers: DriverPolicy,
     pub nodes: Vec<Node>,
     pub stations: Vec<Station>,
 }
@@ -412,6 +415,7 @@ fn check_settings(spec: &SiteSpec, faults: &mut Faults) {
     if let Some(charge) = spec.demand_charge_micros_per_kw {
         faults.within("demand_charge_micros_per_kw", "µ/kW", charge, 0..=MAX_MICROS_PER_KW);
     }
+    faults.part("drivers", spec.drivers.check());
     if spec.mode == Mode::Control {
         faults.require(
             spec.gateway.is_some(),

@@ -1,55 +1,231 @@
-//! Drivers: the random reference that stands for each.
+//! Drivers: what is known of their tokens, and what sessions are told of it.
 //!
-//! Decides that a reference says nothing of whom it stands for, so that it may be in journals, which keep everything, while the driver
-//! can be forgotten. Never decides who may ask, and never keeps or tells a driver itself: that is the register's.
+//! Decides that a journal, which keeps everything, knows a driver only by a random reference, so that he can be forgotten; and that a
+//! session follows what its tenant lists and what the issuer of its token answers. Never decides who may draw power: that is each site's
+//! policy ([`crate::domain::driver`]). Never tells whose a token is to anyone but who asks with the right to know.
 //!
 //! - [`Drivers`] is the whole of it; cheap to clone.
-//! - [`register`] is where drivers are kept.
+//! - [`register`] is where tokens, groups and references are kept.
+//! - [`asking`] is how somebody is asked about a driver.
+//! - [`following`] is the task that tells sessions.
 
+pub mod asking;
+pub mod following;
 pub mod register;
 
 use crate::domain::access::AccessChange;
-use crate::domain::ids::{PersonRef, TenantId, TokenId};
+use crate::domain::driver::{
+    Admits, Authorisation, Driver, DriverGroup, DriverPolicy, DriverToken, Listing, Personal, TokenName,
+};
+use crate::domain::ids::{GroupId, PersonRef, SiteKey, TenantId, TokenId};
 use crate::register::RegisterError;
 use crate::units::Instant;
-use register::DriverRegister;
-use std::sync::Arc;
+use asking::Asking;
+use register::{DriverRegister, Put, Whom};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// Tokens that one call may list.
+pub const MAX_TOKENS_PER_CALL: usize = 1_000;
+/// Tokens of a tenant of which something is known.
+pub const MAX_TOKENS: usize = 1_000_000;
+/// Groups of a tenant.
+pub const MAX_GROUPS: usize = 1_000;
+
+/// Why nothing was done or told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverRefusal {
+    #[error("there is room for {most} {what} of a tenant")]
+    Full { what: &'static str, most: usize },
+    #[error("{0}")]
+    Unavailable(#[from] RegisterError),
+}
+
+/// Who makes a change, and when.
+#[derive(Clone, Debug)]
+pub struct By {
+    pub token: Option<TokenId>,
+    pub at: Instant,
+}
+
+/// All that is known of a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub person: PersonRef,
+    pub name: TokenName,
+    pub listing: Option<Listing>,
+    /// The last answer about him, and when it came.
+    pub answer: Option<(Authorisation, Instant)>,
+}
+
+impl Known {
+    /// What a session of his knows that begins now: an answer counts as long as the site's policy remembers it.
+    pub fn driver(&self, policy: &DriverPolicy, now: Instant) -> Driver {
+        let remembered = |(_, at): &(Authorisation, Instant)| match policy.admits {
+            Admits::Authorised { remember, .. } => *at <= now && now < *at + remember,
+            Admits::Everybody | Admits::Listed | Admits::Groups(_) => false,
+        };
+        Driver {
+            person: self.person.clone(),
+            listing: self.listing.clone(),
+            answer: self.answer.filter(remembered).map(|(answer, _)| answer),
+        }
+    }
+}
+
+/// What somebody has to look at again. Bounded by what there is: sites, and drivers.
+#[derive(Debug, Default)]
+struct News {
+    sites: BTreeSet<SiteKey>,
+    people: BTreeMap<TenantId, BTreeSet<PersonRef>>,
+}
 
 /// The drivers of all tenants; cheap to clone.
 #[derive(Clone)]
 pub struct Drivers {
     register: Arc<dyn DriverRegister>,
+    asking: Asking,
+    news: Arc<(Mutex<News>, Notify)>,
 }
 
 impl Drivers {
     pub fn new(register: Arc<dyn DriverRegister>) -> Self {
-        Self { register }
+        Self {
+            register,
+            asking: Asking::default(),
+            news: Arc::default(),
+        }
     }
 
-    /// What stands for a driver of this tenant; made and synced if there is nothing yet.
-    pub async fn reference(&self, tenant: &TenantId, driver: &str) -> Result<PersonRef, RegisterError> {
-        self.register.reference(tenant, driver, new_reference()).await
+    pub fn asking(&self) -> &Asking {
+        &self.asking
     }
 
-    /// Erases a driver, so that nothing ties what was recorded to him any more. True if he was known; then it is noted who asked.
-    pub async fn forget(
+    /// What is known of whoever shows a token. Where nothing is, a reference is made for him, and synced.
+    pub async fn meet(&self, tenant: &TenantId, name: TokenName) -> Result<Known, DriverRefusal> {
+        self.register.meet(tenant, name, new_reference()).await
+    }
+
+    /// What is known of the driver for whom a reference stands; `None` once he was forgotten.
+    pub async fn known(&self, tenant: &TenantId, person: &PersonRef) -> Result<Option<Known>, RegisterError> {
+        self.register.known(tenant, person).await
+    }
+
+    /// Lists tokens, or changes what is listed of them. Their sessions follow.
+    pub async fn put_tokens(&self, tenant: &TenantId, tokens: Vec<DriverToken>) -> Result<Put, DriverRefusal> {
+        let tokens = tokens.into_iter().map(|token| (token, new_reference())).collect();
+        let put = self.register.put_tokens(tenant, tokens).await?;
+        self.changed(tenant, &put.changed);
+        Ok(put)
+    }
+
+    /// At most `most` listed tokens with a reference after `after`, of one contract or all.
+    pub async fn tokens(
         &self,
         tenant: &TenantId,
-        driver: &str,
-        now: Instant,
-        by: Option<&TokenId>,
-    ) -> Result<bool, RegisterError> {
-        let change = AccessChange {
-            at: now,
-            by: by.cloned(),
-            tenant: Some(tenant.clone()),
-            // Not which: that is what is to be forgotten.
-            what: "forgot a driver".to_owned(),
-        };
-        self.register.forget(tenant, driver, change).await
+        contract: Option<&Personal>,
+        after: Option<&PersonRef>,
+        most: usize,
+    ) -> Result<Vec<(PersonRef, DriverToken)>, RegisterError> {
+        self.register.tokens(tenant, contract, after, most).await
+    }
+
+    /// Erases drivers, so that nothing ties what was recorded to them any more. How many something was known of.
+    pub async fn forget(&self, tenant: &TenantId, whom: Whom, by: &By) -> Result<usize, RegisterError> {
+        // Not which: that is what is to be forgotten.
+        let change = change(tenant, by, "forgot a driver".to_owned());
+        let forgotten = self.register.forget(tenant, whom, change).await?;
+        self.changed(tenant, &forgotten);
+        Ok(forgotten.len())
+    }
+
+    pub async fn group(&self, tenant: &TenantId, id: &GroupId) -> Result<Option<DriverGroup>, RegisterError> {
+        self.register.group(tenant, id).await
+    }
+
+    /// Holds for sessions that are described later.
+    pub async fn put_group(&self, tenant: &TenantId, group: DriverGroup, by: &By) -> Result<(), DriverRefusal> {
+        let change = change(tenant, by, format!("put group {} of drivers", group.id));
+        self.register.put_group(tenant, group, change).await
+    }
+
+    /// At most `most` groups with an id after `after`, by id.
+    pub async fn groups(
+        &self,
+        tenant: &TenantId,
+        after: Option<&GroupId>,
+        most: usize,
+    ) -> Result<Vec<DriverGroup>, RegisterError> {
+        self.register.groups(tenant, after, most).await
+    }
+
+    /// Tokens that name the group stay as they are. True if there was one.
+    pub async fn remove_group(&self, tenant: &TenantId, id: &GroupId, by: &By) -> Result<bool, RegisterError> {
+        let change = change(tenant, by, format!("removed group {id} of drivers"));
+        self.register.remove_group(tenant, id, change).await
+    }
+
+    /// For later sessions of the driver. Nothing is kept of one who was forgotten meanwhile.
+    async fn keep_answer(
+        &self,
+        tenant: &TenantId,
+        person: &PersonRef,
+        answer: Authorisation,
+        at: Instant,
+    ) -> Result<(), RegisterError> {
+        self.register.keep_answer(tenant, person, answer, at).await
+    }
+
+    /// A session with a driver began there, or its driver is another.
+    pub fn look_at(&self, site: SiteKey) {
+        self.tell(|news| {
+            news.sites.insert(site);
+        });
+    }
+
+    fn changed(&self, tenant: &TenantId, people: &[PersonRef]) {
+        if !people.is_empty() {
+            self.tell(|news| {
+                news.people
+                    .entry(tenant.clone())
+                    .or_default()
+                    .extend(people.iter().cloned())
+            });
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut News)) {
+        let (news, told) = &*self.news;
+        what(&mut news.lock().unwrap_or_else(PoisonError::into_inner));
+        told.notify_one();
+    }
+
+    /// Waits until there is something to look at.
+    async fn news(&self) -> News {
+        let (news, told) = &*self.news;
+        loop {
+            let taken = std::mem::take(&mut *news.lock().unwrap_or_else(PoisonError::into_inner));
+            if !taken.sites.is_empty() || !taken.people.is_empty() {
+                return taken;
+            }
+            told.notified().await;
+        }
+    }
+}
+
+fn change(tenant: &TenantId, by: &By, what: String) -> AccessChange {
+    AccessChange {
+        at: by.at,
+        by: by.token.clone(),
+        tenant: Some(tenant.clone()),
+        what,
     }
 }
 
 fn new_reference() -> PersonRef {
     PersonRef::parse(&uuid::Uuid::new_v4().to_string()).expect("a UUID is an id")
 }
+
+#[cfg(test)]
+mod tests;

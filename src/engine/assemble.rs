@@ -37,6 +37,8 @@ pub struct Facts<'a> {
 pub struct Candidate<'a> {
     pub session: &'a Session,
     pub delivered: WattSeconds,
+    /// What it may have at most, of what nobody else wants, where its driver is not admitted.
+    pub at_most: Option<Rate>,
     pub current: Rate,
     /// Its rates in the plan in force.
     pub planned: Option<Timeline<Rate>>,
@@ -166,6 +168,9 @@ impl<'a> Wish<'a> {
             // Just so much that it can ask again.
             choice.maximum = choice.minimum;
         }
+        if let Some(most) = candidate.at_most {
+            choice.maximum = choice.maximum.min(most);
+        }
         let power = conversion.nominal_power(session.spec.car.phases);
         let fastest = Watts::from_watts(power.floor(choice.maximum));
         let remaining = session
@@ -173,8 +178,9 @@ impl<'a> Wish<'a> {
             .need
             .value()
             .map(|need| (need - candidate.delivered).or_zero());
-        // A need that is met asks for whatever is spare.
-        let need = remaining.filter(|need| *need > WattSeconds::ZERO && !stopped);
+        // A need that is met asks for whatever is spare, and so does whoever is not admitted.
+        let asks = !stopped && candidate.at_most.is_none();
+        let need = remaining.filter(|need| *need > WattSeconds::ZERO && asks);
         let start = session.spec.arrival.max(facts.now);
         let end = session
             .departure(facts.now)
@@ -221,7 +227,11 @@ impl<'a> Wish<'a> {
         } else {
             first_slot
         };
-        let tier = session.tier_after(self.candidate.delivered);
+        let tier = match self.candidate.at_most {
+            None => session.tier_after(self.candidate.delivered),
+            Some(_) => Tier::SPARE,
+        };
+        let is_promised = !session.has_stopped() && self.candidate.at_most.is_none();
         SnapshotSession {
             id: session.spec.id.clone(),
             evse: session.spec.evse.clone(),
@@ -233,10 +243,10 @@ impl<'a> Wish<'a> {
             first_slot,
             end_slot,
             need: self.need,
-            guaranteed: if self.candidate.session.has_stopped() {
-                WattSeconds::ZERO
-            } else {
+            guaranteed: if is_promised {
                 self.need.map_or(guaranteed, |need| guaranteed.min(need))
+            } else {
+                WattSeconds::ZERO
             },
             interruptible: session.spec.interruptible || tier == Tier::SPARE,
             tier,

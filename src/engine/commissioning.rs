@@ -4,7 +4,9 @@
 //! [`crate::domain::commissioning`]; what is sent for it, by the roll-out.
 
 use super::Refusal;
+use super::admission::Admission;
 use super::state::SiteState;
+
 use crate::domain::commissioning::{EvseCheck, Facts, Told};
 use crate::domain::ids::EvseId;
 use crate::domain::profile::Revision;
@@ -63,7 +65,9 @@ impl SiteState {
         let unseen = match session {
             None => Some("no car is plugged in"),
             Some(_) if !described.metered => Some("the EVSE has no meter"),
-            Some(session) if !self.is_planned(session) => Some("an operator decides about its session"),
+            Some(session) if !self.may_be_checked(session, now) => {
+                Some("an operator decides about its session, or its driver is not admitted")
+            }
             Some(_) => None,
         };
         let revision = self
@@ -77,9 +81,12 @@ impl SiteState {
     /// The check under way as it is now; `None` while there is nothing new to it.
     pub(super) fn look_at_check(&self, now: Instant) -> Option<EvseCheck> {
         let check = self.running_check()?;
-        let Some((session, connector)) = self.checked_session(check) else {
+        let Some((session, connector)) = self.checked_session(check, now) else {
             let mut ended = check.clone();
-            ended.abort("the car left, or an operator decided about its session or site", now);
+            ended.abort(
+                "the car left, its driver is not admitted, or an operator decided about its session or site",
+                now,
+            );
             return Some(ended);
         };
         let (site, ledger) = self.site().zip(self.ledger())?;
@@ -95,17 +102,22 @@ impl SiteState {
     }
 
     /// What a check tells the car of `session`, instead of the plan.
-    pub(super) fn told_by_check(&self, session: &Session) -> Option<Told> {
+    pub(super) fn told_by_check(&self, session: &Session, now: Instant) -> Option<Told> {
         let check = self.evse_checks.get(&session.spec.evse)?;
-        let (checked, connector) = self.checked_session(check)?;
+        let (checked, connector) = self.checked_session(check, now)?;
         (checked.spec.id == session.spec.id).then(|| check.told(connector))?
     }
 
     /// The session by which a check sees, while it is the planner's to decide about.
-    fn checked_session(&self, check: &EvseCheck) -> Option<(&Session, &Connector)> {
+    fn checked_session(&self, check: &EvseCheck, now: Instant) -> Option<(&Session, &Connector)> {
         let session = self.sessions.get(check.session.as_ref()?)?;
         let evse = self.site()?.evse(&check.evse)?;
         let connector = evse.connector(&session.connector)?;
-        self.is_planned(session).then_some((session, connector))
+        self.may_be_checked(session, now).then_some((session, connector))
+    }
+
+    /// A check has its car draw all that it may, whatever is planned.
+    fn may_be_checked(&self, session: &Session, now: Instant) -> bool {
+        self.is_planned(session, now) && self.admission(session, now) == Admission::Whole
     }
 }

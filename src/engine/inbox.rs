@@ -38,6 +38,7 @@ impl Lane {
             | Event::GridLimitSet(_)
             | Event::GridLimitRemoved(_)
             | Event::SessionOverridden { .. }
+            | Event::DriverKnown { .. }
             // What may have everyone lowered.
             | Event::NodesMetered(_)
             | Event::EvseCheckAsked { wanted: false, .. }

@@ -3,6 +3,7 @@
 //! Decides when things happen: what is acknowledged was synced first, what is sent was synced first, bursts make one plan, and a
 //! slow search never keeps an event waiting. Never decides how much power anyone gets.
 
+mod admission;
 pub mod alarms;
 mod assemble;
 mod board;
@@ -261,6 +262,13 @@ impl Engine {
             is_next && handle.summary.borrow().exists && !handle.status.has_ended()
         });
         tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
+    }
+
+    /// Every site of every tenant.
+    pub fn keys(&self) -> Vec<SiteKey> {
+        let sites = self.read_sites();
+        let there = sites.iter().filter(|(_, handle)| handle.summary.borrow().exists);
+        there.map(|(key, _)| key.clone()).collect()
     }
 
     /// What a tenant has, without site `except`.

@@ -121,6 +121,7 @@ fn snapshot(request: &OnceRequest, site: &Site, zone: &Zone, sessions: &[(Sessio
             .map(|session| Candidate {
                 session,
                 delivered: session.delivered,
+                at_most: None,
                 current: Rate::ZERO,
                 planned: None,
             })

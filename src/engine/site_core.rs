@@ -31,6 +31,7 @@ use crate::units::{Instant, Seconds};
 use append::{Afterwards, Intake, Round};
 pub(crate) use append::{Append, Caller, Reply, Said, Unsaid};
 use planning::Search;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,6 +160,8 @@ pub(crate) struct SiteCore {
     roll_out_at: Instant,
     /// Where charging is lowered because of what meters show, as of when the site last looked at what is due.
     overloaded: Vec<(usize, [bool; QUANTITIES])>,
+    /// Sessions whose drivers are not admitted, as of then.
+    turned_away: BTreeSet<SessionId>,
     reacted_at: Instant,
     snapshot_sequence: u64,
 }
@@ -166,6 +169,7 @@ pub(crate) struct SiteCore {
 impl SiteCore {
     pub fn new(state: SiteState, settings: Settings) -> Self {
         let snapshot_sequence = state.sequence();
+        let turned_away = state.turned_away(state.last_at());
         Self {
             settings,
             state,
@@ -180,6 +184,7 @@ impl SiteCore {
             last_planned: Instant::FAR_PAST,
             roll_out_at: Instant::FAR_PAST,
             overloaded: Vec::new(),
+            turned_away,
             reacted_at: Instant::FAR_PAST,
             snapshot_sequence,
         }
@@ -218,10 +223,13 @@ impl SiteCore {
         if self.mode() == Mode::Off {
             return Instant::FAR_FUTURE;
         }
-        let overload = self.state.next_overload(self.reacted_at);
+        let cut = self
+            .state
+            .next_overload(self.reacted_at)
+            .min(self.state.next_verdict(self.reacted_at));
         // What else comes up during a search is dealt with when it has ended.
         if self.search.is_some() {
-            return overload;
+            return cut;
         }
         let due = self.plan_due.unwrap_or(Instant::FAR_FUTURE);
         // A check lasts for minutes, and is looked at each second.
@@ -230,7 +238,7 @@ impl SiteCore {
             .running_check()
             .map(|_| self.reacted_at + Seconds::from_secs(1));
         let check = check.unwrap_or(Instant::FAR_FUTURE);
-        due.min(self.next_slot()).min(self.roll_out_at).min(overload).min(check)
+        due.min(self.next_slot()).min(self.roll_out_at).min(cut).min(check)
     }
 
     /// Takes in what happened; `clock` is the world's, which may step.
@@ -496,6 +504,7 @@ impl SiteCore {
     /// Does what is due: a new plan, or what the roll-out has to send for the plan in force.
     fn react(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Then {
         self.heed_overloads(now);
+        self.heed_verdicts(now);
         let must_shed = std::mem::take(&mut self.must_shed);
         if self.mode() == Mode::Off {
             return Then::Wait;
@@ -533,6 +542,17 @@ impl SiteCore {
             known.is_none_or(|known| known.iter().zip(sheds).any(|(known, sheds)| *sheds && !known))
         };
         self.must_shed |= self.overloaded.iter().any(is_new);
+        self.want_plan_by(now);
+    }
+
+    /// Somebody is not admitted any more, and stops or is lowered at once; or he is now, and may be raised by a plan.
+    fn heed_verdicts(&mut self, now: Instant) {
+        let turned_away = self.state.turned_away(now);
+        if turned_away == self.turned_away {
+            return;
+        }
+        self.must_shed |= !turned_away.is_subset(&self.turned_away);
+        self.turned_away = turned_away;
         self.want_plan_by(now);
     }
 

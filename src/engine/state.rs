@@ -3,6 +3,7 @@
 //! Decides what each event changes ([`SiteState::apply`]) and which events a request may cause ([`SiteState::admit`]). Pure: the
 //! same entries give the same state, on any machine. Never plans and never sends.
 
+use super::admission::Admission;
 use super::alarms::Alarms;
 use super::checks::{admit_end, check_node_reading, check_sample};
 use super::overload::{self, Overloads, QUANTITIES};
@@ -169,12 +170,13 @@ impl SiteState {
     }
 
     /// Whether this session's rates are the planner's to choose.
-    pub fn is_planned(&self, session: &Session) -> bool {
+    pub(super) fn is_planned(&self, session: &Session, now: Instant) -> bool {
         let controllable = self
             .site()
             .and_then(|site| site.evse(&session.spec.evse))
             .is_some_and(|evse| evse.controllable);
-        controllable && !self.stopped && matches!(session.overridden, Override::None | Override::Boost)
+        let may_be = controllable && !self.stopped && matches!(session.overridden, Override::None | Override::Boost);
+        may_be && self.admission(session, now) != Admission::Nothing
     }
 
     /// Why a site in mode control is sent nothing: what its EVSEs do by themselves does not fit under its limits.
@@ -277,6 +279,7 @@ impl SiteState {
             Event::SessionOverridden { session, .. } => {
                 self.find_session(session)?;
             }
+            Event::DriverKnown { session, driver } => self.admit_driver(session, driver)?,
             Event::SessionEnded { session, at, reason } => {
                 let session = self.find_session(session)?;
                 admit_end(session, *at, reason, now)?;
@@ -517,6 +520,7 @@ impl SiteState {
                     session.overridden = *overridden;
                 }
             }
+            Event::DriverKnown { session, driver } => self.apply_driver(session, driver),
             Event::SessionEnded { session, at, reason } => return self.apply_end(session, *at, reason, now),
             Event::Metered(samples) => {
                 for sample in samples {

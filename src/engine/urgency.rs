@@ -23,7 +23,7 @@ pub fn urgency(event: &Event) -> Urgency {
         // What a reading changes is seen to with the next slot; a car that is done is seen to by the caller.
         Event::Metered(_) => Urgency::Never,
         // Whether charging has to be lowered for it, or no longer, is seen to by the caller.
-        Event::NodesMetered(_) => Urgency::Never,
+        Event::NodesMetered(_) | Event::DriverKnown { .. } => Urgency::Never,
         // Someone may not get what was planned for him; see [`SiteState::misses_out`].
         Event::CommandAnswered {
             answer: Answer::Rejected { .. },

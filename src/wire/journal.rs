@@ -1,7 +1,7 @@
 //! The journal's messages: every event, written so that reading gives it back exactly.
 //!
 //! Decides how an event is kept for ever. What is read was checked when it happened, so only what would have no meaning is
-//! refused; bounds that a later version tightens do not make an old journal unreadable. Never writes a driver's name.
+//! refused; bounds that a later version tightens do not make an old journal unreadable. Never writes a driver's token.
 
 mod alarms;
 mod plan;
@@ -12,6 +12,7 @@ pub use alarms::{alarm, alarm_message};
 
 use super::commissioning::{state, state_message};
 use super::common::{list, one_of, optional_id, read, required};
+use super::driver::{driver, driver_message};
 use super::session::{session_override, session_override_message, session_spec, session_spec_message};
 use super::site::{
     forecast_kind, forecast_kind_message, forecast_messages, grid_limit, grid_limit_message, price_messages,
@@ -20,7 +21,7 @@ use super::site::{
 use super::{journal_proto as proto, proto as v1};
 use crate::domain::event::{Event, Recorded, RequestStamp};
 use crate::domain::ids::{
-    ConnectorId, EvseId, GatewayId, GridLimitId, NodeId, PersonRef, RequestId, SessionId, TenantId, TokenId,
+    ConnectorId, EvseId, GatewayId, GridLimitId, NodeId, RequestId, SessionId, TenantId, TokenId,
 };
 use crate::domain::overload::NodeReading;
 use crate::domain::profile::{Answer, Revision};
@@ -113,6 +114,10 @@ fn event_message(event: &Event) -> Arm {
         Event::SessionOverridden { session, overridden } => Arm::SessionOverridden(proto::SessionOverridden {
             session_id: session.to_string(),
             session_override: session_override_message(*overridden).into(),
+        }),
+        Event::DriverKnown { session, driver } => Arm::DriverKnown(proto::DriverKnown {
+            session_id: session.to_string(),
+            driver: Some(driver_message(driver)),
         }),
         Event::SessionEnded { session, at, reason } => Arm::SessionEnded(proto::SessionEnded {
             session_id: session.to_string(),
@@ -211,6 +216,15 @@ fn event(faults: &mut Faults, arm: &Arm) -> Option<Event> {
                 overridden: overridden?,
             })
         }
+        Arm::DriverKnown(known) => {
+            let session = faults.field("driver_known.session_id", SessionId::parse(&known.session_id));
+            let driver = required(faults, "driver_known.driver", known.driver.as_ref(), "a driver")
+                .and_then(|known| faults.part("driver_known.driver", driver(known)));
+            Some(Event::DriverKnown {
+                session: session?,
+                driver: driver?,
+            })
+        }
         Arm::SessionEnded(ended) => {
             let session = faults.field("session_ended.session_id", SessionId::parse(&ended.session_id))?;
             Some(Event::SessionEnded {
@@ -305,7 +319,7 @@ fn stated_message(spec: &SessionSpec) -> proto::SessionStated {
     let has_rates = spec.car.maximum.is_some() || spec.car.minimum.is_some();
     proto::SessionStated {
         spec: Some(session_spec_message(spec)),
-        driver_ref: spec.driver.as_ref().map(PersonRef::to_string).unwrap_or_default(),
+        driver: spec.driver.as_ref().map(driver_message),
         need_rest_watt_second: spec.need.value().map_or(0, rest),
         guaranteed_rest_watt_second: rest(spec.guaranteed),
         car_rates_in_any_unit: has_rates && spec.car.unit.is_none(),
@@ -314,9 +328,10 @@ fn stated_message(spec: &SessionSpec) -> proto::SessionStated {
 
 fn stated(message: &proto::SessionStated) -> Result<SessionSpec, Rejection> {
     read(|faults| {
-        let driver = optional_id(faults, "driver_ref", &message.driver_ref, PersonRef::parse);
+        let known = message.driver.as_ref().map(driver);
+        let known = known.map_or(Some(None), |known| faults.part("driver", known).map(Some));
         let whole: &v1::SessionSpec = required(faults, "spec", message.spec.as_ref(), "a session")?;
-        let mut spec = faults.part("spec", session_spec(whole, driver))?;
+        let mut spec = faults.part("spec", session_spec(whole, known?))?;
         let mut rest = |field, value| {
             faults
                 .within(field, "Ws", value, 0..=WATT_SECONDS_PER_WATT_HOUR - 1)

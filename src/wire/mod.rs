@@ -9,6 +9,7 @@ pub mod alarm;
 pub mod bearer;
 pub mod commissioning;
 pub mod common;
+pub mod driver;
 pub mod journal;
 pub mod json;
 pub mod meter;

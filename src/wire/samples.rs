@@ -2,6 +2,7 @@
 
 use crate::domain::commissioning::{CheckStep, EvseCheck, Finding, Running, StepResult};
 use crate::domain::conversion::{Phase, PhasePair, Rate, RateUnit, Wiring};
+use crate::domain::driver::{Admits, Authorisation, Driver, DriverPolicy, Listing, Offline, Whitelist};
 use crate::domain::event::{Event, ForecastKind, Recorded, RequestStamp};
 use crate::domain::ids::{
     ConnectorId, EvseId, GatewayId, GridLimitId, GroupId, NodeId, PersonRef, RequestId, SessionId, SiteId, StationId,
@@ -49,6 +50,13 @@ pub fn site() -> SiteSpec {
         demand_charge_micros_per_kw: Some(81_250_000),
         peak_so_far: Watts::from_watts(41_000),
         gateway: Some(gateway_id("gw-1")),
+        drivers: DriverPolicy {
+            admits: Admits::Authorised {
+                offline: Offline::Listed,
+                remember: Seconds::from_hours(1),
+            },
+            limit_otherwise: Watts::from_watts(4_200),
+        },
         nodes: vec![
             Node {
                 id: node_id("grid"),
@@ -165,6 +173,26 @@ fn dc() -> Connector {
     }
 }
 
+pub fn driver() -> Driver {
+    Driver {
+        person: person("person-1"),
+        listing: Some(Listing {
+            valid: true,
+            until: Some(at(1_700_090_000)),
+            whitelist: Whitelist::AllowedOffline,
+            group: Some(group_id("pool")),
+        }),
+        answer: Some(Authorisation::NoCredit),
+    }
+}
+
+/// Other policies than that of [`site`].
+fn admits(admits: Admits) -> SiteSpec {
+    let mut site = site();
+    site.drivers.admits = admits;
+    site
+}
+
 /// Energies are not whole watt-hours.
 pub fn session() -> SessionSpec {
     SessionSpec {
@@ -178,7 +206,7 @@ pub fn session() -> SessionSpec {
         interruptible: false,
         tier: Tier::from_caller(3).expect("3 is a tier"),
         group: Some(group_id("pool")),
-        driver: Some(person("person-1")),
+        driver: Some(driver()),
         car: Car {
             phases: Some(2),
             maximum: Some(Rate::new(11_000)),
@@ -423,6 +451,9 @@ pub fn events() -> Vec<Event> {
     };
     vec![
         Event::SitePut(Box::new(site())),
+        Event::SitePut(Box::new(admits(Admits::Listed))),
+        Event::SitePut(Box::new(admits(Admits::Groups([group_id("pool")].into())))),
+        Event::SitePut(Box::new(admits(Admits::Everybody))),
         Event::SiteDeleted,
         Event::SiteStopped { stopped: true },
         Event::GridLimitSet(once_limit()),
@@ -440,6 +471,14 @@ pub fn events() -> Vec<Event> {
         Event::SessionOverridden {
             session: session_id("session-1"),
             overridden: Override::HandBack,
+        },
+        Event::DriverKnown {
+            session: session_id("session-1"),
+            driver: driver(),
+        },
+        Event::DriverKnown {
+            session: session_id("session-1"),
+            driver: Driver::unknown(person("person-2")),
         },
         Event::SessionEnded {
             session: session_id("session-1"),

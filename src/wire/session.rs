@@ -1,7 +1,7 @@
 //! Sessions: what a caller says about one, and what an operator decided.
 //!
 //! Decides what is missing or has no meaning in such a message. Whether the session fits its site is decided by
-//! [`crate::domain::session::Session::start`]. Never lets a driver's name through: the domain knows only a reference.
+//! [`crate::domain::session::Session::start`]. Never lets a driver's token through: the domain knows only a reference.
 
 use super::common::{
     any_rate, narrow, one_of, optional_id, rate_message, read, required_timestamp, timestamp, timestamp_message,
@@ -9,16 +9,14 @@ use super::common::{
 use super::proto;
 use crate::domain::bounds::MAX_ENERGY_WATT_HOURS;
 use crate::domain::conversion::{Rate, RateUnit};
-use crate::domain::ids::{ConnectorId, EvseId, GroupId, PersonRef, SessionId};
+use crate::domain::driver::Driver;
+use crate::domain::ids::{ConnectorId, EvseId, GroupId, SessionId};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::{Car, OcpiSession, Override, SessionSpec, Stated, Tier};
 use crate::units::{Instant, WattSeconds};
 
-/// Longest token or contract id, in bytes; OCPI's have at most 36 characters.
-const MAX_DRIVER_BYTES: usize = 255;
-
-/// What the caller says; `driver` is the reference that stands for the message's `driver`.
-pub fn session_spec(message: &proto::SessionSpec, driver: Option<PersonRef>) -> Result<SessionSpec, Rejection> {
+/// What the caller says; `driver` is who shows the message's `driver_token`.
+pub fn session_spec(message: &proto::SessionSpec, driver: Option<Driver>) -> Result<SessionSpec, Rejection> {
     read(|faults| read_session(faults, message, driver))
 }
 
@@ -26,7 +24,7 @@ pub fn session_spec(message: &proto::SessionSpec, driver: Option<PersonRef>) -> 
 pub(crate) fn read_session(
     faults: &mut Faults,
     message: &proto::SessionSpec,
-    driver: Option<PersonRef>,
+    driver: Option<Driver>,
 ) -> Option<SessionSpec> {
     let id = faults.field("id", SessionId::parse(&message.id));
     let evse = faults.field("evse_id", EvseId::parse(&message.evse_id));
@@ -40,13 +38,6 @@ pub(crate) fn read_session(
         number => faults.field("tier", Tier::from_caller(number.into())),
     };
     let group = optional_id(faults, "group_id", &message.group_id, GroupId::parse);
-    faults.require(
-        message.driver.len() <= MAX_DRIVER_BYTES,
-        "driver",
-        "is too long",
-        format_args!("{} bytes", message.driver.len()),
-        format_args!("at most {MAX_DRIVER_BYTES} bytes"),
-    );
     let car = message.car.as_ref().map(car);
     let car = car.map_or(Some(Car::default()), |car| faults.part("car", car));
     Some(SessionSpec {
@@ -81,7 +72,7 @@ pub fn session_spec_message(spec: &SessionSpec) -> proto::SessionSpec {
         not_interruptible: !spec.interruptible,
         tier: spec.tier.number().into(),
         group_id: spec.group.as_ref().map(GroupId::to_string).unwrap_or_default(),
-        driver: String::new(),
+        driver_token: None,
         car: (spec.car != Car::default()).then(|| car_message(&spec.car)),
         ocpi: spec.ocpi.as_ref().map(ocpi_session_message),
     }

@@ -7,6 +7,7 @@ use super::common::{
     bounded, narrow, node_limit, node_limit_message, one_of, optional_id, rate, rate_message, read, required,
     required_timestamp, timestamp, timestamp_message,
 };
+use super::driver::{driver_policy, driver_policy_message};
 use super::proto;
 use crate::domain::bounds::{
     MAX_CONNECTORS_PER_EVSE, MAX_EVSES_PER_SITE, MAX_FORECAST_POINTS, MAX_LISTED_RATES, MAX_MICROS_PER_KWH,
@@ -70,6 +71,7 @@ fn read_site(faults: &mut Faults, tenant: &TenantId, site: &proto::Site) -> Opti
     let reserve_permille = narrow(faults, "reserve_permille", "‰", reserve, 0..=500);
     let fairness = faults.field("fairness", fairness(site.fairness));
     let gateway = optional_id(faults, "gateway_id", &site.gateway_id, GatewayId::parse);
+    let drivers = faults.part("drivers", driver_policy(site.drivers.as_ref()));
     let nodes = bounded(faults, "nodes", &site.nodes, MAX_NODES_PER_SITE, node);
     // Each has an EVSE.
     let stations = bounded(faults, "stations", &site.stations, MAX_EVSES_PER_SITE, station);
@@ -88,6 +90,7 @@ fn read_site(faults: &mut Faults, tenant: &TenantId, site: &proto::Site) -> Opti
         demand_charge_micros_per_kw: site.demand_charge_micros_per_kw,
         peak_so_far: Watts::from_watts(site.peak_so_far_watt),
         gateway,
+        drivers: drivers?,
         nodes,
         stations,
     })
@@ -110,6 +113,7 @@ pub fn site_message(spec: &SiteSpec) -> proto::Site {
         gateway_id: spec.gateway.as_ref().map(GatewayId::to_string).unwrap_or_default(),
         nodes: spec.nodes.iter().map(node_message).collect(),
         stations: spec.stations.iter().map(station_message).collect(),
+        drivers: driver_policy_message(&spec.drivers),
     }
 }
 

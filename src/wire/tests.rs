@@ -262,7 +262,7 @@ fn points_out_of_order_or_out_of_range_are_refused_each_by_its_index() {
 fn a_session_survives_the_wire_but_for_its_driver_and_parts_of_watt_hours() {
     for spec in [samples::session(), samples::bare_session()] {
         let message = session_spec_message(&spec);
-        assert_eq!(message.driver, "");
+        assert_eq!(message.driver_token, None);
         let floor = |energy: WattSeconds| WattSeconds::from_watt_hours(energy.floor_watt_hours());
         let expected = SessionSpec {
             need: match spec.need {
@@ -290,7 +290,6 @@ fn every_fault_of_a_session_is_told() {
         guaranteed_watt_hour: i64::MIN,
         tier: 10,
         group_id: "a\n".to_owned(),
-        driver: "x".repeat(256),
         car: Some(proto::Car {
             phase_count: 4,
             maximum: Some(watt(1)),
@@ -309,7 +308,6 @@ fn every_fault_of_a_session_is_told() {
             "guaranteed_watt_hour",
             "tier",
             "group_id",
-            "driver",
             "car.phase_count",
             "car.minimum"
         ]

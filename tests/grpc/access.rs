@@ -75,6 +75,7 @@ fn row<M: Message>(
 fn rows() -> Vec<Row> {
     let mut rows = of_sites();
     rows.extend(of_sessions());
+    rows.extend(of_drivers());
     rows.extend(of_plans_alarms_and_gateways());
     rows.extend(of_access());
     rows
@@ -207,8 +208,8 @@ fn of_sites() -> Vec<Row> {
 }
 
 fn of_sessions() -> Vec<Row> {
-    use About::{Site, Tenant};
-    use Scope::{Drivers, PlanWrite, SiteRead};
+    use About::Site;
+    use Scope::{PlanWrite, SiteRead};
     vec![
         row("SessionService/StartSession", PlanWrite, Site, |tenant_id, things| {
             proto::StartSessionRequest {
@@ -276,10 +277,63 @@ fn of_sessions() -> Vec<Row> {
                 ..Default::default()
             }
         }),
-        row("SessionService/ForgetDriver", Drivers, Tenant, |tenant_id, _| {
+    ]
+}
+
+fn of_drivers() -> Vec<Row> {
+    use About::Tenant;
+    use Scope::Drivers;
+    vec![
+        row("DriverService/PutDriverTokens", Drivers, Tenant, |tenant_id, _| {
+            proto::PutDriverTokensRequest {
+                tenant_id,
+                tokens: vec![proto::DriverToken {
+                    name: Some(card("04A1B2C3")),
+                    ..Default::default()
+                }],
+            }
+        }),
+        row("DriverService/ListDriverTokens", Drivers, Tenant, |tenant_id, _| {
+            proto::ListDriverTokensRequest {
+                tenant_id,
+                ..Default::default()
+            }
+        }),
+        row("DriverService/ForgetDriver", Drivers, Tenant, |tenant_id, _| {
             proto::ForgetDriverRequest {
                 tenant_id,
-                driver: "nobody's card".to_owned(),
+                driver: Some(proto::forget_driver_request::Driver::Token(card("nobody's card"))),
+            }
+        }),
+        row("DriverService/PutDriverGroup", Drivers, Tenant, |tenant_id, _| {
+            proto::PutDriverGroupRequest {
+                tenant_id,
+                group: Some(proto::DriverGroup {
+                    id: "pool".to_owned(),
+                    ..Default::default()
+                }),
+            }
+        }),
+        row("DriverService/ListDriverGroups", Drivers, Tenant, |tenant_id, _| {
+            proto::ListDriverGroupsRequest {
+                tenant_id,
+                ..Default::default()
+            }
+        }),
+        row("DriverService/RemoveDriverGroup", Drivers, Tenant, |tenant_id, _| {
+            proto::RemoveDriverGroupRequest {
+                tenant_id,
+                group_id: "nobody's".to_owned(),
+            }
+        }),
+        row("DriverService/WatchAuthorizations", Drivers, Tenant, |tenant_id, _| {
+            proto::WatchAuthorizationsRequest { tenant_id }
+        }),
+        row("DriverService/AnswerAuthorization", Drivers, Tenant, |tenant_id, _| {
+            proto::AnswerAuthorizationRequest {
+                tenant_id,
+                authorization_id: "5b0f7a52-96d8-4bd0-8a39-6d6a6f3b0f7d".to_owned(),
+                authorization: proto::Authorization::Allowed.into(),
             }
         }),
     ]
@@ -446,8 +500,8 @@ where
     let said = tokio_stream::once(body);
     let answers = client.streaming(Request::new(said), path, Bytes).await?;
     let mut answers = answers.into_inner();
-    if method == "AlarmService/WatchAlarms" {
-        // It says nothing while there is nothing to be told.
+    if ["AlarmService/WatchAlarms", "DriverService/WatchAuthorizations"].contains(&method) {
+        // They say nothing while there is nothing to be told.
         return Ok(Vec::new());
     }
     Ok(answers.next().await.transpose()?.unwrap_or_default())
@@ -985,16 +1039,45 @@ async fn each_refusal_is_logged_once_with_who_and_why_and_no_secret_is() {
         assert!(refusals[1].contains(said), "{said} in {}", refusals[1]);
     }
 
-    let driver = "DE8ACC12E46L89";
+    let (driver, contract, long) = ("DE8ACC12E46L89", "SE-ABC-C4711", "04A1B2C3".repeat(5));
     let planted = proto::SessionSpec {
-        driver: driver.to_owned(),
+        driver_token: Some(card(driver)),
         ..session(2)
     };
     scene.service.start_session(planted.clone()).await.unwrap();
-    let wrong = proto::SessionSpec { tier: 99, ..planted };
+    let wrong = proto::SessionSpec {
+        tier: 99,
+        ..planted.clone()
+    };
     scene.service.start_session(wrong).await.unwrap_err();
+    let unreadable = proto::SessionSpec {
+        driver_token: Some(card(&long)),
+        ..planted
+    };
+    scene.service.start_session(unreadable).await.unwrap_err();
+    let listed = |uid: &str, valid_until| proto::PutDriverTokensRequest {
+        tokens: vec![proto::DriverToken {
+            name: Some(card(uid)),
+            contract_id: contract.to_owned(),
+            valid_until,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let mut drivers = scene.service.drivers();
+    drivers.put_driver_tokens(listed(driver, None)).await.unwrap();
+    drivers.put_driver_tokens(listed(&long, None)).await.unwrap_err();
+    let never = prost_types::Timestamp {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+    drivers
+        .put_driver_tokens(listed(driver, Some(never)))
+        .await
+        .unwrap_err();
+    scene.service.clock.settle().await;
     let text = Log::text();
-    for secret in [random.as_str(), driver, &"0".repeat(64)] {
+    for secret in [random.as_str(), driver, contract, &long, &"0".repeat(64)] {
         assert!(!text.contains(secret), "{secret} is in the log");
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod alarms;
 #[path = "../support/certificates.rs"]
 mod certificates;
+mod drivers;
 mod gateways;
 mod guards;
 mod metrics;

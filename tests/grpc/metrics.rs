@@ -166,7 +166,7 @@ async fn a_scraper_can_read_every_line_and_finds_nobody_in_it() {
     let mut gateway = service.connect_gateway().await;
     gateway.acknowledged().await;
     let mut person = session(1);
-    person.driver = "Astrid".to_owned();
+    person.driver_token = Some(card("Astrid"));
     service.start_session(person).await.unwrap();
     let command = gateway.command().await;
     service.set_limit(grid_limit("cut", 10)).await.unwrap();

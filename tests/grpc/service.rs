@@ -9,6 +9,7 @@ use laddplan::dispatch::{self, GatewayApi, Streams};
 use laddplan::domain::access::{Grant, Scope};
 use laddplan::domain::ids::{TenantId, TokenId};
 use laddplan::drivers::Drivers;
+use laddplan::drivers::following::Following;
 use laddplan::engine::Engine;
 use laddplan::engine::ports::Clock;
 use laddplan::store::memory::MemoryStore;
@@ -22,6 +23,7 @@ use proto::admin_service_client::AdminServiceClient;
 use proto::alarm_service_client::AlarmServiceClient;
 use proto::connect_request::Message as Up;
 use proto::connect_response::Message as Down;
+use proto::driver_service_client::DriverServiceClient;
 use proto::gateway_service_client::GatewayServiceClient;
 use proto::plan_service_client::PlanServiceClient;
 use proto::session_service_client::SessionServiceClient;
@@ -61,7 +63,7 @@ impl Hand {
         self.settle().await;
     }
 
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         while !self.engine.is_settled() {
             tokio::task::yield_now().await;
         }
@@ -117,11 +119,14 @@ pub async fn start_on(
         clock: Arc::clone(&clock),
         engine: engine.clone(),
     };
+    let drivers = Drivers::new(register);
+    let following = Following::new(drivers.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+    tokio::spawn(following.follow());
     let services = api::Services {
         gateways: GatewayApi::new(streams.clone(), engine.clone(), Arc::clone(&clock) as Arc<dyn Clock>),
         engine,
         access: access.clone(),
-        drivers: Drivers::new(register),
+        drivers,
         clock,
         reflection: true,
     };
@@ -213,6 +218,10 @@ impl Service {
 
     pub fn sessions(&self) -> SessionServiceClient<Calls> {
         SessionServiceClient::new(self.channel.clone())
+    }
+
+    pub fn drivers(&self) -> DriverServiceClient<Calls> {
+        DriverServiceClient::new(self.channel.clone())
     }
 
     pub fn alarms(&self) -> AlarmServiceClient<Calls> {
@@ -523,4 +532,22 @@ pub fn rules<T: std::fmt::Debug>(refused: Result<T, Status>) -> Vec<String> {
 
 pub fn code<T: std::fmt::Debug>(refused: Result<T, Status>) -> Code {
     refused.expect_err("it is refused").code()
+}
+
+/// An RFID card.
+pub fn card(uid: &str) -> proto::DriverTokenName {
+    proto::DriverTokenName {
+        r#type: proto::DriverTokenType::Rfid.into(),
+        uid: uid.to_owned(),
+    }
+}
+
+/// Forgets whoever shows a card. How many something was known of.
+pub async fn forget(service: &Service, uid: &str) -> i32 {
+    let request = proto::ForgetDriverRequest {
+        tenant_id: TENANT.to_owned(),
+        driver: Some(proto::forget_driver_request::Driver::Token(card(uid))),
+    };
+    let forgot = service.drivers().forget_driver(request).await;
+    forgot.expect("the call is answered").into_inner().forgotten
 }

@@ -143,7 +143,7 @@ async fn a_repeated_start_is_one_session() {
         site_id: SITE.to_owned(),
         session: Some(proto::SessionSpec {
             departure_time: Some(at(departure)),
-            driver: "token-of-anna".to_owned(),
+            driver_token: Some(card("card-of-anna")),
             ..session(1)
         }),
     };
@@ -227,7 +227,7 @@ async fn an_operator_overrides_a_session() {
 async fn a_driver_is_a_reference_until_forgotten() {
     let service = yard().await;
     let driven = |number| proto::SessionSpec {
-        driver: "token-of-anna".to_owned(),
+        driver_token: Some(card("card-of-anna")),
         ..session(number)
     };
     service.start_session(driven(1)).await.unwrap();
@@ -236,15 +236,10 @@ async fn a_driver_is_a_reference_until_forgotten() {
     let second = service.get_session("session-2").await.unwrap();
     assert!(!first.driver_ref.is_empty());
     assert_eq!(first.driver_ref, second.driver_ref, "the same driver");
-    assert_eq!(first.spec.unwrap().driver, "", "never told");
+    assert_eq!(first.spec.unwrap().driver_token, None, "never told");
 
-    let forget = || proto::ForgetDriverRequest {
-        tenant_id: TENANT.to_owned(),
-        driver: "token-of-anna".to_owned(),
-    };
-    let mut sessions = service.sessions();
-    assert!(sessions.forget_driver(forget()).await.unwrap().into_inner().was_known);
-    assert!(!sessions.forget_driver(forget()).await.unwrap().into_inner().was_known);
+    assert_eq!(forget(&service, "CARD-of-anna").await, 1, "case says nothing");
+    assert_eq!(forget(&service, "card-of-anna").await, 0);
     let list = proto::ListAccessChangesRequest::default();
     let changes = service
         .admin()
@@ -280,7 +275,7 @@ async fn a_driver_is_a_reference_until_forgotten() {
 async fn a_refused_session_leaves_no_trace_of_its_driver() {
     let service = yard().await;
     let wrong = proto::SessionSpec {
-        driver: "token-of-anna".to_owned(),
+        driver_token: Some(card("card-of-anna")),
         departure_time: Some(at(-60)),
         ..session(1)
     };
@@ -290,20 +285,15 @@ async fn a_refused_session_leaves_no_trace_of_its_driver() {
     );
     let secret = "x".repeat(300);
     let long = proto::SessionSpec {
-        driver: secret.clone(),
+        driver_token: Some(card(&secret)),
         ..session(1)
     };
     let told = faults(service.start_session(long).await);
     assert!(
-        told[0].starts_with("session.driver: is too long") && !told[0].contains("xxx"),
+        told[0].starts_with("session.driver_token.uid: is not an OCPI CiString(36)") && !told[0].contains("xxx"),
         "{told:?}"
     );
-    let forget = proto::ForgetDriverRequest {
-        tenant_id: TENANT.to_owned(),
-        driver: "token-of-anna".to_owned(),
-    };
-    let known = service.sessions().forget_driver(forget).await.unwrap().into_inner();
-    assert!(!known.was_known);
+    assert_eq!(forget(&service, "card-of-anna").await, 0);
 }
 
 #[tokio::test]

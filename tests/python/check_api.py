@@ -24,6 +24,7 @@ PACKAGE = "laddplan.v1"
 DEADLINE = 10
 NOW = int(time.time())
 TENANT = f"check-{uuid.uuid4()}"
+CARD = {"type": "DRIVER_TOKEN_TYPE_EMAID", "uid": "DE8ACC12E46L89"}
 SITE_ID = {"site_id": "yard"}
 SITE = {"tenant_id": TENANT, **SITE_ID}
 
@@ -141,7 +142,7 @@ def site(**changes):
 
 def session(number, **changes):
     return {"id": f"session-{number}", "evse_id": f"evse-{number}", "arrival_time": at(0), "departure_time": at(4 * 3600),
-            "need_watt_hour": "20000", "driver": "DE8ACC12E46L89", **changes}
+            "need_watt_hour": "20000", "driver_token": CARD, **changes}
 
 
 def check_health_and_reflection(api):
@@ -343,15 +344,15 @@ def check_an_operator_can_pause_and_a_meter_counts(api):
     assert answer == {"recorded": "1", "dropped": "1"}, answer
     first = api.call("SessionService", "GetSession", **SITE, session_id="session-1")["session"]
     assert first["delivered_watt_hour"] == "1500", first
-    assert first["driver_ref"] and "driver" not in first["spec"], "personal data came back"
+    assert first["driver_ref"] and "driver_token" not in first["spec"], "personal data came back"
     second = api.call("SessionService", "GetSession", **SITE, session_id="session-2")["session"]
     assert second["session_override"] == "SESSION_OVERRIDE_PAUSE", second
 
 
 def check_a_driver_can_be_forgotten(api):
-    forget = {"tenant_id": TENANT, "driver": "DE8ACC12E46L89"}
-    assert api.call("SessionService", "ForgetDriver", **forget) == {"was_known": True}
-    assert api.call("SessionService", "ForgetDriver", **forget) == {}
+    forget = {"tenant_id": TENANT, "token": CARD}
+    assert api.call("DriverService", "ForgetDriver", **forget) == {"forgotten": 1}
+    assert api.call("DriverService", "ForgetDriver", **forget) == {}
 
 
 def check_ended_sessions_stay_listed(api):

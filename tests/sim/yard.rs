@@ -2,6 +2,7 @@
 
 use super::dice::Dice;
 use crate::domain::conversion::{Load, Phase, PhasePair, Rate, Wiring};
+use crate::domain::driver::DriverPolicy;
 use crate::domain::ids::*;
 use crate::domain::limits::{FixedLimits, NodeLimit, PrimaryLimit};
 use crate::domain::site::*;
@@ -63,6 +64,7 @@ pub fn random_spec(dice: &mut Dice, most: usize) -> SiteSpec {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: Some(gateway_id(0)),
+        drivers: DriverPolicy::default(),
         nodes: vec![node("grid", None), node("feeder", Some("grid"))],
         stations,
     };

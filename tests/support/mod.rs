@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
+use laddplan::domain::driver::DriverPolicy;
 use laddplan::domain::event::{Event, Recorded, RequestStamp};
 use laddplan::domain::ids::*;
 use laddplan::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit};
@@ -73,6 +74,7 @@ pub fn site_spec(fuse_amps: i64, evses: usize) -> SiteSpec {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: Some(id(GatewayId::parse, "gateway-1")),
+        drivers: DriverPolicy::default(),
         nodes: vec![Node {
             id: id(NodeId::parse, "grid"),
             parent: None,

@@ -3,6 +3,7 @@
 //! Decides which plan is in force: the search's if it passes the check, else the greedy one, else the one before. A search that takes
 //! too long is no reason to wait: the greedy plan stands in meanwhile, and at once where somebody has to take less.
 
+use super::super::admission::Admission;
 use super::super::assemble::{self, Candidate, Facts};
 use super::super::view::PlanView;
 use super::append::{Afterwards, Intake};
@@ -131,8 +132,9 @@ impl SiteCore {
     fn snapshot(&self, now: Instant) -> Option<Snapshot> {
         let (site, ledger) = self.state.site().zip(self.state.ledger())?;
         let available = self.state.available(now);
-        let planned =
-            |session: &&Session| self.state.is_planned(session) && ledger.trust(&session.spec.evse) != Trust::Disobeys;
+        let planned = |session: &&Session| {
+            self.state.is_planned(session, now) && ledger.trust(&session.spec.evse) != Trust::Disobeys
+        };
         let sessions: Vec<Candidate<'_>> = self
             .state
             .sessions()
@@ -140,6 +142,10 @@ impl SiteCore {
             .map(|session| Candidate {
                 session,
                 delivered: self.state.delivered(session),
+                at_most: match self.state.admission(session, now) {
+                    Admission::UpTo(rate) => Some(rate),
+                    Admission::Whole | Admission::Nothing => None,
+                },
                 current: ledger.ceiling_now(&session.spec.evse, now),
                 planned: self
                     .state

@@ -29,7 +29,7 @@ impl SiteCore {
             site,
             available: &available,
         };
-        let targets = self.targets();
+        let targets = self.targets(now);
         let decision = rollout::step(ledger, &room, now, &targets);
         for note in &decision.notes {
             tracing::debug!(site = %self.state.key(), ?note, "withheld");
@@ -43,7 +43,7 @@ impl SiteCore {
     }
 
     /// What each EVSE with a session should be told.
-    fn targets(&self) -> Vec<Target> {
+    fn targets(&self, now: Instant) -> Vec<Target> {
         let Some(site) = self.state.site() else {
             return Vec::new();
         };
@@ -54,12 +54,14 @@ impl SiteCore {
                 continue;
             }
             let schedule = plan.and_then(|numbered| numbered.plan.rates_of(&session.spec.id));
-            let tail = if session.spec.interruptible && !self.is_promised(session) {
+            let is_admitted = self.state.verdict(session, now).is_ok();
+            let may_stop = session.spec.interruptible && !self.is_promised(session);
+            let tail = if may_stop || !is_admitted {
                 TailWish::Zero
             } else {
                 TailWish::Minimum
             };
-            let by_plan = match (session.overridden, self.state.is_planned(session), schedule) {
+            let by_plan = match (session.overridden, self.state.is_planned(session, now), schedule) {
                 (Override::HandBack, _, _) => Some(Wish::HandBack),
                 (_, false, _) => Some(Wish::Follow {
                     rates: Timeline::constant(Rate::ZERO),
@@ -70,16 +72,17 @@ impl SiteCore {
                 (_, true, None) => None,
             };
             // Only what the planner decides about is ever checked, so never against an operator.
-            let by_check = self.state.told_by_check(session).map(wish_of_check);
+            let by_check = self.state.told_by_check(session, now).map(wish_of_check);
             let Some(wish) = by_check.or(by_plan) else { continue };
-            let tier = session.tier_after(self.state.delivered(session));
+            let tier = self.state.serving_tier(session, now);
             let target = Target {
                 evse: session.spec.evse.clone(),
                 session: session.spec.id.clone(),
                 connector: session.connector.clone(),
                 wish,
             };
-            targets.push((session.spec.guaranteed == WattSeconds::ZERO, tier, target));
+            let is_promised = is_admitted && session.spec.guaranteed > WattSeconds::ZERO;
+            targets.push((!is_promised, tier, target));
         }
         // The first gets room first: what was promised, then tier by tier.
         targets.sort_by_key(|(unpromised, tier, _)| (*unpromised, *tier));

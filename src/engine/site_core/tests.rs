@@ -1,11 +1,13 @@
 //! The site's core, step by step: what leaves when, with searches and appends that end as the test says.
 
+mod admission;
 mod alarms;
 mod commissioning;
 mod overload;
 
 use super::*;
 use crate::domain::conversion::{Phase, Rate, Wiring};
+use crate::domain::driver::DriverPolicy;
 use crate::domain::ids::*;
 use crate::domain::limits::{FixedLimits, GridLimit, LimitSource, LimitWindow, NodeLimit};
 use crate::domain::profile::{Answer, Instruction};
@@ -70,6 +72,7 @@ fn site() -> SiteSpec {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: Some(GatewayId::parse("gateway").unwrap()),
+        drivers: DriverPolicy::default(),
         nodes: vec![Node {
             id: node(),
             parent: None,

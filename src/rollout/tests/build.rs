@@ -1,6 +1,7 @@
 //! Small sites and commands for tests.
 
 use crate::domain::conversion::{Load, Phase, Rate, RateUnit, Wiring};
+use crate::domain::driver::DriverPolicy;
 use crate::domain::ids::*;
 use crate::domain::limits::{Capacity, FixedLimits, NodeLimit};
 use crate::domain::profile::*;
@@ -67,6 +68,7 @@ pub fn spec(evses: Vec<Evse>) -> SiteSpec {
         demand_charge_micros_per_kw: None,
         peak_so_far: Watts::ZERO,
         gateway: Some(gateway_id()),
+        drivers: DriverPolicy::default(),
         stations: evses
             .into_iter()
             .enumerate()

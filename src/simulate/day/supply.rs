@@ -7,6 +7,7 @@ use super::tariff::Tariff;
 use super::{DayEvse, SupplySource};
 use crate::domain::bounds::{MAX_CONNECTOR_DECIAMPS, MAX_CURRENT_DECIAMPS, MAX_VOLTS, MIN_VOLTS};
 use crate::domain::conversion::{Phase, PhasePair, Rate, Wiring};
+use crate::domain::driver::DriverPolicy;
 use crate::domain::ids::{ConnectorId, EvseId, GatewayId, NodeId, SiteId, StationId, TenantId};
 use crate::domain::limits::{FixedLimits, NodeLimit, PrimaryLimit};
 use crate::domain::site::{Connector, Evse, Fairness, Mode, Node, Site, SiteSpec, Station, Steps};
@@ -91,6 +92,7 @@ impl Supply {
             demand_charge_micros_per_kw: Some(tariff.demand_micros_per_kw()),
             peak_so_far: Watts::ZERO,
             gateway: Some(GatewayId::parse(GATEWAY)?),
+            drivers: DriverPolicy::default(),
             nodes: built.nodes,
             stations: built.stations,
         };

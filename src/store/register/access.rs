@@ -2,7 +2,7 @@
 //!
 //! Decides how they lie in their tables. Never decides what may be changed.
 
-use super::{SqliteRegister, note, parsed, unreadable, write_anew};
+use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there, write_anew};
 use crate::access::register::{Register, RegisterContents, RegisterWrite};
 use crate::domain::access::{AccessChange, Grant, Quota, Scope, SecretDigest, Tenant, Token};
 use crate::domain::ids::{GatewayId, RequestId, SiteId, TenantId, TokenId};
@@ -10,7 +10,6 @@ use crate::domain::rejection::Rejection;
 use crate::register::RegisterError;
 use crate::units::Instant;
 use async_trait::async_trait;
-use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
 
@@ -182,16 +181,6 @@ fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-fn parsed_if_there<T>(
-    row: &Row<'_>,
-    column: &str,
-    parse: impl Fn(&str) -> Result<T, Rejection>,
-) -> rusqlite::Result<Option<T>> {
-    let text: Option<String> = row.get(column)?;
-    let parsed = text.map(|text| parse(&text)).transpose();
-    parsed.map_err(|why| unreadable(column, Type::Text, why))
-}
-
 fn parsed_set<T: Ord>(
     row: &Row<'_>,
     column: &str,
@@ -202,11 +191,6 @@ fn parsed_set<T: Ord>(
 
 fn instant(row: &Row<'_>, column: &str) -> rusqlite::Result<Instant> {
     row.get(column).map(Instant::from_unix_secs)
-}
-
-fn instant_if_there(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Instant>> {
-    let seconds: Option<i64> = row.get(column)?;
-    Ok(seconds.map(Instant::from_unix_secs))
 }
 
 fn read_tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {

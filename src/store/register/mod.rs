@@ -14,6 +14,7 @@ use crate::domain::access::AccessChange;
 use crate::domain::ids::{TenantId, TokenId};
 use crate::domain::rejection::Rejection;
 use crate::register::RegisterError;
+use crate::units::Instant;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use std::path::Path;
@@ -161,6 +162,21 @@ fn unreadable(column: &str, kind: Type, why: impl ToString) -> rusqlite::Error {
 fn parsed<T>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Result<T, Rejection>) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     parse(&text).map_err(|why| unreadable(column, Type::Text, why))
+}
+
+fn parsed_if_there<T>(
+    row: &Row<'_>,
+    column: &str,
+    parse: impl Fn(&str) -> Result<T, Rejection>,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    let parsed = text.map(|text| parse(&text)).transpose();
+    parsed.map_err(|why| unreadable(column, Type::Text, why))
+}
+
+fn instant_if_there(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Instant>> {
+    let seconds: Option<i64> = row.get(column)?;
+    Ok(seconds.map(Instant::from_unix_secs))
 }
 
 #[cfg(test)]

@@ -272,7 +272,7 @@ fn a_check_ends_when_an_operator_or_the_car_says_so_and_there_is_one_at_a_time()
     bench.find_all();
     bench.pass(2);
     let check = check_of(&bench);
-    let why = "the car left, or an operator decided about its session or site";
+    let why = "the car left, its driver is not admitted, or an operator decided about its session or site";
     assert_eq!(check.aborted.as_deref(), Some(why));
 }
 
