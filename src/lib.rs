@@ -26,8 +26,8 @@
 //! * [`rollout`]: the ledger of what each EVSE may be following, and the rule by which a plan is let out without ever raising the
 //!   worst case above what is available.
 //! * [`engine`]: the loop that joins them, and the ports through which it sees the world: store, gateway, clock.
-//! * [`access`]: who is let in: tenants, their tokens, and what each may take of the service. [`drivers`]: the references that stand
-//!   for drivers. Both keep what they know in the [`register`], which can forget.
+//! * [`access`]: who is let in: tenants, their tokens, and what each may take of the service. [`drivers`]: what is known
+//!   of drivers' tokens, and the task by which sessions follow it. Both keep what they know in the [`register`], which can forget.
 //! * [`wire`]: protobuf messages to and from the domain. [`ocpi`]: OCPI objects, and the strict check of them.
 //! * [`store`]: journals on disk and in memory, and the register of tenants, tokens and drivers. [`tls`]: certificates, and which
 //!   gateway one names. [`api`]: the gRPC services. [`dispatch`]: the stream to gateways. [`metrics`]: figures for Prometheus.

@@ -1008,3 +1008,112 @@ fn certificates_that_cannot_be_used_are_told_at_once_and_nothing_is_opened() {
     assert!(lines[1].contains("key.pem): cannot be read"), "{lines:?}");
     assert!(!data.exists());
 }
+
+/// Which files hold a text, as it is or in small letters.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let holds = |file: &std::path::PathBuf| {
+        let bytes = std::fs::read(file).unwrap().to_ascii_lowercase();
+        let text = text.to_ascii_lowercase();
+        bytes.windows(text.len()).any(|place| place == text.as_bytes())
+    };
+    let files = files_in(folder).into_iter().filter(holds);
+    files
+        .map(|file| file.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn who_a_driver_is_stands_in_the_register_alone_and_nowhere_once_he_is_forgotten() {
+    const CARD: &str = "04A1B2C3D4E5F6";
+    const CONTRACT: &str = "SE-ABC-C4711-X";
+    // Each starts a process.
+    const LOOKS: usize = 5_000;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut request: serde_json::Value = serde_json::from_slice(&run(&["plan", "--print-example"]).stdout).unwrap();
+    request["site"]["drivers"] = serde_json::json!({ "listed": {} });
+    std::fs::write(at("site.json"), request["site"].to_string()).unwrap();
+    let evse_id = request["site"]["stations"][0]["evses"][0]["id"].as_str().unwrap();
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let session = proto::SessionSpec {
+        id: "session-1".to_owned(),
+        evse_id: evse_id.to_owned(),
+        arrival_time: Some(prost_types::Timestamp {
+            seconds: since_epoch.unwrap().as_secs().try_into().unwrap(),
+            nanos: 0,
+        }),
+        driver_token: Some(proto::DriverTokenName {
+            r#type: proto::DriverTokenType::Rfid.into(),
+            uid: CARD.to_owned(),
+        }),
+        ..Default::default()
+    };
+    std::fs::write(at("session.json"), to_json(&session, Layout::Line).unwrap()).unwrap();
+    let data = folder.path().join("data");
+    let mut service = Service::start_with(&data, "127.0.0.1:0", &[("LADDPLAN_LOG_FILTER", Path::new("trace"))]);
+    service.make_tenant(&service.address.clone(), &[]);
+    let scopes = ["--scope", "drivers", "--scope", "site.read"];
+    let created = service.administer(&[&["token", "create", "--tenant", "acme"][..], &scopes].concat());
+    let officer = out(&created).lines().last().expect("a secret").to_owned();
+    let done = |output: Output| {
+        assert_eq!(output.status.code(), DONE, "{}", err(&output));
+        out(&output).to_owned()
+    };
+    let officer_says = |arguments: &[&str]| done(call_with(&service.address, &officer, arguments));
+    let state = || done(service.call(&["session", "list", "--site", "workplace"]));
+    // What comes of a change comes of itself, a little later.
+    let state_becomes = |expected: &str| {
+        for _ in 0..LOOKS {
+            if state().contains(expected) {
+                return;
+            }
+        }
+        panic!("not {expected}: {}", state());
+    };
+
+    done(service.call(&["site", "put", &at("site.json")]));
+    done(service.call(&["session", "start", &at("session.json"), "--site", "workplace"]));
+    assert!(state().contains("not admitted: unknown"), "{}", state());
+    let put = ["driver", "put", "rfid", CARD, "--contract", CONTRACT, "--group", "pool"];
+    assert_eq!(
+        officer_says(&put),
+        "1 of 1 tokens were new or changed; 0 were older than what is listed\n"
+    );
+    state_becomes("planned");
+    assert!(officer_says(&["driver", "list"]).contains(CARD));
+    officer_says(&["driver", "put", "rfid", CARD, "--contract", CONTRACT, "--blocked"]);
+    state_becomes("not admitted: blocked");
+    let group = officer_says(&["driver", "group", "put", "pool", "--tier", "2"]);
+    assert_eq!(group, "group pool is kept\n");
+    assert!(officer_says(&["driver", "group", "list"]).contains("pool"));
+    assert_eq!(
+        officer_says(&["driver", "group", "remove", "pool"]),
+        "group pool was removed\n"
+    );
+    for text in [CARD, CONTRACT] {
+        assert_eq!(files_with(&data, text), ["register.sqlite"], "{text}");
+    }
+
+    let forgotten = officer_says(&["driver", "forget", "--contract", CONTRACT]);
+    assert_eq!(forgotten, "1 tokens forgotten\n");
+    state_becomes("not admitted: unknown");
+    for text in [CARD, CONTRACT] {
+        assert_eq!(files_with(&data, text), [""; 0], "{text}");
+    }
+    let log: Vec<String> = service.log.try_iter().map(|line| line.to_string()).collect();
+    assert!(log.len() > 100, "it logs everything: {} lines", log.len());
+    for text in [CARD, CONTRACT] {
+        assert!(!log.iter().any(|line| line.contains(text)), "{text} is in the log");
+    }
+    drop(service);
+    done(run(&[
+        "journal",
+        "export",
+        "--data",
+        data.to_str().unwrap(),
+        "--out",
+        &at("export"),
+    ]));
+    let exported = std::fs::read_to_string(at("export")).unwrap();
+    assert!(exported.contains("session-1") && !exported.contains(CARD), "{exported}");
+}

@@ -105,6 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "engine",
             "access",
+            "drivers",
             "wire",
             "ocpi",
             "store",

@@ -11,6 +11,7 @@ use crate::wire::bearer::{Bearer, Calls};
 use crate::wire::proto;
 use crate::wire::proto::admin_service_client::AdminServiceClient;
 use crate::wire::proto::alarm_service_client::AlarmServiceClient;
+use crate::wire::proto::driver_service_client::DriverServiceClient;
 use crate::wire::proto::plan_service_client::PlanServiceClient;
 use crate::wire::proto::session_service_client::SessionServiceClient;
 use crate::wire::proto::site_service_client::SiteServiceClient;
@@ -98,6 +99,10 @@ impl Client {
 
     pub fn alarms(&self) -> AlarmServiceClient<Calls> {
         AlarmServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub fn drivers(&self) -> DriverServiceClient<Calls> {
+        DriverServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub fn admin(&self) -> AdminServiceClient<Calls> {

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod commissioning;
 mod demo;
+mod driver;
 mod failure;
 mod input;
 mod journal;
@@ -53,6 +54,9 @@ enum Command {
     /// Charging sessions of a running service.
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Drivers: who may draw power at a running service's sites.
+    #[command(subcommand)]
+    Driver(driver::DriverCommand),
     /// What operators should know of.
     #[command(subcommand)]
     Alarm(alarm::AlarmCommand),
@@ -104,6 +108,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Site(command) => site::run(command),
         Command::Session(command) => session::run(command),
+        Command::Driver(command) => driver::run(command),
         Command::Alarm(command) => alarm::run(command),
         Command::Limit(command) => limit::run(command),
         Command::Prices(command) => prices::run(command),

@@ -294,11 +294,19 @@ fn state(session: &proto::Session) -> String {
     if session.ended_at.is_some() {
         return format!("ended: {}", session.end_reason);
     }
-    match session.session_override() {
-        proto::SessionOverride::Unspecified | proto::SessionOverride::None => "planned",
-        proto::SessionOverride::Boost => "boosted",
-        proto::SessionOverride::Pause => "paused",
-        proto::SessionOverride::HandBack => "handed back",
+    match (session.session_override(), session.not_admitted()) {
+        (proto::SessionOverride::HandBack, _) => "handed back",
+        (proto::SessionOverride::Pause, _) => "paused",
+        (_, not_admitted) if not_admitted != proto::NotAdmitted::Unspecified => {
+            return format!("not admitted: {}", why_not_admitted(not_admitted));
+        }
+        (proto::SessionOverride::Boost, _) => "boosted",
+        (proto::SessionOverride::Unspecified | proto::SessionOverride::None, _) => "planned",
     }
     .to_owned()
+}
+
+fn why_not_admitted(why: proto::NotAdmitted) -> String {
+    let name = why.as_str_name().trim_start_matches("NOT_ADMITTED_");
+    name.to_lowercase().replace('_', " ")
 }

@@ -349,23 +349,6 @@ pub enum NotAdmitted {
     Unanswered,
 }
 
-impl NotAdmitted {
-    /// In words.
-    pub const fn why(self) -> &'static str {
-        match self {
-            Self::NoToken => "the session has no token",
-            Self::Unknown => "the token is not listed",
-            Self::Blocked => "the token is blocked",
-            Self::Expired => "the token has expired",
-            Self::NotInGroup => "the token is in none of the site's groups",
-            Self::NoCredit => "the token has no credit",
-            Self::NotAllowed => "the token is not allowed here",
-            Self::Awaited => "the answer about the token is awaited",
-            Self::Unanswered => "nobody answered about the token",
-        }
-    }
-}
-
 pub type Verdict = Result<(), NotAdmitted>;
 
 impl DriverPolicy {

@@ -1,3 +1,5 @@
+//! How long an answer holds, and how news is told.
+
 use super::*;
 use crate::domain::driver::TokenKind;
 use crate::units::Seconds;

@@ -1,3 +1,5 @@
+//! Who is admitted, by every policy, and what is kept to oneself.
+
 use super::*;
 use crate::domain::ids::GroupId;
 
