@@ -4,6 +4,7 @@
 mod certificates;
 
 use certificates::{Authority, Folder};
+use laddplan::engine::ports::Clock;
 use laddplan::ocpi::check::{Expectation, check};
 use laddplan::wire::json::{Layout, from_json, to_json};
 use laddplan::wire::proto;
@@ -1034,12 +1035,12 @@ fn who_a_driver_is_stands_in_the_register_alone_and_nowhere_once_he_is_forgotten
     request["site"]["drivers"] = serde_json::json!({ "listed": {} });
     std::fs::write(at("site.json"), request["site"].to_string()).unwrap();
     let evse_id = request["site"]["stations"][0]["evses"][0]["id"].as_str().unwrap();
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = laddplan::app::SystemClock.now();
     let session = proto::SessionSpec {
         id: "session-1".to_owned(),
         evse_id: evse_id.to_owned(),
         arrival_time: Some(prost_types::Timestamp {
-            seconds: since_epoch.unwrap().as_secs().try_into().unwrap(),
+            seconds: now.unix_secs(),
             nanos: 0,
         }),
         driver_token: Some(proto::DriverTokenName {

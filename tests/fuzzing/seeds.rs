@@ -181,6 +181,13 @@ fn site_with_everything() -> proto::Site {
         demand_charge_micros_per_kw: Some(81_250_000),
         peak_so_far_watt: 41_000,
         gateway_id: "gateway-1".to_owned(),
+        drivers: Some(proto::DriverPolicy {
+            admits: Some(proto::driver_policy::Admits::Authorized(proto::AdmitAuthorized {
+                offline: proto::OfflineRule::Listed.into(),
+                remember_seconds: 3_600,
+            })),
+            limit_otherwise_watt: 4_200,
+        }),
         nodes: vec![
             proto::Node {
                 base_load_line_deciampere: 50,
