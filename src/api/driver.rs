@@ -10,7 +10,7 @@ use crate::access::Caller;
 use crate::domain::driver::Personal;
 use crate::domain::ids::{GroupId, PersonRef, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
-use crate::drivers::asking::Question;
+use crate::drivers::asking::{Outcome, Question};
 use crate::drivers::register::Whom;
 use crate::drivers::{By, MAX_TOKENS_PER_CALL};
 use crate::engine::Refusal;
@@ -110,7 +110,7 @@ impl proto::driver_service_server::DriverService for Api {
         request: Request<proto::AnswerAuthorizationRequest>,
     ) -> Answer<proto::AnswerAuthorizationResponse> {
         let (caller, message) = heard(&request)?;
-        answer(self.answer_question(caller, message))
+        answer(self.answer_question(caller, message).await)
     }
 }
 
@@ -304,7 +304,7 @@ impl Api {
         Ok(proto::RemoveDriverGroupResponse { was_there })
     }
 
-    fn answer_question(
+    async fn answer_question(
         &self,
         caller: &Caller,
         message: &proto::AnswerAuthorizationRequest,
@@ -325,7 +325,14 @@ impl Api {
             Some((tenant?, id?, given?))
         })?;
         let tenant: TenantId = tenant.of(caller)?;
-        let counted = self.drivers.asking().answer(&tenant, id, given);
+        let counted = match self.drivers.asking().answer(&tenant, id, given).await {
+            Outcome::Counts => true,
+            Outcome::TooLate => false,
+            Outcome::Lost => {
+                let why = "the answer could not be recorded; the driver is asked about again";
+                return Err(Refusal::Unavailable(why.to_owned()));
+            }
+        };
         Ok(proto::AnswerAuthorizationResponse { counted })
     }
 

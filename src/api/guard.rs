@@ -44,10 +44,11 @@ const URGENT: [&str; 8] = [
 const METER_STREAM: &str = "/laddplan.v1.SessionService/ReportMeter";
 const PLAN: &str = "/laddplan.v1.PlanService/Plan";
 /// Their answers go on until somebody ends them.
-const STREAMS: [&str; 3] = [
+const STREAMS: [&str; 4] = [
     "/laddplan.v1.GatewayService/Connect",
     "/laddplan.v1.PlanService/WatchPlan",
     "/laddplan.v1.AlarmService/WatchAlarms",
+    "/laddplan.v1.DriverService/WatchAuthorizations",
 ];
 /// What a token comes with.
 const BEARER: &str = "Bearer ";
@@ -635,5 +636,24 @@ mod tests {
             let call = request_with(GET, Some(&format!("{scheme} {}", secret.show())));
             assert_eq!(answered(&rules, call).await.0, Code::Ok, "{scheme}");
         }
+    }
+
+    #[test]
+    fn every_stream_of_answers_ends_with_its_token() {
+        use prost::Message;
+        let files = prost_types::FileDescriptorSet::decode(crate::wire::DESCRIPTORS)
+            .unwrap()
+            .file;
+        let services = files.iter().flat_map(|file| &file.service);
+        let mut streams: Vec<String> = services
+            .flat_map(|service| {
+                let streams = service.method.iter().filter(|method| method.server_streaming());
+                streams.map(|method| format!("/laddplan.v1.{}/{}", service.name(), method.name()))
+            })
+            .collect();
+        let mut named = STREAMS.map(str::to_owned).to_vec();
+        streams.sort();
+        named.sort();
+        assert_eq!(named, streams);
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::driver::DriverPolicy;
 use crate::domain::event::{Event, Receipt, RequestStamp};
 use crate::domain::ids::{GroupId, SessionId, SiteKey, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
-use crate::domain::session::{MeterSample, Session, SessionSpec};
+use crate::domain::session::{MeterSample, Override, Session, SessionSpec};
 use crate::engine::view::SiteView;
 use crate::engine::{MeterReceipt, Refusal};
 use crate::units::{Instant, Seconds, WattSeconds};
@@ -157,11 +157,16 @@ impl Api {
     async fn record_session(&self, said: Said, event: impl Fn(Box<SessionSpec>) -> Event) -> Result<Receipt, Refusal> {
         let has_driver = said.spec.driver.is_some();
         let event = event(Box::new(said.spec));
-        let done = self.engine.submit(&said.key, Some(said.stamp), event).await?;
-        if has_driver {
-            self.drivers.look_at(said.key);
-        }
-        Ok(done)
+        let (engine, drivers) = (self.engine.clone(), self.drivers.clone());
+        // Both, also where nobody waits for the answer any more.
+        let done = tokio::spawn(async move {
+            let done = engine.submit(&said.key, Some(said.stamp), event).await;
+            if has_driver {
+                drivers.look_at(said.key);
+            }
+            done
+        });
+        done.await.map_err(|error| Refusal::Unavailable(error.to_string()))?
     }
 
     /// Reads a call, turns its driver into what a journal may know of him, and fills in what his group says.
@@ -465,7 +470,8 @@ fn session_message(session: &Session, policy: &DriverPolicy, now: Instant) -> pr
     let sample = session.last_sample.as_ref();
     let ended = session.ended.as_ref();
     let driver = session.spec.driver.as_ref();
-    let not_admitted = policy.verdict(driver, now).err().filter(|_| session.is_active());
+    let is_turned_away = session.is_active() && session.overridden != Override::HandBack;
+    let not_admitted = policy.verdict(driver, now).err().filter(|_| is_turned_away);
     proto::Session {
         spec: Some(proto::SessionSpec {
             connector_id: session.connector.to_string(),

@@ -141,11 +141,14 @@ impl Api {
         let evses = spec.stations.iter().map(|station| station.evses.len()).sum();
         let growing = self.room_to_grow(caller, &key, evses).await?;
         let event = Event::SitePut(Box::new(spec));
-        let engine = self.engine.clone();
+        let (engine, drivers) = (self.engine.clone(), self.drivers.clone());
         // Until it is done, also where nobody waits for it any more: two that grow at once would each find room.
         let done = tokio::spawn(async move {
             let _growing = growing;
-            engine.submit(&key, Some(stamp), event).await
+            let done = engine.submit(&key, Some(stamp), event).await;
+            // It may ask now about drivers who are there already.
+            drivers.look_at(key);
+            done
         });
         let done = done.await.map_err(|error| Refusal::Unavailable(error.to_string()))??;
         Ok(proto::PutSiteResponse { receipt: receipt(done) })

@@ -214,7 +214,8 @@ impl DriverGroup {
             spec.departure = Stated::Estimated(spec.arrival + stay);
         }
         if let (Stated::Unknown, Some(need)) = (spec.need, self.need) {
-            spec.need = Stated::Estimated(need);
+            // Who is promised more needs more.
+            spec.need = Stated::Estimated(need.max(spec.guaranteed));
         }
         if let Some(guaranteed) = self.guaranteed.filter(|_| !said_guaranteed) {
             let most = spec.need.value().unwrap_or(guaranteed);

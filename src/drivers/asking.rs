@@ -1,7 +1,7 @@
 //! Asking about a driver, and whoever answers.
 //!
-//! Decides who is told of a question, how long its answer is waited for, and that the first answer counts. Never decides what an
-//! answer means. A question that nobody can be told of is unanswered at once: the site's offline rule is not kept waiting.
+//! Decides who is told of a question, how long its answer is waited for, and that the first answer counts: whoever gives it is told so
+//! once it is recorded. Never decides what an answer means. A question that nobody can be told of is unanswered at once: the site's offline rule is not kept waiting.
 
 use crate::domain::driver::{Authorisation, TokenName};
 use crate::domain::ids::{EvseId, SessionId, SiteKey, TenantId};
@@ -37,10 +37,35 @@ pub struct Asking {
     tenants: Arc<Mutex<HashMap<TenantId, Desk>>>,
 }
 
+/// An answer that came in time. Whoever gave it waits until it is recorded.
+#[derive(Debug)]
+pub struct Given {
+    pub answer: Authorisation,
+    recorded: oneshot::Sender<()>,
+}
+
+impl Given {
+    /// Tells whoever gave it that it counts. Dropped instead, it does not.
+    pub fn is_recorded(self) {
+        // Fails where he waits no more.
+        let _ = self.recorded.send(());
+    }
+}
+
+/// What came of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Counts,
+    /// It was answered before, or nobody waits for it any more.
+    TooLate,
+    /// It could not be recorded. The driver is asked about again.
+    Lost,
+}
+
 /// One tenant's questions, and those who are told of them.
 #[derive(Debug)]
 struct Desk {
-    waiting: HashMap<Uuid, (Arc<Question>, oneshot::Sender<Authorisation>)>,
+    waiting: HashMap<Uuid, (Arc<Question>, oneshot::Sender<Given>)>,
     watchers: broadcast::Sender<Arc<Question>>,
 }
 
@@ -67,8 +92,8 @@ impl Asking {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, and waits for the answer.
-    pub(super) async fn ask(&self, site: SiteKey, evse: EvseId, session: SessionId, token: TokenName) -> Authorisation {
+    /// Asks, and waits for the answer; `None` if there is none.
+    pub(super) async fn ask(&self, site: SiteKey, evse: EvseId, session: SessionId, token: TokenName) -> Option<Given> {
         let tenant = site.tenant.clone();
         let question = Arc::new(Question {
             id: Uuid::new_v4(),
@@ -82,7 +107,7 @@ impl Asking {
             let mut tenants = self.tenants();
             let desk = tenants.entry(tenant.clone()).or_default();
             if desk.waiting.len() >= MAX_WAITING || desk.watchers.send(Arc::clone(&question)).is_err() {
-                return Authorisation::Unanswered;
+                return None;
             }
             let (answer, answered) = oneshot::channel();
             desk.waiting.insert(id, (question, answer));
@@ -92,7 +117,7 @@ impl Asking {
         if let Some(desk) = self.tenants().get_mut(&tenant) {
             desk.waiting.remove(&id);
         }
-        answer.ok().and_then(Result::ok).unwrap_or(Authorisation::Unanswered)
+        answer.ok().and_then(Result::ok)
     }
 
     /// The questions that wait, and those that come from now on.
@@ -103,11 +128,20 @@ impl Asking {
         (waiting.collect(), desk.watchers.subscribe())
     }
 
-    /// Whether the answer counts: the question waits, and is one of this tenant.
-    pub fn answer(&self, tenant: &TenantId, id: Uuid, answer: Authorisation) -> bool {
-        let mut tenants = self.tenants();
-        let question = tenants.get_mut(tenant).and_then(|desk| desk.waiting.remove(&id));
-        question.is_some_and(|(_, asked)| asked.send(answer).is_ok())
+    /// Answers a question of this tenant. What counts is recorded when this returns.
+    pub async fn answer(&self, tenant: &TenantId, id: Uuid, answer: Authorisation) -> Outcome {
+        let question = self.tenants().get_mut(tenant).and_then(|desk| desk.waiting.remove(&id));
+        let Some((_, asked)) = question else {
+            return Outcome::TooLate;
+        };
+        let (recorded, waiting) = oneshot::channel();
+        if asked.send(Given { answer, recorded }).is_err() {
+            return Outcome::TooLate;
+        }
+        match waiting.await {
+            Ok(()) => Outcome::Counts,
+            Err(_) => Outcome::Lost,
+        }
     }
 }
 
@@ -129,7 +163,8 @@ mod tests {
         }
     }
 
-    async fn ask(asking: &Asking) -> Authorisation {
+    /// Records every answer.
+    async fn ask(asking: &Asking) -> Option<Authorisation> {
         let site = SiteKey {
             tenant: tenant("acme"),
             site: SiteId::parse("quay").unwrap(),
@@ -139,17 +174,19 @@ mod tests {
             uid: Personal::parse("uid", "04A1").unwrap(),
         };
         let evse = EvseId::parse("evse-1").unwrap();
-        asking
-            .ask(site, evse, SessionId::parse("session-1").unwrap(), token)
-            .await
+        let session = SessionId::parse("session-1").unwrap();
+        let given = asking.ask(site, evse, session, token).await?;
+        let answer = given.answer;
+        given.is_recorded();
+        Some(answer)
     }
 
     #[tokio::test]
     async fn where_nobody_watches_nothing_is_waited_for() {
         let asking = patient();
-        assert_eq!(ask(&asking).await, Authorisation::Unanswered);
+        assert_eq!(ask(&asking).await, None);
         let (_, other_tenant) = asking.watch(&tenant("other"));
-        assert_eq!(ask(&asking).await, Authorisation::Unanswered);
+        assert_eq!(ask(&asking).await, None);
         drop(other_tenant);
     }
 
@@ -162,13 +199,13 @@ mod tests {
             let question = coming.recv().await.unwrap();
             // Whoever comes late is told of it too.
             assert_eq!(asking.watch(&tenant("acme")).0[0].id, question.id);
-            let answer = |tenant: &TenantId, answer| asking.answer(tenant, question.id, answer);
-            assert!(!answer(&tenant("other"), Authorisation::Allowed));
-            assert!(answer(&tenant("acme"), Authorisation::NoCredit));
-            assert!(!answer(&tenant("acme"), Authorisation::Allowed));
+            let answer = async |of: &str, answer| asking.answer(&tenant(of), question.id, answer).await;
+            assert_eq!(answer("other", Authorisation::Allowed).await, Outcome::TooLate);
+            assert_eq!(answer("acme", Authorisation::NoCredit).await, Outcome::Counts);
+            assert_eq!(answer("acme", Authorisation::Allowed).await, Outcome::TooLate);
         };
         let (answer, ()) = tokio::join!(ask(&asking), clerk);
-        assert_eq!(answer, Authorisation::NoCredit);
+        assert_eq!(answer, Some(Authorisation::NoCredit));
         assert!(asking.watch(&tenant("acme")).0.is_empty());
     }
 
@@ -179,11 +216,33 @@ mod tests {
             ..Asking::default()
         };
         let (_, mut coming) = asking.watch(&tenant("acme"));
-        assert_eq!(ask(&asking).await, Authorisation::Unanswered);
+        assert_eq!(ask(&asking).await, None);
         let question = coming.recv().await.unwrap();
-        assert!(
-            !asking.answer(&tenant("acme"), question.id, Authorisation::Allowed),
-            "too late"
-        );
+        let acme = tenant("acme");
+        let late = asking.answer(&acme, question.id, Authorisation::Allowed).await;
+        assert_eq!(late, Outcome::TooLate);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_recorded_does_not_count() {
+        let asking = patient();
+        let (_, mut coming) = asking.watch(&tenant("acme"));
+        let site = SiteKey {
+            tenant: tenant("acme"),
+            site: SiteId::parse("quay").unwrap(),
+        };
+        let (evse, session) = (EvseId::parse("e").unwrap(), SessionId::parse("s").unwrap());
+        let name = TokenName {
+            kind: TokenKind::Rfid,
+            uid: Personal::parse("uid", "04A1").unwrap(),
+        };
+        let forgetful = async { drop(asking.ask(site, evse, session, name).await.expect("an answer")) };
+        let clerk = async {
+            let question = coming.recv().await.unwrap();
+            asking
+                .answer(&tenant("acme"), question.id, Authorisation::Allowed)
+                .await
+        };
+        assert_eq!(tokio::join!(forgetful, clerk).1, Outcome::Lost);
     }
 }

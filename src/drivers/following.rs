@@ -1,15 +1,15 @@
 //! Keeps sessions in step with what is known of their drivers.
 //!
 //! Decides when a session's driver is looked at again: when it starts, when something about his token changes, when an answer about him
-//! comes, and all of them at the start. What differs from what the session knows is told to its site as an event. It looks at what is
+//! comes, and all of them at the start and every ten minutes. What differs from what the session knows is told to its site as an event. It looks at what is
 //! there and never trusts that it heard of every change, so nothing is lost with a process that dies between a change and its event.
 //! Never decides who may draw power: that is the site's policy.
 
+use super::asking::Given;
 use super::{Drivers, Known};
 use crate::domain::driver::{Authorisation, Driver, DriverPolicy};
 use crate::domain::event::Event;
 use crate::domain::ids::{EvseId, PersonRef, SessionId, SiteKey, TenantId};
-use crate::domain::session::Session;
 use crate::engine::ports::Clock;
 use crate::engine::{Engine, Refusal};
 use crate::register::RegisterError;
@@ -19,11 +19,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// Where nobody answered about a driver, he is asked about again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A site that could not be looked at is looked at again after this.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Every site is looked at again after this, whatever was heard of it.
+const LOOK_AT_ALL_AFTER: Duration = Duration::from_secs(600);
 
 /// The one task that follows.
 pub struct Following {
@@ -32,7 +35,7 @@ pub struct Following {
     clock: Arc<dyn Clock>,
     /// Whose sessions are where, as far as they have drivers.
     sessions: HashMap<SiteKey, Vec<Seen>>,
-    asked: BTreeSet<(SiteKey, SessionId)>,
+    asked: BTreeSet<(SiteKey, SessionId, PersonRef)>,
     asking: JoinSet<Answered>,
     /// Sites that could not be looked at.
     again: BTreeSet<SiteKey>,
@@ -56,7 +59,7 @@ struct Answered {
     site: SiteKey,
     session: SessionId,
     person: PersonRef,
-    answer: Authorisation,
+    given: Option<Given>,
 }
 
 /// Why a site could not be looked at.
@@ -70,9 +73,6 @@ enum NotLooked {
 
 impl Following {
     pub fn new(drivers: Drivers, engine: Engine, clock: Arc<dyn Clock>) -> Self {
-        for site in engine.keys() {
-            drivers.look_at(site);
-        }
         Self {
             drivers,
             engine,
@@ -86,8 +86,9 @@ impl Following {
 
     /// Never ends by itself.
     pub async fn follow(mut self) -> Infallible {
-        let mut ask_again = tokio::time::interval(ASK_AGAIN_AFTER);
-        let mut look_again = tokio::time::interval(LOOK_AGAIN_AFTER);
+        let mut ask_again = rounds(ASK_AGAIN_AFTER);
+        let mut look_again = rounds(LOOK_AGAIN_AFTER);
+        let mut look_at_all = rounds(LOOK_AT_ALL_AFTER);
         let drivers = self.drivers.clone();
         loop {
             tokio::select! {
@@ -102,8 +103,12 @@ impl Following {
                         Err(error) => tracing::error!(%error, "a question about a driver broke"),
                     }
                 }
-                _ = look_again.tick(), if !self.again.is_empty() => {
-                    let sites = std::mem::take(&mut self.again);
+                _ = look_again.tick() => {
+                    let sites = self.again.clone();
+                    self.look_at_all(sites, Unanswered::Leave).await;
+                }
+                _ = look_at_all.tick() => {
+                    let sites = self.engine.keys().into_iter().collect();
                     self.look_at_all(sites, Unanswered::Leave).await;
                 }
                 _ = ask_again.tick() => {
@@ -126,10 +131,24 @@ impl Following {
 
     async fn look_at_all(&mut self, sites: BTreeSet<SiteKey>, unanswered: Unanswered) {
         for site in sites {
-            if let Err(error) = self.look_at(&site, unanswered).await {
-                tracing::warn!(%site, %error, "drivers could not be looked at; it is tried again");
-                self.again.insert(site);
+            match self.look_at(&site, unanswered).await {
+                Ok(()) => {
+                    self.again.remove(&site);
+                }
+                // It does nothing until the service starts again, and then all are looked at.
+                Err(_) if self.engine.stands_still(&site) => {
+                    self.again.remove(&site);
+                }
+                Err(error) => self.try_again(site, &error),
             }
+        }
+    }
+
+    /// Told once, however often it is tried.
+    fn try_again(&mut self, site: SiteKey, error: &NotLooked) {
+        if !self.again.contains(&site) {
+            tracing::warn!(%site, %error, "drivers could not be looked at; it is tried again until it succeeds");
+            self.again.insert(site);
         }
     }
 
@@ -142,135 +161,136 @@ impl Following {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        let policy = &view.site.spec().drivers;
+        let (policy, now) = (&view.site.spec().drivers, self.clock.now());
         let mut seen = Vec::new();
+        // At once, so that a site records and heeds them together.
+        let mut telling = JoinSet::new();
         for session in &view.sessions {
             let Some(before) = &session.spec.driver else { continue };
-            let driver = self.look_at_driver(site, policy, session, before, unanswered).await?;
+            let known = self.drivers.known(&site.tenant, &before.person).await?;
+            let driver = as_known(before, known.as_ref(), policy, now);
             seen.push(Seen {
-                person: driver.person,
+                person: driver.person.clone(),
                 unanswered: driver.answer == Some(Authorisation::Unanswered),
             });
+            let is_news = driver.answer.is_none() || unanswered == Unanswered::AskAgain;
+            if let Some(known) = known.filter(|_| is_news && policy.asks(&driver, now)) {
+                self.ask(site, &session.spec.evse, &session.spec.id, known);
+            }
+            if driver != *before {
+                telling.spawn(tell(self.engine.clone(), site.clone(), session.spec.id.clone(), driver));
+            }
         }
         if seen.is_empty() {
             self.sessions.remove(site);
         } else {
             self.sessions.insert(site.clone(), seen);
         }
+        while let Some(told) = telling.join_next().await {
+            told.map_err(|error| Refusal::Unavailable(error.to_string()))??;
+        }
         Ok(())
     }
 
-    async fn look_at_driver(
-        &mut self,
-        site: &SiteKey,
-        policy: &DriverPolicy,
-        session: &Session,
-        before: &Driver,
-        unanswered: Unanswered,
-    ) -> Result<Driver, NotLooked> {
-        let now = self.clock.now();
-        let known = self.drivers.known(&site.tenant, &before.person).await?;
-        let driver = match &known {
-            Some(known) => Driver {
-                answer: answer_of(before, known, policy, now),
-                ..known.driver(policy, now)
-            },
-            // He was forgotten. What was answered about him then is of the session, and tells nothing of him.
-            None => Driver {
-                answer: before.answer,
-                ..Driver::unknown(before.person.clone())
-            },
-        };
-        if driver != *before {
-            self.tell(site, &session.spec.id, driver.clone()).await?;
-        }
-        let is_news = driver.answer.is_none() || unanswered == Unanswered::AskAgain;
-        if let Some(known) = known.filter(|_| is_news && policy.asks(&driver, now)) {
-            self.ask(site, &session.spec.evse, &session.spec.id, known);
-        }
-        Ok(driver)
-    }
-
     fn ask(&mut self, site: &SiteKey, evse: &EvseId, session: &SessionId, known: Known) {
-        if !self.asked.insert((site.clone(), session.clone())) {
+        if !self.asked.insert((site.clone(), session.clone(), known.person.clone())) {
             return;
         }
         let asking = self.drivers.asking().clone();
         let (site, evse, session) = (site.clone(), evse.clone(), session.clone());
         self.asking.spawn(async move {
-            let answer = asking.ask(site.clone(), evse, session.clone(), known.name).await;
+            let given = asking.ask(site.clone(), evse, session.clone(), known.name).await;
             Answered {
                 site,
                 session,
                 person: known.person,
-                answer,
+                given,
             }
         });
     }
 
-    /// An answer is kept for later sessions of the driver before his session is told of it.
+    /// An answer is recorded, for the session and for later ones of the driver, before whoever gave it is told that it counts.
     async fn take_answer(&mut self, answered: Answered) {
-        let Answered {
-            site,
-            session,
-            person,
-            answer,
-        } = answered;
-        self.asked.remove(&(site.clone(), session.clone()));
-        let taken = async {
-            if answer != Authorisation::Unanswered {
-                self.drivers
-                    .keep_answer(&site.tenant, &person, answer, self.clock.now())
-                    .await?;
-            }
-            let view = self.engine.site(&site).await?;
-            let found = view.sessions.iter().find(|other| other.spec.id == session);
-            let before = found.and_then(|session| session.spec.driver.clone());
-            if let Some(before) = before.filter(|driver| driver.person == person) {
-                let driver = Driver {
-                    answer: Some(answer),
-                    ..before.clone()
-                };
-                if driver != before {
-                    self.tell(&site, &session, driver).await?;
-                }
-            }
-            Ok::<(), NotLooked>(())
-        };
-        match taken.await {
+        let (site, session, person) = (answered.site, answered.session, answered.person);
+        self.asked.remove(&(site.clone(), session.clone(), person.clone()));
+        let answer = answered.given.as_ref().map(|given| given.answer);
+        match self.record(&site, &session, &person, answer).await {
             Ok(()) => {
                 let seen = self.sessions.get_mut(&site).into_iter().flatten();
                 for seen in seen.filter(|seen| seen.person == person) {
-                    seen.unanswered = answer == Authorisation::Unanswered;
+                    seen.unanswered = answer.is_none();
+                }
+                if let Some(given) = answered.given {
+                    given.is_recorded();
                 }
             }
             Err(NotLooked::Refused(Refusal::NotFound { .. })) => {}
-            Err(error) => {
-                tracing::warn!(%site, %error, "an answer about a driver was not told; he is asked about again");
-                self.again.insert(site);
-            }
+            Err(error) => self.try_again(site, &error),
         }
     }
 
-    /// A session that ended meanwhile needs no telling.
-    async fn tell(&self, site: &SiteKey, session: &SessionId, driver: Driver) -> Result<(), Refusal> {
-        let event = Event::DriverKnown {
-            session: session.clone(),
-            driver,
-        };
-        match self.engine.submit(site, None, event).await {
-            Ok(_) | Err(Refusal::NotFound { .. }) => Ok(()),
-            Err(refusal) => Err(refusal),
+    async fn record(
+        &self,
+        site: &SiteKey,
+        session: &SessionId,
+        person: &PersonRef,
+        answer: Option<Authorisation>,
+    ) -> Result<(), NotLooked> {
+        if let Some(answer) = answer {
+            let now = self.clock.now();
+            self.drivers.keep_answer(&site.tenant, person, answer, now).await?;
         }
+        let view = self.engine.site(site).await?;
+        let found = view.sessions.iter().find(|other| other.spec.id == *session);
+        let before = found.and_then(|session| session.spec.driver.as_ref());
+        let Some(before) = before.filter(|driver| driver.person == *person) else {
+            // Another driver's by now, or over.
+            return Ok(());
+        };
+        let driver = Driver {
+            // What was answered meanwhile is not undone by silence.
+            answer: answer.or(before.answer).or(Some(Authorisation::Unanswered)),
+            ..before.clone()
+        };
+        if driver == *before {
+            return Ok(());
+        }
+        let (site, session) = (site.clone(), session.clone());
+        Ok(tell(self.engine.clone(), site, session, driver).await?)
+    }
+}
+
+/// Nobody makes up for rounds that were missed.
+fn rounds(every: Duration) -> Interval {
+    let mut rounds = tokio::time::interval(every);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
+}
+
+/// A session that ended meanwhile needs no telling.
+async fn tell(engine: Engine, site: SiteKey, session: SessionId, driver: Driver) -> Result<(), Refusal> {
+    match engine.submit(&site, None, Event::DriverKnown { session, driver }).await {
+        Ok(_) | Err(Refusal::NotFound { .. }) => Ok(()),
+        Err(refusal) => Err(refusal),
     }
 }
 
 /// A session keeps its answer; only one that has none may use what was answered for another.
-fn answer_of(before: &Driver, known: &Known, policy: &DriverPolicy, now: Instant) -> Option<Authorisation> {
-    let remembered = known.driver(policy, now).answer;
-    match before.answer {
-        None => remembered,
-        Some(Authorisation::Unanswered) => remembered.or(before.answer),
-        given => given,
+fn as_known(before: &Driver, known: Option<&Known>, policy: &DriverPolicy, now: Instant) -> Driver {
+    // He was forgotten: what was answered about him is of the session, and tells nothing of him.
+    let Some(known) = known else {
+        return Driver {
+            answer: before.answer,
+            ..Driver::unknown(before.person.clone())
+        };
+    };
+    let now_known = known.driver(policy, now);
+    Driver {
+        answer: match before.answer {
+            None => now_known.answer,
+            Some(Authorisation::Unanswered) => now_known.answer.or(before.answer),
+            given => given,
+        },
+        ..now_known
     }
 }

@@ -23,6 +23,7 @@ use crate::units::Instant;
 use asking::Asking;
 use register::{DriverRegister, Put, Whom};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -115,9 +116,13 @@ impl Drivers {
     /// Lists tokens, or changes what is listed of them. Their sessions follow.
     pub async fn put_tokens(&self, tenant: &TenantId, tokens: Vec<DriverToken>) -> Result<Put, DriverRefusal> {
         let tokens = tokens.into_iter().map(|token| (token, new_reference())).collect();
-        let put = self.register.put_tokens(tenant, tokens).await?;
-        self.changed(tenant, &put.changed);
-        Ok(put)
+        let (this, tenant) = (self.clone(), tenant.clone());
+        to_the_end(async move {
+            let put = this.register.put_tokens(&tenant, tokens).await?;
+            this.changed(&tenant, &put.changed);
+            Ok(put)
+        })
+        .await
     }
 
     /// At most `most` listed tokens with a reference after `after`, of one contract or all.
@@ -135,9 +140,13 @@ impl Drivers {
     pub async fn forget(&self, tenant: &TenantId, whom: Whom, by: &By) -> Result<usize, RegisterError> {
         // Not which: that is what is to be forgotten.
         let change = change(tenant, by, "forgot a driver".to_owned());
-        let forgotten = self.register.forget(tenant, whom, change).await?;
-        self.changed(tenant, &forgotten);
-        Ok(forgotten.len())
+        let (this, tenant) = (self.clone(), tenant.clone());
+        to_the_end(async move {
+            let forgotten = this.register.forget(&tenant, whom, change).await?;
+            this.changed(&tenant, &forgotten);
+            Ok(forgotten.len())
+        })
+        .await
     }
 
     pub async fn group(&self, tenant: &TenantId, id: &GroupId) -> Result<Option<DriverGroup>, RegisterError> {
@@ -212,6 +221,16 @@ impl Drivers {
             told.notified().await;
         }
     }
+}
+
+/// Goes on where nobody waits for it any more: what was changed is told in any case.
+async fn to_the_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<RegisterError> + Send + 'static,
+{
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(RegisterError(error.to_string()).into()))
 }
 
 fn change(tenant: &TenantId, by: &By, what: String) -> AccessChange {

@@ -4,14 +4,15 @@
 //! token may expire. An operator who hands an EVSE back to its station has let its driver in.
 
 use super::Refusal;
+use super::assemble;
 use super::state::SiteState;
 use crate::domain::conversion::Rate;
 use crate::domain::driver::{Driver, Verdict};
 use crate::domain::ids::SessionId;
 use crate::domain::session::{Override, Session, Tier};
-use crate::engine::assemble;
+use crate::domain::timeline::Timeline;
 use crate::units::Instant;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What the policy of the site leaves to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +55,47 @@ impl SiteState {
         }
     }
 
-    /// Sessions whose drivers are not admitted.
-    pub(super) fn turned_away(&self, now: Instant) -> BTreeSet<SessionId> {
+    /// Sessions whose drivers are not admitted, with the most that is left to each.
+    pub(super) fn turned_away(&self, now: Instant) -> BTreeMap<SessionId, Rate> {
         let is_turned_away =
             |session: &&Session| session.overridden != Override::HandBack && self.verdict(session, now).is_err();
         let turned_away = self.sessions().filter(is_turned_away);
-        turned_away.map(|session| session.spec.id.clone()).collect()
+        turned_away
+            .map(|session| (session.spec.id.clone(), self.most(session, now).unwrap_or(Rate::ZERO)))
+            .collect()
+    }
+
+    /// Whether the plan in force gives a session more than is left to it.
+    pub(super) fn is_planned_above(&self, session: &SessionId, left: Rate) -> bool {
+        let rates = self.plan().and_then(|numbered| numbered.plan.rates_of(session));
+        rates.is_some_and(|rates| rates.points().iter().any(|(_, rate)| *rate > left))
+    }
+
+    /// `None`: as much as its car takes.
+    fn most(&self, session: &Session, at: Instant) -> Option<Rate> {
+        match self.admission(session, at) {
+            Admission::Whole => None,
+            Admission::UpTo(rate) => Some(rate),
+            Admission::Nothing => Some(Rate::ZERO),
+        }
+    }
+
+    /// Rates for a session, cut to what is left to it now, and from when its driver's token ends to what is left then: that holds
+    /// also where nobody can be told any more.
+    pub(super) fn within_admission(&self, session: &Session, rates: &Timeline<Rate>, now: Instant) -> Timeline<Rate> {
+        let site = self.site();
+        let changes_at = site.and_then(|site| site.spec().drivers.changes_at(session.spec.driver.as_ref(), now));
+        if changes_at.is_none() && self.admission(session, now) == Admission::Whole {
+            return rates.clone();
+        }
+        let most_from = |at: Instant| (at, self.most(session, at));
+        let most = Timeline::from_points([now].into_iter().chain(changes_at).map(most_from));
+        rates.zip(&most, |rate, most| most.map_or(*rate, |most| (*rate).min(most)))
+    }
+
+    /// Whether its driver is admitted now, and will be until `end`.
+    pub(super) fn is_admitted_until(&self, session: &Session, now: Instant, end: Instant) -> bool {
+        self.verdict(session, now).is_ok() && self.verdict(session, end).is_ok()
     }
 
     /// When time alone next changes who is admitted, after `now`.

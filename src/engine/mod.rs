@@ -264,11 +264,16 @@ impl Engine {
         tenants_sites.map(|(key, _)| key.site.clone()).take(most).collect()
     }
 
-    /// Every site of every tenant.
+    /// Every site of every tenant that does not stand still, also those that were deleted.
     pub fn keys(&self) -> Vec<SiteKey> {
         let sites = self.read_sites();
-        let there = sites.iter().filter(|(_, handle)| handle.summary.borrow().exists);
-        there.map(|(key, _)| key.clone()).collect()
+        let run = sites.iter().filter(|(_, handle)| !handle.status.has_ended());
+        run.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether a site stands still until the service starts again.
+    pub fn stands_still(&self, key: &SiteKey) -> bool {
+        self.find(key).is_some_and(|handle| handle.status.has_ended())
     }
 
     /// What a tenant has, without site `except`.

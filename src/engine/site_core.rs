@@ -19,6 +19,7 @@ use super::urgency::{Urgency, urgency};
 use super::view::{PlanView, RolloutView, SiteView};
 use super::{MeterReceipt, Readings, Refusal, Settings};
 use crate::domain::alarm::Alarm;
+use crate::domain::conversion::Rate;
 use crate::domain::event::{Event, Receipt, Recorded, RequestStamp};
 use crate::domain::ids::{GatewayId, SessionId};
 use crate::domain::plan::{Budget, Plan};
@@ -31,7 +32,7 @@ use crate::units::{Instant, Seconds};
 use append::{Afterwards, Intake, Round};
 pub(crate) use append::{Append, Caller, Reply, Said, Unsaid};
 use planning::Search;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,8 +161,8 @@ pub(crate) struct SiteCore {
     roll_out_at: Instant,
     /// Where charging is lowered because of what meters show, as of when the site last looked at what is due.
     overloaded: Vec<(usize, [bool; QUANTITIES])>,
-    /// Sessions whose drivers are not admitted, as of then.
-    turned_away: BTreeSet<SessionId>,
+    /// Sessions whose drivers are not admitted, as of then, with what is left to them.
+    turned_away: BTreeMap<SessionId, Rate>,
     reacted_at: Instant,
     snapshot_sequence: u64,
 }
@@ -551,7 +552,10 @@ impl SiteCore {
         if turned_away == self.turned_away {
             return;
         }
-        self.must_shed |= !turned_away.is_subset(&self.turned_away);
+        // One that has only come gets nothing yet, and waits for a plan.
+        self.must_shed |= turned_away
+            .iter()
+            .any(|(session, left)| self.state.is_planned_above(session, *left));
         self.turned_away = turned_away;
         self.want_plan_by(now);
     }

@@ -202,7 +202,11 @@ pub fn driver_policy(message: Option<&proto::DriverPolicy>) -> Result<DriverPoli
     };
     read(|faults| {
         let admits = match &message.admits {
-            None => Admits::Everybody,
+            None => {
+                let allowed = "listed, groups or authorized; no policy at all admits everybody";
+                faults.add("admits", "is required", "", allowed);
+                return None;
+            }
             Some(Arm::Listed(_)) => Admits::Listed,
             Some(Arm::Groups(groups)) => {
                 let ids = bounded(
@@ -229,22 +233,19 @@ pub fn driver_policy(message: Option<&proto::DriverPolicy>) -> Result<DriverPoli
 /// `None` for everybody.
 pub fn driver_policy_message(policy: &DriverPolicy) -> Option<proto::DriverPolicy> {
     use proto::driver_policy::Admits as Arm;
-    if *policy == DriverPolicy::default() {
-        return None;
-    }
     let admits = match &policy.admits {
-        Admits::Everybody => None,
-        Admits::Listed => Some(Arm::Listed(proto::AdmitListed {})),
-        Admits::Groups(groups) => Some(Arm::Groups(proto::AdmitGroups {
+        Admits::Everybody => return None,
+        Admits::Listed => Arm::Listed(proto::AdmitListed {}),
+        Admits::Groups(groups) => Arm::Groups(proto::AdmitGroups {
             group_ids: groups.iter().map(GroupId::to_string).collect(),
-        })),
-        Admits::Authorised { offline, remember } => Some(Arm::Authorized(proto::AdmitAuthorized {
+        }),
+        Admits::Authorised { offline, remember } => Arm::Authorized(proto::AdmitAuthorized {
             offline: offline_message(*offline).into(),
             remember_seconds: remember.secs(),
-        })),
+        }),
     };
     Some(proto::DriverPolicy {
-        admits,
+        admits: Some(admits),
         limit_otherwise_watt: policy.limit_otherwise.watts(),
     })
 }

@@ -453,7 +453,10 @@ pub fn events() -> Vec<Event> {
         Event::SitePut(Box::new(site())),
         Event::SitePut(Box::new(admits(Admits::Listed))),
         Event::SitePut(Box::new(admits(Admits::Groups([group_id("pool")].into())))),
-        Event::SitePut(Box::new(admits(Admits::Everybody))),
+        Event::SitePut(Box::new(SiteSpec {
+            drivers: DriverPolicy::default(),
+            ..site()
+        })),
         Event::SiteDeleted,
         Event::SiteStopped { stopped: true },
         Event::GridLimitSet(once_limit()),

@@ -314,6 +314,45 @@ async fn somebody_is_asked_and_the_answer_counts_once_and_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_site_that_begins_to_ask_asks_about_those_who_are_there() {
+    let service = start().await;
+    service.put_site(site(SITE)).await.unwrap();
+    service.start_session(shows(1, "04A1")).await.unwrap();
+    let mut questions = watch(&service).await;
+    service.put_site(asking(proto::OfflineRule::Nobody, 0)).await.unwrap();
+    let question = asked(&mut questions).await;
+    // Another card for the same session while the first is asked about: both are, and each answer is of its own.
+    let update = proto::UpdateSessionRequest {
+        meta: meta(),
+        tenant_id: TENANT.to_owned(),
+        site_id: SITE.to_owned(),
+        session: Some(shows(1, "04A2")),
+    };
+    service.sessions().update_session(update).await.unwrap();
+    let other = asked(&mut questions).await;
+    assert_eq!(other.token, Some(card("04A2")));
+    say(&service, &question, Authorization::Allowed).await;
+    assert_eq!(verdict(&service, "session-1").await, NotAdmitted::Awaited);
+    assert!(say(&service, &other, Authorization::Allowed).await);
+    assert_eq!(
+        verdict(&service, "session-1").await,
+        NotAdmitted::Unspecified,
+        "it was recorded"
+    );
+}
+
+#[tokio::test]
+async fn a_policy_that_admits_nobody_in_particular_is_refused() {
+    let service = start().await;
+    let mut nobody = listed_only();
+    nobody.drivers.as_mut().unwrap().admits = None;
+    assert_eq!(
+        rules(service.put_site(nobody).await),
+        ["site.drivers.admits: is required"]
+    );
+}
+
+#[tokio::test]
 async fn where_nobody_answers_the_offline_rule_decides() {
     let service = start().await;
     service.put_site(asking(proto::OfflineRule::Listed, 0)).await.unwrap();

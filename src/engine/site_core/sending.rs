@@ -54,7 +54,8 @@ impl SiteCore {
                 continue;
             }
             let schedule = plan.and_then(|numbered| numbered.plan.rates_of(&session.spec.id));
-            let is_admitted = self.state.verdict(session, now).is_ok();
+            let lease_end = now + site.spec().lease;
+            let is_admitted = self.state.is_admitted_until(session, now, lease_end);
             let may_stop = session.spec.interruptible && !self.is_promised(session);
             let tail = if may_stop || !is_admitted {
                 TailWish::Zero
@@ -67,7 +68,10 @@ impl SiteCore {
                     rates: Timeline::constant(Rate::ZERO),
                     tail: TailWish::Zero,
                 }),
-                (_, true, Some(rates)) => Some(Wish::Follow { rates, tail }),
+                (_, true, Some(rates)) => Some(Wish::Follow {
+                    rates: self.state.within_admission(session, &rates, now),
+                    tail,
+                }),
                 // Arrived after the plan was made: at its default until the next one.
                 (_, true, None) => None,
             };

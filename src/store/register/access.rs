@@ -2,7 +2,7 @@
 //!
 //! Decides how they lie in their tables. Never decides what may be changed.
 
-use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there, write_anew};
+use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there};
 use crate::access::register::{Register, RegisterContents, RegisterWrite};
 use crate::domain::access::{AccessChange, Grant, Quota, Scope, SecretDigest, Tenant, Token};
 use crate::domain::ids::{GatewayId, RequestId, SiteId, TenantId, TokenId};
@@ -60,7 +60,8 @@ impl Register for SqliteRegister {
     }
 
     async fn write(&self, write: RegisterWrite, change: AccessChange) -> Result<(), RegisterError> {
-        self.blocking(move |connection| {
+        let removes = matches!(write, RegisterWrite::RemoveTenant(_) | RegisterWrite::RemoveTokens(_));
+        let writing = self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             match &write {
                 RegisterWrite::PutTenant(tenant) => put_tenant(&transaction, tenant)?,
@@ -75,13 +76,13 @@ impl Register for SqliteRegister {
                 }
             }
             note(&transaction, &change)?;
-            transaction.commit()?;
-            if matches!(write, RegisterWrite::RemoveTenant(_) | RegisterWrite::RemoveTokens(_)) {
-                write_anew(connection);
-            }
-            Ok(())
-        })
-        .await
+            transaction.commit()
+        });
+        writing.await?;
+        if removes {
+            self.something_was_removed().await?;
+        }
+        Ok(())
     }
 
     async fn note_used(&self, used: Vec<(TokenId, Instant)>) -> Result<(), RegisterError> {

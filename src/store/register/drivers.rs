@@ -3,7 +3,7 @@
 //! Decides how they lie in their tables. A token lies there as it was shown, so it has to be gone from the file once its driver is
 //! forgotten; it is in no error. A row is there as soon as a token was shown or listed: `reference` is what journals know of it.
 
-use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there, write_anew};
+use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there};
 use crate::domain::access::AccessChange;
 use crate::domain::driver::{
     Authorisation, DriverGroup, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist,
@@ -53,7 +53,6 @@ pub(super) const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// For a lost race, which cannot be here: whoever changes the register has it alone.
 const ONE: &str = "SELECT * FROM driver WHERE tenant = ?1 AND kind = ?2 AND folded_uid = ?3";
 
 fn one(connection: &Connection, tenant: &TenantId, name: &TokenName) -> rusqlite::Result<Option<Known>> {
@@ -155,10 +154,15 @@ fn put_all(
                 put.changed.push(reference.clone());
             }
             Some((_, Some(before))) if before.updated_at > token.updated_at => put.outdated += 1,
-            Some((_, Some(before))) if before == *token => {}
-            Some((person, _)) => {
+            Some((person, before)) => {
                 list(connection, tenant, token)?;
-                put.changed.push(person);
+                let as_before = |before: DriverToken| {
+                    let updated_at = token.updated_at;
+                    DriverToken { updated_at, ..before } == *token
+                };
+                if !before.is_some_and(as_before) {
+                    put.changed.push(person);
+                }
             }
         }
     }
@@ -251,7 +255,7 @@ impl DriverRegister for SqliteRegister {
         change: AccessChange,
     ) -> Result<Vec<PersonRef>, RegisterError> {
         let tenant = tenant.clone();
-        self.blocking(move |connection| {
+        let forgetting = self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             let read = |row: &Row<'_>| parsed(row, "reference", PersonRef::parse);
             let forgotten: Vec<PersonRef> = match &whom {
@@ -278,10 +282,13 @@ impl DriverRegister for SqliteRegister {
             }
             note(&transaction, &change)?;
             transaction.commit()?;
-            write_anew(connection);
             Ok(forgotten)
-        })
-        .await
+        });
+        let forgotten = forgetting.await?;
+        if !forgotten.is_empty() {
+            self.something_was_removed().await?;
+        }
+        Ok(forgotten)
     }
 
     async fn keep_answer(

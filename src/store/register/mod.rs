@@ -18,6 +18,7 @@ use crate::units::Instant;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// In the data folder, apart from the journals, which are copied before each start.
@@ -43,6 +44,15 @@ const SCHEMA: &str = "
 #[derive(Clone, Debug)]
 pub struct SqliteRegister {
     connection: Arc<Mutex<Connection>>,
+    removals: Arc<Removals>,
+}
+
+/// One writing anew serves all removals before it.
+#[derive(Debug, Default)]
+struct Removals {
+    made: AtomicU64,
+    /// As many of them are in the file no more; held while it is written anew.
+    gone: tokio::sync::Mutex<u64>,
 }
 
 impl From<rusqlite::Error> for RegisterError {
@@ -97,7 +107,25 @@ impl SqliteRegister {
         write_anew(&connection);
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
+            removals: Arc::default(),
         })
+    }
+
+    /// Returns once what the caller removed is in the file no more.
+    async fn something_was_removed(&self) -> Result<(), RegisterError> {
+        let own = self.removals.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut gone = self.removals.gone.lock().await;
+        if *gone >= own {
+            return Ok(());
+        }
+        let made = self.removals.made.load(Ordering::SeqCst);
+        self.blocking(|connection| {
+            write_anew(connection);
+            Ok(())
+        })
+        .await?;
+        *gone = made;
+        Ok(())
     }
 
     /// Works on a thread that may block.

@@ -55,6 +55,8 @@ fn the_samples_set_every_field_of_the_journal_but_the_drivers_token() {
     // Times are whole seconds.
     let never = [
         "google.protobuf.Timestamp.nanos",
+        "laddplan.v1.DriverTokenName.type",
+        "laddplan.v1.DriverTokenName.uid",
         "laddplan.v1.SessionSpec.driver_token",
     ];
     assert_eq!(missing, never);

@@ -83,6 +83,40 @@ fn a_token_that_expires_stops_its_car_in_that_second() {
 }
 
 #[test]
+fn a_profile_ends_with_the_token_also_where_nobody_can_be_told_any_more() {
+    let until = MORNING + Seconds::from_mins(4);
+    let bench = Bench::with_two_drivers(listed(Some(until)));
+    let last = bench.sent.iter().rev().find(|sent| sent.command.evse == evse_id(1));
+    let Instruction::Set(profile) = &last.unwrap().command.instruction else {
+        panic!("a profile");
+    };
+    let last_second = until - Seconds::from_secs(1);
+    assert_eq!(profile.limits().at(last_second).value(), 320);
+    assert_eq!(profile.limits().at(until).value(), 0);
+    assert_eq!(profile.limits().last().value(), 0);
+}
+
+#[test]
+fn whoever_comes_and_is_not_admitted_leaves_the_search_alone() {
+    let mut bench = Bench::with_two_drivers(listed(None));
+    bench.submit(Event::SessionEnded {
+        session: session_id(1),
+        at: bench.now,
+        reason: String::new(),
+    });
+    assert!(bench.job.is_some());
+    bench.diary.clear();
+    let Event::SessionStarted(mut spec) = car(1) else {
+        panic!("a car arrives");
+    };
+    spec.id = session_id(3);
+    bench.submit(Event::SessionStarted(spec));
+    assert!(!bench.diary.contains(&"abandon"), "{:?}", bench.diary);
+    bench.find_all();
+    assert_eq!(bench.ceilings(), [0, 320]);
+}
+
+#[test]
 fn a_policy_that_is_tightened_stops_those_whom_it_admits_no_more() {
     let mut bench = Bench::with_two_cars();
     bench.submit(driven(2, listed(None)));
@@ -185,6 +219,6 @@ fn a_start_on_the_journal_or_on_a_snapshot_admits_the_same() {
         from_journal.apply(entry);
     }
     for other in [&from_image, &from_journal] {
-        assert_eq!(other.turned_away(bench.now), [session_id(1)].into());
+        assert_eq!(other.turned_away(bench.now), [(session_id(1), Rate::ZERO)].into());
     }
 }
