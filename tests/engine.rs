@@ -2,15 +2,21 @@
 
 mod support;
 
+use laddplan::access::{Access, By, new_tenant};
+use laddplan::app::NO_SHARES;
 use laddplan::domain::alarm::AlarmKind;
 use laddplan::domain::conversion::{Phase, Rate, Wiring};
+use laddplan::domain::driver::{Admits, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist};
 use laddplan::domain::event::{Event, Recorded};
 use laddplan::domain::ids::*;
 use laddplan::domain::profile::{Answer, Cause, Instruction};
 use laddplan::domain::session::{MeterSample, Override};
 use laddplan::domain::site::{Mode, SiteSpec};
+use laddplan::drivers::Drivers;
+use laddplan::drivers::following::Following;
 use laddplan::engine::Refusal;
-use laddplan::engine::ports::OutgoingCommand;
+use laddplan::engine::ports::{Clock, OutgoingCommand};
+use laddplan::store::register::SqliteRegister;
 use laddplan::units::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -815,4 +821,56 @@ async fn rates_sent_are_zero_or_at_least_the_minimum() {
             }
         }
     }
+}
+
+/// As where a process dies between the change of a token and the event that tells its session.
+#[tokio::test]
+async fn what_changed_of_a_driver_while_nobody_followed_is_made_up_for_at_the_start() {
+    let register = Arc::new(SqliteRegister::in_memory());
+    let tenant = site_key().tenant;
+    let access = Access::open(register.clone(), NO_SHARES).await.unwrap();
+    access
+        .put_tenant(new_tenant(&tenant, MORNING), &By::default())
+        .await
+        .unwrap();
+    let token = |valid| DriverToken {
+        name: TokenName {
+            kind: TokenKind::Rfid,
+            uid: Personal::parse("uid", "04A1").unwrap(),
+        },
+        contract_id: None,
+        listing: Listing {
+            valid,
+            until: None,
+            whitelist: Whitelist::Allowed,
+            group: None,
+        },
+        updated_at: MORNING,
+    };
+    let before = Drivers::new(register.clone());
+    before.put_tokens(&tenant, vec![token(true)]).await.unwrap();
+    let world = World::start().await;
+    let mut site = site_spec(40, 2);
+    site.drivers.admits = Admits::Listed;
+    let policy = site.drivers.clone();
+    world.put_site(site).await;
+    world.gateway_connects().await;
+    let known = before.meet(&tenant, token(true).name).await.unwrap();
+    let mut spec = session(1, MORNING, HOUR, 20);
+    spec.driver = Some(known.driver(&policy, MORNING));
+    world.submit(Event::SessionStarted(Box::new(spec))).await;
+    world.settle().await;
+    assert_eq!(ceiling(&world.gateway.sent(), 1, MORNING), Some(320));
+    before.put_tokens(&tenant, vec![token(false)]).await.unwrap();
+
+    let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+    let following = Following::new(Drivers::new(register), world.engine.clone(), clock);
+    tokio::spawn(following.follow());
+    let stopped = async {
+        while ceiling(&world.gateway.sent(), 1, MORNING) != Some(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, stopped).await.expect("the car stops");
 }
