@@ -22,6 +22,7 @@ use crate::tls;
 use crate::units::{Instant, Seconds};
 use anyhow::Context;
 use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -212,11 +213,30 @@ pub async fn run(config: Config, token_file: Option<&Path>) -> anyhow::Result<()
             tracing::error!("the first token could not be handed over: {error:#}");
         }
     }
+    tell_of_unknown_tenants(&running).await;
     tokio::select! {
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
         error = running.broken() => return Err(error),
     }
     running.shut_down().await
+}
+
+/// Where the register is another than that of the journals, or was lost, nobody may call what is there.
+async fn tell_of_unknown_tenants(running: &Running) {
+    let mut told = BTreeSet::new();
+    for key in running.engine.keys() {
+        let is_known = running.access.tenant(&key.tenant).is_ok() || told.contains(&key.tenant);
+        // One that was deleted is of nobody any more.
+        if is_known || running.engine.site(&key).await.is_err() {
+            continue;
+        }
+        tracing::warn!(
+            unknown_tenant = %key.tenant,
+            "there are sites of a tenant that the register does not know: charging goes on, and \"laddplan tenant put\" makes the tenant \
+             known; its tokens and drivers are gone"
+        );
+        told.insert(key.tenant);
+    }
 }
 
 /// Where nothing else is said, standard output: for a person, who reads it once.

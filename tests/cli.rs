@@ -807,6 +807,7 @@ fn what_the_clients_put_in_survives_a_kill_and_an_export() {
     assert_eq!(over_another.status.code(), BAD_INPUT, "{}", err(&over_another));
 
     let service = Service::start(&folder.path().join("again"));
+    assert_eq!(service.logged("unknown_tenant"), "acme", "until it was made again");
     let limits = service.call(&["limit", "list", "--site", "workplace"]);
     assert!(out(&limits).contains("dso-noon"), "{}", out(&limits));
     let site = service.call(&["site", "get", "workplace"]);

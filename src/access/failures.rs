@@ -57,8 +57,9 @@ fn is_fresh(count: &Count, now: Instant) -> bool {
     count.since <= now && now < count.since + WINDOW
 }
 
-/// Whoever has one address of IPv6 has a whole network of them.
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one address: all of an IPv6 network of 64 bits, since whoever has one of its addresses has them all, and IPv4 in either
+/// notation.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
         four => four,

@@ -22,6 +22,7 @@ use crate::domain::rejection::Rejection;
 use crate::register::RegisterError;
 use crate::units::Instant;
 use failures::Failures;
+pub use failures::network;
 use register::Register;
 use room::{Shares, TenantRoom};
 pub use secret::Secret;

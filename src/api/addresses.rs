@@ -1,13 +1,11 @@
 //! How many connections each address of clients has open.
 //!
-//! Decides which addresses count as one: all of an IPv6 network of 64 bits, which is what one client is given, and IPv4 in either notation.
+//! Decides how many one address may have; which addresses count as one is decided by [`network`].
 
+use crate::access::network;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// The part of an IPv6 address that names a network.
-const NETWORK_BITS: u128 = !0 << 64;
 
 /// Counts connections by address. An address without one is not remembered.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ impl Addresses {
 
     /// A place for one more connection from `address`, unless it has as many as it may.
     pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = counted_as(address);
+        let address = network(address);
         let mut open = self.open();
         let count = open.entry(address).or_default();
         if *count >= self.max {
@@ -43,13 +41,6 @@ impl Addresses {
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // No code panics while it holds the counts.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & NETWORK_BITS).into(),
-        v4 => v4,
     }
 }
 
