@@ -18,13 +18,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Where nobody answered about a driver, he is asked about again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A site that could not be looked at is looked at again after this.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Sessions of one site that are told at once: their events go by the lane of cuts, which has to keep room for those.
+const MAX_TELLING: usize = 32;
 /// Every site is looked at again after this, whatever was heard of it.
 const LOOK_AT_ALL_AFTER: Duration = Duration::from_secs(600);
 
@@ -163,7 +165,7 @@ impl Following {
         };
         let (policy, now) = (&view.site.spec().drivers, self.clock.now());
         let mut seen = Vec::new();
-        // At once, so that a site records and heeds them together.
+        // Many at once, so that a site records and heeds them together.
         let mut telling = JoinSet::new();
         for session in &view.sessions {
             let Some(before) = &session.spec.driver else { continue };
@@ -178,6 +180,9 @@ impl Following {
                 self.ask(site, &session.spec.evse, &session.spec.id, known);
             }
             if driver != *before {
+                if telling.len() >= MAX_TELLING {
+                    told(telling.join_next().await)?;
+                }
                 telling.spawn(tell(self.engine.clone(), site.clone(), session.spec.id.clone(), driver));
             }
         }
@@ -186,8 +191,8 @@ impl Following {
         } else {
             self.sessions.insert(site.clone(), seen);
         }
-        while let Some(told) = telling.join_next().await {
-            told.map_err(|error| Refusal::Unavailable(error.to_string()))??;
+        while !telling.is_empty() {
+            told(telling.join_next().await)?;
         }
         Ok(())
     }
@@ -265,6 +270,12 @@ fn rounds(every: Duration) -> Interval {
     let mut rounds = tokio::time::interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rounds
+}
+
+fn told(joined: Option<Result<Result<(), Refusal>, JoinError>>) -> Result<(), Refusal> {
+    joined.map_or(Ok(()), |told| {
+        told.map_err(|error| Refusal::Unavailable(error.to_string()))?
+    })
 }
 
 /// A session that ended meanwhile needs no telling.
