@@ -16,6 +16,7 @@ use laddplan::drivers::Drivers;
 use laddplan::drivers::following::Following;
 use laddplan::engine::Refusal;
 use laddplan::engine::ports::{Clock, OutgoingCommand};
+use laddplan::engine::view::PlanView;
 use laddplan::store::register::SqliteRegister;
 use laddplan::units::*;
 use std::sync::Arc;
@@ -35,6 +36,13 @@ fn ceiling(sent: &[OutgoingCommand], number: usize, at: Instant) -> Option<i64> 
         Instruction::Set(profile) => Some(profile.limits().at(at).value()),
         Instruction::Clear => None,
     }
+}
+
+/// The plan in force.
+fn plan_of(world: &World) -> Arc<PlanView> {
+    let plans = world.engine.watch_plan(&site_key()).unwrap();
+    let plan = plans.borrow().clone();
+    plan.expect("a plan")
 }
 
 async fn accept_all(world: &World) {
@@ -242,13 +250,7 @@ async fn a_burst_of_arrivals_makes_few_plans() {
         .filter(|entry| kind(&entry.event) == "PlanMade")
         .count();
     assert!(plans < 20, "{plans} plans for one burst");
-    let plan = world
-        .engine
-        .watch_plan(&site_key())
-        .unwrap()
-        .borrow()
-        .clone()
-        .expect("a plan");
+    let plan = plan_of(&world);
     assert_eq!(plan.sessions.len(), 60);
 }
 
@@ -449,13 +451,7 @@ async fn a_site_whose_task_panics_is_stopped_and_told_and_no_other_notices() {
 #[tokio::test]
 async fn the_same_journal_leads_to_the_same_plan() {
     let rates = |world: &World| {
-        let plan = world
-            .engine
-            .watch_plan(&site_key())
-            .unwrap()
-            .borrow()
-            .clone()
-            .expect("a plan");
+        let plan = plan_of(world);
         plan.sessions
             .iter()
             .map(|session| (session.session.clone(), session.rates.clone()))

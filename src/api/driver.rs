@@ -7,12 +7,12 @@ use super::caller::{heard, named_tenant, taken};
 use super::request::{cut, page};
 use super::{Answer, Api, answer, stopping};
 use crate::access::Caller;
-use crate::domain::driver::Personal;
+use crate::domain::driver::{MAX_TOKENS_PER_CALL, Personal};
 use crate::domain::ids::{GroupId, PersonRef, TenantId};
 use crate::domain::rejection::{Faults, Rejection};
+use crate::drivers::By;
 use crate::drivers::asking::{Outcome, Question};
 use crate::drivers::register::Whom;
-use crate::drivers::{By, MAX_TOKENS_PER_CALL};
 use crate::engine::Refusal;
 use crate::wire::common::{bounded, read, required};
 use crate::wire::driver::{

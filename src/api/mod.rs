@@ -28,7 +28,8 @@ mod turned_away;
 
 use crate::access::{Access, Caller};
 use crate::domain::ids::RequestId;
-use crate::drivers::{DriverRefusal, Drivers};
+use crate::drivers::Drivers;
+use crate::drivers::register::DriverRefusal;
 use crate::engine::Engine;
 use crate::engine::Refusal;
 use crate::engine::ports::Clock;

@@ -6,7 +6,7 @@ use super::output::Form;
 use super::table::{Column, table};
 use super::{input, output};
 use crate::app;
-use crate::drivers::MAX_TOKENS_PER_CALL;
+use crate::domain::driver::MAX_TOKENS_PER_CALL;
 use crate::engine::ports::Clock;
 use crate::wire::json::{Layout, to_json};
 use crate::wire::proto;

@@ -1,4 +1,4 @@
-//! Who draws power: drivers' tokens, the groups they belong to, and the policy of a site.
+//! Who draws power: drivers' tokens, and the policy of a site.
 //!
 //! Decides whether a driver may draw power at a site ([`DriverPolicy::verdict`]), from what was known of his token and nothing else:
 //! the same facts give the same answer for ever. What a token says of a person stays in [`DriverToken`], which no journal holds;
@@ -6,20 +6,17 @@
 //!
 //! Tokens are as in OCPI 2.2.1 and 2.3.0, `mod_tokens`: unique by type and uid, which is compared without case.
 
-use super::bounds::{MAX_ENERGY_WATT_HOURS, MAX_POWER_WATTS, MAX_STAY};
+use super::bounds::MAX_POWER_WATTS;
 use super::ids::{GroupId, PersonRef};
 use super::rejection::{Faults, Rejection};
-use super::session::{SessionSpec, Stated, Tier};
-use crate::units::{Instant, Seconds, WattSeconds, Watts};
+use crate::units::{Instant, Seconds, Watts};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// Longest uid and contract id, in bytes: OCPI's CiString(36).
 pub const MAX_UID_BYTES: usize = 36;
-/// Longest name of a group, in characters.
-pub const MAX_GROUP_NAME_CHARS: usize = 100;
-/// Longest stay of a group's cars: an hour less than a session may last, since a car may arrive a little ahead of our clock.
-pub const MAX_GROUP_STAY: Seconds = Seconds::from_secs(MAX_STAY.secs() - 3_600);
+/// Tokens that one call may list.
+pub const MAX_TOKENS_PER_CALL: usize = 1_000;
 /// Groups that one site lets in.
 pub const MAX_ADMITTED_GROUPS: usize = 100;
 /// An answer is not used again for later sessions after this.
@@ -162,66 +159,6 @@ pub struct DriverToken {
     pub listing: Listing,
     /// When its issuer changed it last. What is older than what is listed changes nothing.
     pub updated_at: Instant,
-}
-
-/// What the drivers of a group are planned by, where a caller says nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DriverGroup {
-    pub id: GroupId,
-    /// In words.
-    pub name: String,
-    pub tier: Option<Tier>,
-    /// How long its cars stay.
-    pub stay: Option<Seconds>,
-    /// What its cars need.
-    pub need: Option<WattSeconds>,
-    /// What its cars are promised.
-    pub guaranteed: Option<WattSeconds>,
-}
-
-impl DriverGroup {
-    /// Checks that the values have a meaning.
-    pub fn check(&self) -> Result<(), Rejection> {
-        let mut faults = Faults::default();
-        let length = self.name.chars().count();
-        faults.require(
-            length <= MAX_GROUP_NAME_CHARS && !self.name.chars().any(char::is_control),
-            "name",
-            "is too long or has control characters",
-            format_args!("{length} characters"),
-            format_args!("up to {MAX_GROUP_NAME_CHARS} characters without control characters"),
-        );
-        if let Some(stay) = self.stay {
-            faults.within("stay_seconds", "s", stay.secs(), 60..=MAX_GROUP_STAY.secs());
-        }
-        let need = self.need.map(WattSeconds::floor_watt_hours);
-        if let Some(need) = need {
-            faults.within("need_watt_hour", "Wh", need, 1..=MAX_ENERGY_WATT_HOURS);
-        }
-        if let Some(guaranteed) = self.guaranteed {
-            let most = need.unwrap_or(MAX_ENERGY_WATT_HOURS);
-            faults.within("guaranteed_watt_hour", "Wh", guaranteed.floor_watt_hours(), 0..=most);
-        }
-        faults.finish(())
-    }
-
-    /// Fills in what nobody said of a session. `said_tier`, and the same of what is promised: whether somebody did.
-    pub fn fill_in(&self, spec: &mut SessionSpec, said_tier: bool, said_guaranteed: bool) {
-        if let Some(tier) = self.tier.filter(|_| !said_tier) {
-            spec.tier = tier;
-        }
-        if let (Stated::Unknown, Some(stay)) = (spec.departure, self.stay) {
-            spec.departure = Stated::Estimated(spec.arrival + stay);
-        }
-        if let (Stated::Unknown, Some(need)) = (spec.need, self.need) {
-            // Who is promised more needs more.
-            spec.need = Stated::Estimated(need.max(spec.guaranteed));
-        }
-        if let Some(guaranteed) = self.guaranteed.filter(|_| !said_guaranteed) {
-            let most = spec.need.value().unwrap_or(guaranteed);
-            spec.guaranteed = guaranteed.min(most);
-        }
-    }
 }
 
 /// What whoever issued a token answered for one session. OCPI's `AllowedType`.

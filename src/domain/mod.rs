@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod commissioning;
 pub mod conversion;
 pub mod driver;
+pub mod driver_group;
 pub mod event;
 pub mod ids;
 pub mod limits;

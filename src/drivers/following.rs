@@ -5,8 +5,9 @@
 //! there and never trusts that it heard of every change, so nothing is lost with a process that dies between a change and its event.
 //! Never decides who may draw power: that is the site's policy.
 
+use super::Drivers;
 use super::asking::Given;
-use super::{Drivers, Known};
+use super::register::Known;
 use crate::domain::driver::{Authorisation, Driver, DriverPolicy};
 use crate::domain::event::Event;
 use crate::domain::ids::{EvseId, PersonRef, SessionId, SiteKey, TenantId};

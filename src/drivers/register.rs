@@ -3,13 +3,52 @@
 //! Decides the contract: what is acknowledged is on disk, and who was forgotten is in none of its files any more. A driver is personal
 //! data, so no error names one.
 
-use super::{DriverRefusal, Known};
 use crate::domain::access::AccessChange;
-use crate::domain::driver::{Authorisation, DriverGroup, DriverToken, Personal, TokenName};
+use crate::domain::driver::{Admits, Authorisation, Driver, DriverPolicy, DriverToken, Listing, Personal, TokenName};
+use crate::domain::driver_group::DriverGroup;
 use crate::domain::ids::{GroupId, PersonRef, TenantId};
 use crate::register::RegisterError;
 use crate::units::Instant;
 use async_trait::async_trait;
+
+/// Tokens of a tenant of which something is known.
+pub const MAX_TOKENS: usize = 1_000_000;
+/// Groups of a tenant.
+pub const MAX_GROUPS: usize = 1_000;
+
+/// Why nothing was done or told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverRefusal {
+    #[error("there is room for {most} {what} of a tenant")]
+    Full { what: &'static str, most: usize },
+    #[error("{0}")]
+    Unavailable(#[from] RegisterError),
+}
+
+/// All that is known of a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub person: PersonRef,
+    pub name: TokenName,
+    pub listing: Option<Listing>,
+    /// The last answer about him, and when it came.
+    pub answer: Option<(Authorisation, Instant)>,
+}
+
+impl Known {
+    /// What a session of his knows that begins now: an answer counts as long as the site's policy remembers it.
+    pub fn driver(&self, policy: &DriverPolicy, now: Instant) -> Driver {
+        let remembered = |(_, at): &(Authorisation, Instant)| match policy.admits {
+            Admits::Authorised { remember, .. } => *at <= now && now < *at + remember,
+            Admits::Everybody | Admits::Listed | Admits::Groups(_) => false,
+        };
+        Driver {
+            person: self.person.clone(),
+            listing: self.listing.clone(),
+            answer: self.answer.filter(remembered).map(|(answer, _)| answer),
+        }
+    }
+}
 
 /// Who is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]

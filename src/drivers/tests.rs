@@ -1,7 +1,7 @@
 //! How long an answer holds, and how news is told.
 
 use super::*;
-use crate::domain::driver::TokenKind;
+use crate::domain::driver::{Admits, DriverPolicy, TokenKind};
 use crate::units::Seconds;
 
 const NOW: Instant = Instant::from_unix_secs(1_700_000_000);

@@ -7,9 +7,10 @@ use super::common::{bounded, one_of, optional_id, read, required, required_times
 use super::{journal_proto as journal, proto};
 use crate::domain::bounds::MAX_ENERGY_WATT_HOURS;
 use crate::domain::driver::{
-    Admits, Authorisation, Driver, DriverGroup, DriverPolicy, DriverToken, Listing, MAX_ADMITTED_GROUPS, NotAdmitted,
-    Offline, Personal, TokenKind, TokenName, Whitelist,
+    Admits, Authorisation, Driver, DriverPolicy, DriverToken, Listing, MAX_ADMITTED_GROUPS, NotAdmitted, Offline,
+    Personal, TokenKind, TokenName, Whitelist,
 };
+use crate::domain::driver_group::DriverGroup;
 use crate::domain::ids::{GroupId, PersonRef};
 use crate::domain::rejection::{Faults, Rejection};
 use crate::domain::session::Tier;

@@ -33,6 +33,22 @@ fn asking(offline: proto::OfflineRule, remember_seconds: i64) -> proto::Site {
     guarded(Admits::Authorized(authorized), 0)
 }
 
+/// A service with this site, and its gateway.
+async fn controlled(site: proto::Site) -> (Service, Stream) {
+    let service = start().await;
+    service.put_site(site).await.unwrap();
+    let mut gateway = service.connect_gateway().await;
+    gateway.acknowledged().await;
+    (service, gateway)
+}
+
+fn blocked(uid: &str) -> proto::DriverToken {
+    proto::DriverToken {
+        valid: false,
+        ..token(uid)
+    }
+}
+
 fn token(uid: &str) -> proto::DriverToken {
     proto::DriverToken {
         name: Some(card(uid)),
@@ -97,14 +113,7 @@ async fn only_listed_tokens_draw_power_and_sessions_follow_the_list() {
     let put_one = put(&service, vec![token("04a1")]).await;
     assert_eq!((put_one.changed, put_one.outdated), (1, 0));
     becomes(&service, "session-1", NotAdmitted::Unspecified).await;
-    put(
-        &service,
-        vec![proto::DriverToken {
-            valid: false,
-            ..token("04A1")
-        }],
-    )
-    .await;
+    put(&service, vec![blocked("04A1")]).await;
     becomes(&service, "session-1", NotAdmitted::Blocked).await;
     let expiring = proto::DriverToken {
         valid_until: Some(at(60)),
@@ -128,37 +137,22 @@ async fn only_listed_tokens_draw_power_and_sessions_follow_the_list() {
 
 #[tokio::test]
 async fn who_is_not_admitted_is_told_to_draw_nothing_and_stops_at_once_when_he_is_blocked() {
-    let service = start().await;
-    service.put_site(listed_only()).await.unwrap();
-    let mut gateway = service.connect_gateway().await;
-    gateway.acknowledged().await;
+    let (service, mut gateway) = controlled(listed_only()).await;
     put(&service, vec![token("04A1")]).await;
     service.start_session(shows(1, "04A1")).await.unwrap();
     let (evse, current) = next_ceiling(&mut gateway).await;
     assert_eq!((evse.as_str(), current >= 60), ("evse-1", true), "{current} dA");
     service.start_session(shows(2, "04A2")).await.unwrap();
     assert_eq!(next_ceiling(&mut gateway).await, ("evse-2".to_owned(), 0));
-    put(
-        &service,
-        vec![proto::DriverToken {
-            valid: false,
-            ..token("04A1")
-        }],
-    )
-    .await;
+    put(&service, vec![blocked("04A1")]).await;
     assert_eq!(next_ceiling(&mut gateway).await, ("evse-1".to_owned(), 0));
 }
 
 #[tokio::test]
 async fn a_site_may_leave_some_power_to_whoever_is_not_admitted() {
-    let service = start().await;
     // At 230 V on one phase these are 6.5 A.
-    service
-        .put_site(guarded(Admits::Listed(proto::AdmitListed {}), 1_500))
-        .await
-        .unwrap();
-    let mut gateway = service.connect_gateway().await;
-    gateway.acknowledged().await;
+    let site = guarded(Admits::Listed(proto::AdmitListed {}), 1_500);
+    let (service, mut gateway) = controlled(site).await;
     service.start_session(shows(1, "04A1")).await.unwrap();
     let (_, current) = next_ceiling(&mut gateway).await;
     assert_eq!(current, 65);

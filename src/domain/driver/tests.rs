@@ -164,7 +164,7 @@ fn a_personal_text_is_told_to_nobody_by_accident() {
 }
 
 #[test]
-fn policies_and_groups_without_a_meaning_are_refused() {
+fn policies_without_a_meaning_are_refused() {
     for admits in [
         Admits::Groups(BTreeSet::new()),
         Admits::Authorised {
@@ -179,75 +179,4 @@ fn policies_and_groups_without_a_meaning_are_refused() {
         ..DriverPolicy::default()
     };
     assert!(negative.check().is_err());
-    let mut pool = DriverGroup {
-        id: group("pool"),
-        name: "Car pool".to_owned(),
-        tier: None,
-        stay: Some(Seconds::from_hours(9)),
-        need: Some(WattSeconds::from_watt_hours(10_000)),
-        guaranteed: Some(WattSeconds::from_watt_hours(10_001)),
-    };
-    assert!(pool.check().is_err(), "more is promised than needed");
-    pool.guaranteed = None;
-    pool.check().unwrap();
-    pool.stay = Some(MAX_GROUP_STAY + Seconds::from_secs(1));
-    assert!(pool.check().is_err());
-}
-
-#[test]
-fn a_group_fills_in_only_what_nobody_said_and_what_holds_together() {
-    let pool = DriverGroup {
-        id: group("pool"),
-        name: String::new(),
-        tier: Some(Tier::from_caller(2).unwrap()),
-        stay: Some(Seconds::from_hours(9)),
-        need: Some(WattSeconds::from_watt_hours(12_000)),
-        guaranteed: Some(WattSeconds::from_watt_hours(3_000)),
-    };
-    let said = SessionSpec {
-        id: crate::domain::ids::SessionId::parse("session-1").unwrap(),
-        evse: crate::domain::ids::EvseId::parse("evse-1").unwrap(),
-        connector: None,
-        arrival: NOW,
-        departure: Stated::Unknown,
-        need: Stated::Unknown,
-        guaranteed: WattSeconds::ZERO,
-        interruptible: true,
-        tier: Tier::NORMAL,
-        group: None,
-        driver: None,
-        car: Default::default(),
-        ocpi: None,
-    };
-    let mut nothing_said = said.clone();
-    pool.fill_in(&mut nothing_said, false, false);
-    assert_eq!(nothing_said.tier.number(), 2);
-    assert_eq!(nothing_said.departure, Stated::Estimated(NOW + Seconds::from_hours(9)));
-    assert_eq!(
-        nothing_said.need,
-        Stated::Estimated(WattSeconds::from_watt_hours(12_000))
-    );
-    assert_eq!(nothing_said.guaranteed, WattSeconds::from_watt_hours(3_000));
-
-    let mut promised = said.clone();
-    promised.guaranteed = WattSeconds::from_watt_hours(20_000);
-    pool.fill_in(&mut promised, true, true);
-    assert_eq!(
-        (promised.tier, promised.guaranteed),
-        (Tier::NORMAL, WattSeconds::from_watt_hours(20_000))
-    );
-    assert_eq!(
-        promised.need.value(),
-        Some(promised.guaranteed),
-        "who is promised more needs more"
-    );
-
-    let mut modest = said;
-    modest.need = Stated::Given(WattSeconds::from_watt_hours(1_000));
-    pool.fill_in(&mut modest, false, false);
-    assert_eq!(
-        modest.guaranteed,
-        WattSeconds::from_watt_hours(1_000),
-        "nobody is promised more than he needs"
-    );
 }

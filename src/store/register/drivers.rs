@@ -5,14 +5,12 @@
 
 use super::{SqliteRegister, instant_if_there, note, parsed, parsed_if_there};
 use crate::domain::access::AccessChange;
-use crate::domain::driver::{
-    Authorisation, DriverGroup, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist,
-};
+use crate::domain::driver::{Authorisation, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist};
+use crate::domain::driver_group::DriverGroup;
 use crate::domain::ids::{GroupId, PersonRef, TenantId};
 use crate::domain::rejection::Rejection;
 use crate::domain::session::Tier;
-use crate::drivers::register::{DriverRegister, Put, Whom};
-use crate::drivers::{DriverRefusal, Known, MAX_GROUPS, MAX_TOKENS};
+use crate::drivers::register::{DriverRefusal, DriverRegister, Known, MAX_GROUPS, MAX_TOKENS, Put, Whom};
 use crate::register::RegisterError;
 use crate::units::{Instant, Seconds, WattSeconds};
 use async_trait::async_trait;

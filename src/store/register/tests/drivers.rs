@@ -1,13 +1,12 @@
 //! Drivers: what is kept of them, over restarts.
 
 use super::*;
-use crate::domain::driver::{
-    Authorisation, DriverGroup, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist,
-};
+use crate::domain::driver::{Authorisation, DriverToken, Listing, Personal, TokenKind, TokenName, Whitelist};
+use crate::domain::driver_group::DriverGroup;
 use crate::domain::ids::{GroupId, PersonRef};
 use crate::domain::session::Tier;
-use crate::drivers::register::{DriverRegister, Put, Whom};
-use crate::drivers::{By, DriverRefusal, Drivers};
+use crate::drivers::register::{DriverRefusal, DriverRegister, Put, Whom};
+use crate::drivers::{By, Drivers};
 use crate::units::{Seconds, WattSeconds};
 use std::collections::HashSet;
 
